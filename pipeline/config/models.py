@@ -1,0 +1,190 @@
+"""Sections `models`, `hook_point` and `dump`: the pair, where it is read, how rows are written."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+ModelName = Literal["base", "it"]
+Share = Annotated[float, Field(gt=0, le=1)]
+SHARE_TOLERANCE = 1e-6
+
+
+class Section(BaseModel):
+    """A part of the configuration: no unknown keys, no coercion, no change after parsing."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+
+class HubModel(Section):
+    """A model of the Hugging Face hub, read from the local hub cache after the first download."""
+
+    kind: Literal["hub"]
+    repo: str = Field(pattern=r"^[\w.-]+(/[\w.-]+)?$")
+    """Repository on the hub, `owner/name`."""
+    revision: str = Field(min_length=1)
+    """Branch, tag or commit; the commit it stands for is recorded in the manifest."""
+
+
+class LocalModel(Section):
+    """A local Hugging Face folder (config.json, safetensors, tokenizer), used in place."""
+
+    kind: Literal["local"]
+    path: str = Field(min_length=1)
+    """Folder, absolute or relative to the repository root."""
+
+
+class TrainingConfig(Section):
+    """Training from scratch and tuning alike: next-token cross-entropy, AdamW, linear decay."""
+
+    sources: dict[str, Share] = Field(min_length=1)
+    """Share of the packed training sequences drawn from each named source; sums to 1."""
+    n_steps: int = Field(ge=1)
+    """Optimiser steps."""
+    batch_sequences: int = Field(ge=1)
+    """Packed sequences per optimiser step."""
+    micro_batch_sequences: int = Field(ge=1)
+    """Sequences per forward pass, their gradients added up; divides batch_sequences."""
+    sequence_length_tokens: int = Field(ge=8)
+    """Tokens per packed sequence, BOS included."""
+    learning_rate: float = Field(gt=0, le=1)
+    """Peak learning rate, reached after the warm-up and decayed linearly to 0."""
+    warmup_fraction: float = Field(ge=0, lt=1)
+    """Share of the steps in which the learning rate rises linearly from 0."""
+    weight_decay: float = Field(ge=0, lt=1)
+    """Decoupled weight decay of matrices; vectors have none."""
+    gradient_clip: float = Field(gt=0)
+    """Largest global gradient norm."""
+    precision: Literal["fp32", "bf16"]
+    """bf16: forward and backward under bf16 autocast, master weights and optimiser in fp32."""
+    checkpoint_every_steps: int = Field(ge=1)
+    """Optimiser steps between two checkpoints; a killed run loses at most this many."""
+    seed: int = Field(ge=0)
+    """Decides the initial weights and the order of the training sequences."""
+
+    @model_validator(mode="after")
+    def _check_training(self) -> Self:
+        total = sum(self.sources.values())
+        if abs(total - 1) > SHARE_TOLERANCE:
+            raise ValueError(f"sources: shares sum to {total:g}, expected 1: rescale the shares")
+        if self.batch_sequences % self.micro_batch_sequences:
+            raise ValueError(
+                f"micro_batch_sequences ({self.micro_batch_sequences}) must divide "
+                f"batch_sequences ({self.batch_sequences}): change one of them"
+            )
+        return self
+
+
+class TokenizerTraining(Section):
+    """Byte-level BPE trained for a model that is trained from scratch."""
+
+    sources: tuple[str, ...] = Field(min_length=1, strict=False)
+    """Names of the sources whose train documents it is trained on, in equal numbers."""
+    n_documents: int = Field(ge=1)
+    """Train documents per source."""
+
+
+class TrainedModel(TrainingConfig):
+    """A small language model trained here from random weights."""
+
+    kind: Literal["trained"]
+    architecture: Literal["gemma2", "llama"]
+    """Transformer family, as `model_type` of transformers."""
+    vocab_size: int = Field(ge=260, le=1_000_000)
+    """Tokens, specials included (256 bytes, BOS, EOS, PAD, then merges)."""
+    d_model: int = Field(ge=8)
+    """Width of the residual stream."""
+    d_mlp: int = Field(ge=8)
+    """Width of the gated feed-forward layer."""
+    d_head: int = Field(ge=2)
+    """Width of an attention head; even, for the rotary embedding."""
+    n_layers: int = Field(ge=1)
+    """Transformer blocks."""
+    n_heads: int = Field(ge=1)
+    """Query heads."""
+    n_key_value_heads: int = Field(ge=1)
+    """Key and value heads; divides n_heads."""
+    tokenizer: TokenizerTraining
+    """The tokenizer trained with it."""
+
+    @model_validator(mode="after")
+    def _check_shape(self) -> Self:
+        if self.n_heads % self.n_key_value_heads:
+            raise ValueError(
+                f"n_key_value_heads ({self.n_key_value_heads}) must divide n_heads "
+                f"({self.n_heads}): change one of them"
+            )
+        if self.d_head % 2:
+            raise ValueError(f"d_head ({self.d_head}) must be even: the rotary embedding halves it")
+        return self
+
+
+class TunedModel(TrainingConfig):
+    """The other model of the pair after full fine-tuning on the named sources; same tokenizer."""
+
+    kind: Literal["tuned"]
+    of: ModelName
+    """The model of the pair that the tuning starts from."""
+
+
+ModelConfig = Annotated[
+    HubModel | LocalModel | TrainedModel | TunedModel, Field(discriminator="kind")
+]
+
+
+class HeldoutConfig(Section):
+    """Held-out losses of models made here, in nats per token, before and after their training."""
+
+    sources: dict[str, str] = Field(min_length=1)
+    """Label in `results/models.json` -> name of the source."""
+    n_sequences: int = Field(ge=1)
+    """Packed held-out sequences per source."""
+    sequence_length_tokens: int = Field(ge=8)
+    """Tokens per packed sequence, BOS included."""
+    fraction: float = Field(gt=0, lt=1)
+    """Share of documents held out; the one of `mix`, so that both split alike."""
+    seed: int = Field(ge=0)
+    """Seed of the split by document; the one of `mix`."""
+
+
+class ModelsConfig(Section):
+    """The pair: base is model 0, it is model 1."""
+
+    base: ModelConfig
+    """The base model."""
+    it: ModelConfig
+    """The instruction-tuned model."""
+    heldout: HeldoutConfig
+    """Which documents no training here may see, and the losses on them."""
+
+    @model_validator(mode="after")
+    def _check_tuned_of(self) -> Self:
+        for name, spec in (("base", self.base), ("it", self.it)):
+            if isinstance(spec, TunedModel) and spec.of == name:
+                raise ValueError(f"{name}.of is {name}: a model cannot be tuned from itself")
+        if all(isinstance(spec, TunedModel) for spec in (self.base, self.it)):
+            raise ValueError(
+                "base.of is it and it.of is base: one of the two must be hub, local or trained"
+            )
+        return self
+
+
+class HookPointConfig(Section):
+    """The site both models are read at: the residual stream before a block."""
+
+    layer: int = Field(ge=0)
+    """Index into transformers' `hidden_states`: 0 is the embedding, k the input of block k."""
+    dtype: Literal["bfloat16", "float32"]
+    """Weights and activations of the models; rows are stored in bfloat16 either way."""
+    attention: Literal["eager", "sdpa", "flash_attention_2"]
+    """Attention implementation of transformers; Gemma-2 needs eager."""
+
+
+class DumpConfig(Section):
+    """How activations are computed and chunked on disk."""
+
+    batch_tokens: int = Field(ge=1)
+    """Tokens per forward pass; rounded down to whole sequences, at least one."""
+    rows_per_chunk: int = Field(ge=1)
+    """Rows per chunk of the store; 5 to 40 MB per chunk is best."""
