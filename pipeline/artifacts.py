@@ -1,0 +1,279 @@
+"""Artifacts: directories that are finished last, with a manifest that says what made them.
+
+A stage works in `<parent>/.work/<name>-<fingerprint>/`, beside the declared output, so that DVC,
+which removes the outputs of a stage before it runs, leaves unfinished work alone. The fingerprint
+covers the configuration, the input manifests and the format version: a rerun with the same
+fingerprint resumes, another one starts afresh. `publish` writes the manifest last and renames.
+"""
+
+import errno
+import fcntl
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from pipeline.errors import ArtifactError, BusyError, MissingArtifactError, NoSpaceError
+
+MANIFEST = "manifest.json"
+WORK_DIR = ".work"
+CHUNK_DIR = "c"  # Zarr v3 keeps chunks under <array>/c/; the store's own chunk table covers them.
+PACKAGES = ("torch", "transformers", "zarr", "numpy")
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """What an artifact is and what made it. Holds nothing that differs between equal runs.
+
+    artifact: name, such as `shuffled`; format_version: of its files
+    fingerprint: sha256 over (config, inputs, format_version, artifact)
+    config: the sections that made it; lineage: these and all sections of its inputs' lineages
+    inputs: name -> sha256 of the input's manifest; counts: rows, tokens, dropped by reason
+    facts: what consumers need to know, such as `d_model`; files: path -> bytes and sha256
+    """
+
+    artifact: str
+    format_version: int
+    fingerprint: str
+    config: dict[str, Any]
+    lineage: dict[str, Any]
+    inputs: dict[str, str]
+    counts: dict[str, int]
+    facts: dict[str, Any]
+    files: dict[str, dict[str, Any]]
+    packages: dict[str, str]
+
+    def to_json(self) -> bytes:
+        return canonical_json(asdict(self), indent=2)
+
+
+def canonical_json(value: Any, indent: int | None = None) -> bytes:
+    """The one JSON text of `value`: sorted keys, fixed separators, final newline."""
+    return (json.dumps(value, sort_keys=True, indent=indent, allow_nan=False) + "\n").encode()
+
+
+def sha256_file(path: Path) -> str:
+    """Hexadecimal sha256 of a file's bytes."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def read_manifest(path: Path, made_by: str | None = None) -> Manifest:
+    """The manifest of the artifact at `path`, a directory or a manifest file itself.
+
+    Raises MissingArtifactError where there is none and ArtifactError where it cannot be read.
+    """
+    file = path if path.suffix == ".json" else path / MANIFEST
+    remedy = f"run `dvc repro {made_by}`" if made_by else "run `dvc repro`"
+    try:
+        return Manifest(**json.loads(file.read_text()))
+    except FileNotFoundError as error:
+        raise MissingArtifactError(
+            f"{file} not found: {path} is missing or unfinished: {remedy}"
+        ) from error
+    except (ValueError, TypeError) as error:
+        raise ArtifactError(
+            f"{file} is not a manifest this version can read ({error}): {remedy}"
+        ) from error
+
+
+def manifest_digest(path: Path) -> str:
+    """sha256 of the manifest file of the artifact at `path`."""
+    return sha256_file(path if path.suffix == ".json" else path / MANIFEST)
+
+
+def check_files(path: Path, manifest: Manifest) -> None:
+    """Raise ArtifactError unless every file that the manifest lists has its recorded bytes."""
+    for name, record in manifest.files.items():
+        file = path / name
+        found = sha256_file(file) if file.is_file() else "no such file"
+        if found != record["sha256"]:
+            raise ArtifactError(
+                f"{file} is damaged: its sha256 should be {record['sha256']}, found {found}: "
+                f"remove {path} and run `dvc repro` again"
+            )
+
+
+@contextmanager
+def clear_space_errors(path: Path) -> Iterator[None]:
+    """Turn a full disk into NoSpaceError with the folder, the space left and the remedy."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT) or isinstance(error, NoSpaceError):
+            raise
+        free = shutil.disk_usage(existing_parent(path)).free
+        raise NoSpaceError(
+            f"no space left on the disk that holds {path} ({free:,} bytes free): "
+            "free some space and run the same command again; the finished part is kept"
+        ) from error
+
+
+def existing_parent(path: Path) -> Path:
+    """The nearest folder at or above `path` that exists."""
+    path = path.absolute()
+    while not path.exists():
+        path = path.parent
+    return path
+
+
+def write_bytes(path: Path, data: bytes) -> None:
+    """Write a file atomically: under a temporary name, flushed to disk, renamed."""
+    with clear_space_errors(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = path.with_name(f".{path.name}.tmp")
+        with temporary.open("wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+        sync_directory(path.parent)
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write canonical, indented JSON atomically. NaN and infinity are refused (ValueError)."""
+    write_bytes(path, canonical_json(value, indent=2))
+
+
+def sync_directory(path: Path) -> None:
+    """Make the names in a directory durable."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def fingerprint_of(
+    artifact: str, format_version: int, config: Mapping[str, Any], inputs: Mapping[str, str]
+) -> str:
+    """sha256 of everything that decides an artifact's bytes, code apart."""
+    return hashlib.sha256(
+        canonical_json([artifact, format_version, dict(config), dict(inputs)])
+    ).hexdigest()
+
+
+@contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Hold the lock file `path`; BusyError where another process holds it. Freed at any death."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("a+") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            file.seek(0)
+            raise BusyError(
+                f"{path} is held by process {file.read().strip() or 'unknown'}, which is building "
+                "the same artifact: wait for it to end, or stop it, and run again"
+            ) from error
+        file.truncate(0)
+        file.write(str(os.getpid()))
+        file.flush()
+        yield
+
+
+@dataclass(frozen=True)
+class Build:
+    """One artifact in the making. `work` is where to build, and what a killed run left there."""
+
+    output: Path
+    work: Path
+    manifest: Manifest  # without counts, facts and files, which `publish` adds
+
+    @property
+    def complete(self) -> bool:
+        """Whether the output is already there, made under the same fingerprint."""
+        try:
+            return read_manifest(self.output).fingerprint == self.manifest.fingerprint
+        except ArtifactError:
+            return False
+
+    def publish(self, *, counts: Mapping[str, int], facts: Mapping[str, Any]) -> Manifest:
+        """Write the manifest last, make everything durable and rename the work into place."""
+        manifest = Manifest(
+            **{
+                **asdict(self.manifest),
+                "counts": dict(counts),
+                "facts": dict(facts),
+                "files": hash_files(self.work),
+            }
+        )
+        write_bytes(self.work / MANIFEST, manifest.to_json())
+        for folder in sorted(p for p in self.work.rglob("*") if p.is_dir()):
+            sync_directory(folder)
+        retired = self.work.with_name(f"{self.output.name}.retired")
+        shutil.rmtree(retired, ignore_errors=True)
+        if self.output.exists():
+            self.output.rename(retired)
+        self.work.rename(self.output)
+        sync_directory(self.output.parent)
+        shutil.rmtree(retired, ignore_errors=True)
+        return manifest
+
+
+def hash_files(root: Path) -> dict[str, dict[str, Any]]:
+    """Bytes and sha256 of every file below `root`, chunk payloads and the manifest left out."""
+    return {
+        str(file.relative_to(root)): {"bytes": file.stat().st_size, "sha256": sha256_file(file)}
+        for file in sorted(root.rglob("*"))
+        if file.is_file()
+        and CHUNK_DIR not in file.relative_to(root).parts[:-1]
+        and file != root / MANIFEST
+    }
+
+
+def describe_bytes(data: bytes) -> dict[str, Any]:
+    """Bytes and sha256 of a file's contents."""
+    return {"bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()}
+
+
+def packages() -> dict[str, str]:
+    """Versions of the packages that decide numbers and bytes."""
+    return {name: version(name) for name in PACKAGES}
+
+
+@contextmanager
+def build(
+    output: Path,
+    *,
+    artifact: str,
+    format_version: int,
+    config: Mapping[str, Any],
+    inputs: Mapping[str, Path],
+) -> Iterator[Build]:
+    """Lock `output`, find or make its work directory, and hand out the Build.
+
+    Work of the same artifact under another fingerprint is removed: it could never be finished.
+    Raises BusyError where another process builds the same artifact.
+    """
+    digests = {name: manifest_digest(path) for name, path in inputs.items()}
+    lineage: dict[str, Any] = {}
+    for path in inputs.values():
+        lineage |= read_manifest(path).lineage
+    fingerprint = fingerprint_of(artifact, format_version, config, digests)
+    manifest = Manifest(
+        artifact=artifact,
+        format_version=format_version,
+        fingerprint=fingerprint,
+        config=dict(config),
+        lineage=lineage | dict(config),
+        inputs=digests,
+        counts={},
+        facts={},
+        files={},
+        packages=packages(),
+    )
+    root = output.parent / WORK_DIR
+    work = root / f"{output.name}-{fingerprint[:16]}"
+    with locked(root / f"{output.name}.lock"), clear_space_errors(output):
+        for other in root.glob(f"{output.name}-*"):
+            if other != work:
+                shutil.rmtree(other)
+        work.mkdir(exist_ok=True)
+        yield Build(output, work, manifest)

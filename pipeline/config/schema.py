@@ -1,0 +1,93 @@
+"""The whole configuration: one typed section per concern, and the checks that span sections."""
+
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, model_validator
+
+from pipeline.config.analysis import (
+    DecoderCosineConfig,
+    EvaluateConfig,
+    RelativeNormConfig,
+    ReportConfig,
+)
+from pipeline.config.crosscoder import CrosscoderConfig, TrainConfig
+from pipeline.config.models import DumpConfig, HookPointConfig, ModelsConfig
+from pipeline.config.section import Section
+from pipeline.config.text import MixConfig, SourceConfig
+
+SUM_TOLERANCE = 1e-6
+
+
+class ShuffleConfig(Section):
+    """The exact shuffle of all rows."""
+
+    seed: Annotated[int, Field(ge=0)]
+    """Decides the permutation, together with the row count and nothing else."""
+    memory_bytes: Annotated[int, Field(ge=16 * 2**20)]
+    """Most resident memory the shuffle may use beside the interpreter, in bytes."""
+
+
+class RuntimeConfig(Section):
+    """What belongs to the machine. No stage depends on it: a change here reruns nothing."""
+
+    device: Literal["auto", "cpu", "cuda"]
+    """Where models and crosscoder run; `auto` takes a GPU where there is one."""
+    n_threads: Annotated[int, Field(ge=1, le=1024)]
+    """CPU threads of matrix products."""
+    io_threads: Annotated[int, Field(ge=1, le=64)]
+    """Threads that read or write chunks."""
+
+
+class Config(Section):
+    """Everything that decides a run. `composed.yaml` holds exactly this."""
+
+    experiment: str
+    """Name of the experiment, of `conf/experiment/`."""
+    seed: Annotated[int, Field(ge=0)]
+    """The one seed that every section's own seed follows unless it is set apart."""
+    sources: dict[str, SourceConfig]
+    """Text and chat sources by name."""
+    models: ModelsConfig
+    hook_point: HookPointConfig
+    mix: MixConfig
+    dump: DumpConfig
+    shuffle: ShuffleConfig
+    crosscoder: CrosscoderConfig
+    train: TrainConfig
+    relative_norm: RelativeNormConfig
+    decoder_cosine: DecoderCosineConfig
+    evaluate: EvaluateConfig
+    report: ReportConfig
+    runtime: RuntimeConfig
+
+    @model_validator(mode="after")
+    def _sources_exist(self) -> Self:
+        named = {
+            "mix.text_source": [self.mix.text_source],
+            "mix.chat_source": [self.mix.chat_source],
+            "models.heldout.sources": list(self.models.heldout.sources.values()),
+        }
+        for model in ("base", "it"):
+            spec = getattr(self.models, model)
+            named[f"models.{model}.sources"] = list(getattr(spec, "sources", {}))
+        for key, names in named.items():
+            unknown = [name for name in names if name not in self.sources]
+            if unknown:
+                raise ValueError(
+                    f"{key} names {unknown[0]!r}, which is not in sources "
+                    f"({', '.join(sorted(self.sources))}): add it there or name another"
+                )
+        return self
+
+    @model_validator(mode="after")
+    def _one_split(self) -> Self:
+        for key, value, of_mix in (
+            ("fraction", self.models.heldout.fraction, self.mix.heldout_fraction),
+            ("seed", self.models.heldout.seed, self.mix.seed),
+        ):
+            if value != of_mix:
+                raise ValueError(
+                    f"models.heldout.{key} ({value}) must equal the split of mix ({of_mix}), or "
+                    "models would be trained on held-out documents: set both alike"
+                )
+        return self

@@ -1,0 +1,48 @@
+"""Errors a user can cause. A stage prints their message and exits with status 2, without a traceback.
+
+Each is raised with one message: what is wrong, the value found, the value expected, the remedy.
+"""
+
+
+class PipelineError(Exception):
+    """Base of every error that a user can cause and mend."""
+
+
+class ConfigError(PipelineError, ValueError):
+    """A configuration key is missing, unknown, ill-typed or out of range."""
+
+
+class SourceError(PipelineError, ValueError):
+    """A text or chat source is missing, empty, malformed or too small."""
+
+
+class ModelError(PipelineError, ValueError):
+    """A model or tokenizer is missing, or does not fit the configuration or its partner."""
+
+
+class ArtifactError(PipelineError):
+    """An artifact on disk cannot be used as it is."""
+
+
+class MissingArtifactError(ArtifactError, FileNotFoundError):
+    """An artifact that an earlier stage makes is not there."""
+
+
+class MismatchError(ArtifactError, ValueError):
+    """An artifact was made under another configuration than the one in force."""
+
+
+class DamagedStoreError(ArtifactError, ValueError):
+    """A chunk of a store is missing, short, long, altered or foreign."""
+
+
+class BusyError(ArtifactError, RuntimeError):
+    """Another process is building the same artifact."""
+
+
+class NoSpaceError(PipelineError, OSError):
+    """The disk is full; the work done so far is kept."""
+
+
+class NonFiniteError(PipelineError, ArithmeticError):
+    """A loss, gradient or activation is not finite."""

@@ -1,0 +1,112 @@
+"""One live line on a terminal, and the same figures in `logs/<stage>.jsonl`."""
+
+import json
+import sys
+import time
+from collections import deque
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from pipeline.runtime import resident_memory_bytes
+
+LOGS = Path("logs")
+LINE_INTERVAL_SECONDS = 0.25
+LOG_INTERVAL_SECONDS = 5.0
+RATE_WINDOW_SECONDS = 30.0
+
+
+class Progress:
+    """Counts finished units of a long job and shows rate, time left and memory.
+
+    The line is drawn on a terminal only. The log gets one JSON object at most every five seconds
+    and one at the end, terminal or not.
+    """
+
+    def __init__(
+        self, name: str, *, total: int, unit: str, start: int = 0, log_dir: Path | None = None
+    ) -> None:
+        self.name, self.total, self.unit = name, total, unit
+        self.done = start
+        self._figures: dict[str, float] = {}
+        self._log_path = (log_dir or LOGS) / f"{name}.jsonl"
+        self._live = sys.stderr.isatty()
+        self._began = self._last_line = self._last_log = time.monotonic()
+        self._window = deque([(self._began, start)])
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._log(finished=kind is None)
+        if self._live:
+            self._draw()
+            sys.stderr.write("\n")
+
+    def advance(self, n: int, **figures: float) -> None:
+        """Count `n` more units done and remember the latest `figures` (loss, share of waiting ...)."""
+        self.done += n
+        self._figures.update(figures)
+        now = time.monotonic()
+        if self._live and now - self._last_line >= LINE_INTERVAL_SECONDS:
+            self._last_line = now
+            self._draw()
+        if now - self._last_log >= LOG_INTERVAL_SECONDS:
+            self._last_log = now
+            self._log(finished=False)
+
+    def rate(self) -> float:
+        """Units per second over the last half minute, so that warm-up does not count for ever."""
+        now = time.monotonic()
+        self._window.append((now, self.done))
+        while len(self._window) > 2 and now - self._window[0][0] > RATE_WINDOW_SECONDS:
+            self._window.popleft()
+        began, done = self._window[0]
+        return (self.done - done) / max(now - began, 1e-9)
+
+    def _draw(self) -> None:
+        rate = self.rate()
+        left = (self.total - self.done) / rate if rate > 0 else float("inf")
+        share = self.done / self.total if self.total else 1.0
+        figures = "  ".join(f"{key} {value:.4g}" for key, value in self._figures.items())
+        sys.stderr.write(
+            f"\r\x1b[K{self.name}: {self.done:,}/{self.total:,} {self.unit} ({share:.0%})  "
+            f"{rate:,.0f}/s  {format_seconds(left)} left  "
+            f"{resident_memory_bytes() / 1e9:.1f} GB  {figures}"
+        )
+        sys.stderr.flush()
+
+    def _log(self, *, finished: bool) -> None:
+        self._log_path.parent.mkdir(parents=True, exist_ok=True)
+        record = {
+            "stage": self.name,
+            "done": self.done,
+            "total": self.total,
+            "unit": self.unit,
+            "per_second": round(self.rate(), 3),
+            "elapsed_seconds": round(time.monotonic() - self._began, 3),
+            "resident_bytes": resident_memory_bytes(),
+            "finished": finished,
+            **self._figures,
+        }
+        with self._log_path.open("a") as log:
+            log.write(json.dumps(record) + "\n")
+
+
+def format_seconds(seconds: float) -> str:
+    """`3 s`, `4 min 10 s`, `2 h 05 min`, `3 d 4 h`."""
+    if seconds == float("inf"):
+        return "? s"
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60:02d} s"
+    if whole < 48 * 3600:
+        return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
+    return f"{whole // 86400} d {whole % 86400 // 3600} h"

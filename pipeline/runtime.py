@@ -1,0 +1,68 @@
+"""What belongs to the machine: threads, device, memory, and named random streams."""
+
+import hashlib
+import resource
+import sys
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from pipeline.errors import ConfigError
+
+if TYPE_CHECKING:
+    import torch
+
+
+def stream_seed(seed: int, *names: str) -> int:
+    """A 63-bit seed for the random stream called `names`, independent of every other stream."""
+    key = "/".join((str(seed), *names)).encode()
+    return int.from_bytes(hashlib.sha256(key).digest()[:8], "little") >> 1
+
+
+def numpy_generator(seed: int, *names: str) -> np.random.Generator:
+    """NumPy generator of the named stream."""
+    return np.random.default_rng(stream_seed(seed, *names))
+
+
+def generator(seed: int, *names: str) -> "torch.Generator":
+    """CPU torch generator of the named stream."""
+    import torch
+
+    return torch.Generator().manual_seed(stream_seed(seed, *names))
+
+
+def resolve_device(name: str) -> "torch.device":
+    """The device called `name`; `auto` is the first CUDA device, else the CPU."""
+    import torch
+
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    if name.startswith("cuda") and not torch.cuda.is_available():
+        raise ConfigError(
+            f"runtime.device is {name!r}, but this machine has no CUDA device: "
+            "set runtime.device=auto or runtime.device=cpu"
+        )
+    return torch.device(name)
+
+
+def set_threads(n_threads: int) -> None:
+    """Use `n_threads` CPU threads in torch, and reproducible kernels."""
+    import torch
+
+    torch.set_num_threads(n_threads)
+    torch.use_deterministic_algorithms(True, warn_only=True)
+    # Denormal optimiser moments make fused Adam ten times slower on a CPU.
+    torch.set_flush_denormal(True)
+
+
+def peak_memory_bytes() -> int:
+    """Largest resident size of this process so far, in bytes."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024
+
+
+def resident_memory_bytes() -> int:
+    """Resident size of this process now, in bytes."""
+    import psutil
+
+    return psutil.Process().memory_info().rss

@@ -1,0 +1,173 @@
+"""What every stage shares: its name, its sections, its files, its command line, its errors.
+
+`dvc.yaml` repeats these declarations for DVC; a test holds the two against each other.
+"""
+
+import json
+import os
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from pipeline import artifacts
+from pipeline.artifacts import Build, Manifest
+from pipeline.config import Config, load_config
+from pipeline.errors import MismatchError, PipelineError
+
+MODELS = Path("data/models")
+TOKENS = Path("data/tokens.zarr")
+ACTIVATIONS = Path("data/activations.zarr")
+HELDOUT_ACTIVATIONS = Path("data/heldout_activations.zarr")
+SHUFFLED = Path("data/shuffled.zarr")
+CROSSCODER = Path("data/crosscoder")
+RESULTS = Path("results")
+
+MADE_BY = {
+    MODELS: "models",
+    TOKENS: "mix",
+    ACTIVATIONS: "dump",
+    HELDOUT_ACTIVATIONS: "dump",
+    SHUFFLED: "shuffle",
+    CROSSCODER: "train",
+}
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A stage's declaration.
+
+    sections: of the configuration that decide its output (never `runtime`)
+    inputs, outputs: artifact name -> path; results: file names under `results/`
+    format_version: raise it when the same configuration gives other bytes than before
+    """
+
+    name: str
+    sections: tuple[str, ...]
+    inputs: Mapping[str, Path] = field(default_factory=dict)
+    outputs: Mapping[str, Path] = field(default_factory=dict)
+    results: tuple[str, ...] = ()
+    format_version: int = 1
+
+    def config(self, config: Config) -> dict[str, Any]:
+        """The sections that decide this stage's output, as plain data."""
+        plain = config.model_dump(mode="json")
+        return {name: plain[name] for name in self.sections}
+
+    def input(self, config: Config, name: str) -> Manifest:
+        """The manifest of an input, checked against the configuration.
+
+        Raises MissingArtifactError, or MismatchError with the key and both values where the input
+        was made under another configuration.
+        """
+        path = self.inputs[name]
+        manifest = artifacts.read_manifest(path, MADE_BY[path])
+        wanted = config.model_dump(mode="json")
+        for section, made_with in manifest.lineage.items():
+            difference = first_difference(section, made_with, wanted.get(section))
+            if difference:
+                key, found, expected = difference
+                raise MismatchError(
+                    f"{path} was made with {key} = {found!r}, but the configuration says "
+                    f"{expected!r}: run `dvc repro {MADE_BY[path]}` (or run the stages before "
+                    f"{self.name} with the same overrides)"
+                )
+        return manifest
+
+    @contextmanager
+    def build(self, config: Config, output: str) -> Iterator[Build]:
+        """Lock and build the named output; see `artifacts.build`."""
+        for name in self.inputs:
+            self.input(config, name)
+        with artifacts.build(
+            self.outputs[output],
+            artifact=output,
+            format_version=self.format_version,
+            config=self.config(config),
+            inputs=self.inputs,
+        ) as build:
+            yield build
+
+    def publish_results(
+        self, config: Config, files: Mapping[str, Any], counts: Mapping[str, int] | None = None
+    ) -> None:
+        """Write `results/<name>` for each file (bytes as they are, anything else as JSON) and
+        then `results/<stage>.manifest.json`, which tells what made them."""
+        missing = set(self.results) ^ set(files)
+        assert not missing, f"stage {self.name} declares other results than it writes: {missing}"
+        contents = {
+            name: value if isinstance(value, bytes) else artifacts.canonical_json(value, indent=2)
+            for name, value in files.items()
+        }
+        for name, content in contents.items():
+            artifacts.write_bytes(RESULTS / name, content)
+        manifest = self._results_manifest(config, contents, counts or {})
+        artifacts.write_bytes(RESULTS / f"{self.name}.manifest.json", manifest.to_json())
+
+    def _results_manifest(
+        self, config: Config, contents: Mapping[str, bytes], counts: Mapping[str, int]
+    ) -> Manifest:
+        own = self.config(config)
+        digests = {name: artifacts.manifest_digest(path) for name, path in self.inputs.items()}
+        lineage: dict[str, Any] = {}
+        for path in self.inputs.values():
+            lineage |= artifacts.read_manifest(path).lineage
+        return Manifest(
+            artifact=self.name,
+            format_version=self.format_version,
+            fingerprint=artifacts.fingerprint_of(self.name, self.format_version, own, digests),
+            config=own,
+            lineage=lineage | own,
+            inputs=digests,
+            counts=dict(counts),
+            facts={},
+            files={name: artifacts.describe_bytes(data) for name, data in contents.items()},
+            packages=artifacts.packages(),
+        )
+
+
+def first_difference(key: str, found: Any, expected: Any) -> tuple[str, Any, Any] | None:
+    """Dotted key and both values of the first leaf in which two plain values differ."""
+    if isinstance(found, dict) and isinstance(expected, dict):
+        for name in sorted(found.keys() | expected.keys()):
+            difference = first_difference(f"{key}.{name}", found.get(name), expected.get(name))
+            if difference:
+                return difference
+        return None
+    return None if found == expected else (key, found, expected)
+
+
+def run(stage: Stage, main: Callable[[Config], None]) -> None:
+    """Command line of a stage: `python -m stages.X [hydra overrides]`.
+
+    Without overrides the stage reads `composed.yaml`, as `dvc repro` does; with overrides it
+    composes `conf/` itself. What a user can mend ends in one line and exit status 2.
+    """
+    try:
+        config = load_config(sys.argv[1:])
+        use_runtime(config)
+        with artifacts.clear_space_errors(Path("data")):
+            main(config)
+    except PipelineError as error:
+        sys.stderr.write(f"error: {error}\n")
+        sys.exit(2)
+    except KeyboardInterrupt:
+        sys.stderr.write(f"{stage.name}: interrupted; run the same command again to resume\n")
+        sys.exit(130)
+
+
+def use_runtime(config: Config) -> None:
+    """Apply what must be in force before a library reads its environment."""
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
+    os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
+    os.environ.setdefault("OMP_NUM_THREADS", str(config.runtime.n_threads))
+
+
+def read_results(name: str) -> Any:
+    """A JSON file under `results/`; MissingArtifactError where it is not there."""
+    path = RESULTS / name
+    if not path.exists():
+        raise artifacts.MissingArtifactError(f"{path} not found: run `dvc repro`")
+    return json.loads(path.read_text())
