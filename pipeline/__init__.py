@@ -1,1 +1,1 @@
-"""Model diffing with crosscoders: from two language models to a report of what fine-tuning changed."""
+"""Model diffing with crosscoders: from two language models to what fine-tuning changed."""

@@ -1,4 +1,4 @@
-"""Errors a user can cause. A stage prints their message and exits with status 2, without a traceback.
+"""Errors a user can cause: a stage prints the message and exits with status 2, no traceback.
 
 Each is raised with one message: what is wrong, the value found, the value expected, the remedy.
 """

@@ -49,7 +49,7 @@ class Progress:
             sys.stderr.write("\n")
 
     def advance(self, n: int, **figures: float) -> None:
-        """Count `n` more units done and remember the latest `figures` (loss, share of waiting ...)."""
+        """Count `n` more units done and remember the latest `figures`, such as the loss."""
         self.done += n
         self._figures.update(figures)
         now = time.monotonic()

@@ -88,10 +88,10 @@ def parse(plain: Any) -> Config:
         raise ConfigError("\n       ".join(lines)) from error
 
 
-_UNION_TAGS = frozenset(
-    ("hub", "local", "trained", "tuned", "files", "generated")
-    + ("l1", "batch_topk", "dsf", "jumprelu")
-)
+_MODEL_KINDS = {"hub", "local", "trained", "tuned"}
+_SOURCE_KINDS = {"generated", "files", "hub"}
+_CROSSCODER_KINDS = {"l1", "batch_topk", "dsf", "jumprelu"}
+_UNION_TAGS = _MODEL_KINDS | _SOURCE_KINDS | _CROSSCODER_KINDS
 
 
 def _explain(problem: Any) -> str:

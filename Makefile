@@ -1,0 +1,37 @@
+# make demo   environment, the embedded experiment, the report
+# make test   environment, lint, types, the whole test suite
+PYTHON ?= python3
+VENV := $(CURDIR)/.venv
+INSTALLED := $(VENV)/installed
+export PATH := $(VENV)/bin:$(PATH)
+export HF_HUB_DISABLE_TELEMETRY := 1
+
+.PHONY: demo test lint types environment clean
+.DEFAULT_GOAL := demo
+
+demo: environment
+	dvc repro
+	@echo
+	@echo "The report: file://$(CURDIR)/results/report.html"
+
+test: environment lint types
+	python -m pytest
+
+lint: environment
+	ruff check .
+	ruff format --check .
+
+types: environment
+	basedpyright
+
+environment: $(INSTALLED)
+
+$(INSTALLED): requirements.lock
+	@$(PYTHON) -c 'import sys; assert sys.version_info >= (3, 11), sys.version' || \
+	  { echo "error: $(PYTHON) is older than Python 3.11: make PYTHON=/path/to/python3.11 $(MAKECMDGOALS)"; exit 1; }
+	$(PYTHON) -m venv --clear $(VENV)
+	python -m pip install --quiet --disable-pip-version-check -r requirements.lock
+	touch $@
+
+clean:
+	rm -rf $(VENV) .pytest_cache .ruff_cache .hypothesis

@@ -1,0 +1,18 @@
+"""What an experiment will need, stage by stage, before anything runs."""
+
+from pipeline.planning.estimate import StageCost, estimate
+from pipeline.planning.machine import Machine, measure_machine
+from pipeline.planning.missing import missing_for
+from pipeline.planning.model_size import ModelSize, size_of
+from pipeline.planning.table import plan_table
+
+__all__ = [
+    "Machine",
+    "ModelSize",
+    "StageCost",
+    "estimate",
+    "measure_machine",
+    "missing_for",
+    "plan_table",
+    "size_of",
+]

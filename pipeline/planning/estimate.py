@@ -1,0 +1,141 @@
+"""Disk, memory and rough time of each stage, from the configuration and the machine's rates."""
+
+from dataclasses import dataclass
+
+from pipeline.config import Config
+from pipeline.config.models import HubModel, TrainedModel, TunedModel
+from pipeline.labels import MODELS
+from pipeline.planning.machine import Machine
+from pipeline.planning.model_size import ModelSize, size_of
+
+BYTES = {"bfloat16": 2, "float32": 4}
+TOKEN_BYTES = 4 + 4 + 1 + 1  # token id, document, source, class
+ROW_TAG_BYTES = 4 * 4 + 2  # token id, position, document, sequence; source, class
+# Share of the plain matrix rate that whole transformer passes, and whole training steps, reach.
+MODEL_EFFICIENCY = {"cpu": 0.5, "cuda": 0.4}
+TRAIN_EFFICIENCY = {"cpu": 0.8, "cuda": 0.6}
+TOKENISER_TOKENS_PER_SECOND = 300_000
+STAGE_START_SECONDS = 6.0
+INTERPRETER_BYTES = 600 * 10**6
+
+
+@dataclass(frozen=True)
+class StageCost:
+    """disk: bytes left behind; scratch: bytes used meanwhile; memory: peak bytes; rough seconds."""
+
+    stage: str
+    disk_bytes: float
+    scratch_bytes: float
+    memory_bytes: float
+    seconds: float
+
+
+def row_bytes(d_model: int) -> int:
+    """One activation row with its tags on disk: [2, d_model] bfloat16."""
+    return len(MODELS) * d_model * 2 + ROW_TAG_BYTES
+
+
+def n_train_rows(config: Config) -> int:
+    """Rows of the training store, a BOS row per sequence left out."""
+    mix = config.mix
+    return mix.n_train_sequences * (mix.sequence_length_tokens - 1)
+
+
+def n_heldout_rows(config: Config) -> int:
+    """Rows of the held-out store."""
+    mix = config.mix
+    return mix.n_heldout_sequences * (mix.sequence_length_tokens - 1)
+
+
+def estimate(config: Config, machine: Machine) -> list[StageCost]:
+    """The cost of every stage, in the order of the graph; empty where a model's size is unknown."""
+    sizes = [size_of(config.models, name) for name in MODELS]
+    if any(size is None for size in sizes):
+        return []
+    known = [size for size in sizes if size is not None]
+    return [
+        _models(config, machine, known),
+        _mix(config),
+        _dump(config, machine, known),
+        _shuffle(config, machine, known[0].d_model),
+        _train(config, machine, known[0].d_model),
+        _evaluate(config, machine, known),
+    ]
+
+
+def _models(config: Config, machine: Machine, sizes: list[ModelSize]) -> StageCost:
+    disk = memory = 0.0
+    seconds = STAGE_START_SECONDS
+    for name, size in zip(MODELS, sizes, strict=True):
+        spec = getattr(config.models, name)
+        if isinstance(spec, HubModel):
+            disk += 2.0 * size.n_parameters
+        if isinstance(spec, TrainedModel | TunedModel):
+            tokens = spec.n_steps * spec.batch_sequences * spec.sequence_length_tokens
+            flops = 3 * size.flops_per_token(size.n_layers, logits=True) * tokens
+            rate = machine.flops_per_second(spec.precision) * MODEL_EFFICIENCY[machine.device]
+            seconds += flops / rate
+            disk += 4.0 * size.n_parameters
+            logits = 3 * 4.0 * spec.micro_batch_sequences * spec.sequence_length_tokens
+            memory = max(memory, 18.0 * size.n_parameters + logits * size.vocab_size)
+    return StageCost("models", disk, 0.0, INTERPRETER_BYTES + memory, seconds)
+
+
+def _mix(config: Config) -> StageCost:
+    mix = config.mix
+    tokens = (mix.n_train_sequences + mix.n_heldout_sequences) * mix.sequence_length_tokens
+    seconds = STAGE_START_SECONDS + tokens / TOKENISER_TOKENS_PER_SECOND
+    return StageCost("mix", tokens * TOKEN_BYTES, 0.0, 2.0 * INTERPRETER_BYTES, seconds)
+
+
+def _dump(config: Config, machine: Machine, sizes: list[ModelSize]) -> StageCost:
+    rows, layer = n_train_rows(config) + n_heldout_rows(config), config.hook_point.layer
+    disk = float(rows) * row_bytes(sizes[0].d_model)
+    rate = machine.flops_per_second(config.hook_point.dtype) * MODEL_EFFICIENCY[machine.device]
+    compute = sum(size.flops_per_token(layer) for size in sizes) * rows / rate
+    weights = sum(
+        BYTES[config.hook_point.dtype]
+        * (layer * size.n_block_parameters + size.n_embedding_parameters)
+        for size in sizes
+    )
+    write = disk / machine.disk_bytes_per_second
+    memory = INTERPRETER_BYTES + weights + 8.0 * config.dump.batch_tokens * sizes[0].d_model * 4
+    return StageCost("dump", disk, 0.0, memory, STAGE_START_SECONDS + max(compute, write))
+
+
+def _shuffle(config: Config, machine: Machine, d_model: int) -> StageCost:
+    store = float(n_train_rows(config)) * row_bytes(d_model)
+    seconds = STAGE_START_SECONDS + 4.0 * store / machine.disk_bytes_per_second
+    memory = INTERPRETER_BYTES / 2 + config.shuffle.memory_bytes
+    return StageCost("shuffle", store, store, memory, seconds)
+
+
+def _train(config: Config, machine: Machine, d_model: int) -> StageCost:
+    n_latents = getattr(config.crosscoder, "n_latents", 0)
+    rows = config.train.n_rows or n_train_rows(config)
+    width = len(MODELS) * d_model
+    parameters = 2.0 * width * n_latents
+    # L1: five products of [rows, width] by [width, n_latents] (encode, decode, three gradients).
+    flops = 5 * 2.0 * width * n_latents * rows
+    rate = machine.flops_per_second(config.train.precision) * TRAIN_EFFICIENCY[machine.device]
+    seconds = max(flops / rate, 2.0 * rows * width / machine.disk_bytes_per_second)
+    latents = 4.0 * config.train.batch_rows * n_latents
+    return StageCost(
+        "train",
+        4.0 * parameters,
+        2 * 12.0 * parameters,
+        INTERPRETER_BYTES + 16.0 * parameters + 3 * latents,
+        STAGE_START_SECONDS + seconds,
+    )
+
+
+def _evaluate(config: Config, machine: Machine, sizes: list[ModelSize]) -> StageCost:
+    evaluate, length = config.evaluate, config.mix.sequence_length_tokens
+    tokens = evaluate.n_sequences * length
+    # Per model: one whole clean pass, then the upper blocks for splices and ablations.
+    flops = sum(4 * size.flops_per_token(size.n_layers, logits=True) for size in sizes) * tokens
+    rate = machine.flops_per_second(config.hook_point.dtype) * MODEL_EFFICIENCY[machine.device]
+    logits = 4 * 4.0 * evaluate.batch_sequences * length * sizes[0].vocab_size
+    weights = sum(BYTES[config.hook_point.dtype] * size.n_parameters for size in sizes)
+    seconds = STAGE_START_SECONDS + flops / rate
+    return StageCost("evaluate", 0.0, 0.0, INTERPRETER_BYTES + weights + logits, seconds)

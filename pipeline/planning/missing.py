@@ -1,0 +1,117 @@
+"""What stands between an experiment and its first result: weights, data, space, memory, device."""
+
+import glob
+from collections.abc import Sequence
+from pathlib import Path
+
+from pipeline.config import Config
+from pipeline.config.models import HubModel, LocalModel
+from pipeline.config.text import FilesSourceConfig, HubSourceConfig
+from pipeline.labels import MODELS
+from pipeline.planning.estimate import StageCost
+from pipeline.planning.machine import Machine
+from pipeline.planning.model_size import cached_hub_file, size_of
+
+DAY_SECONDS = 86_400
+HUB_TIMEOUT_SECONDS = 5
+GATED = ("google/gemma", "meta-llama/", "lmsys/lmsys-chat-1m")
+
+
+def missing_for(config: Config, machine: Machine, costs: Sequence[StageCost]) -> list[str]:
+    """One line per thing that is missing, each with its remedy; empty when the run can start."""
+    return [
+        *_missing_models(config),
+        *_missing_sources(config),
+        *_missing_room(machine, costs),
+        *_missing_device(machine, costs),
+    ]
+
+
+def _missing_models(config: Config) -> list[str]:
+    lines = []
+    for name in MODELS:
+        spec = getattr(config.models, name)
+        if isinstance(spec, LocalModel) and not (Path(spec.path) / "config.json").is_file():
+            lines.append(
+                f"models.{name}.path: no config.json in {spec.path}: give the folder of a "
+                "Hugging Face model"
+            )
+        elif isinstance(spec, HubModel) and cached_hub_file(spec, "config.json") is None:
+            lines.append(
+                f"models.{name}: {spec.repo} is not in the local hub cache: "
+                f"{_download_hint(spec.repo)} `hf download {spec.repo} --revision {spec.revision}`"
+            )
+        elif size_of(config.models, name) is None:
+            lines.append(f"models.{name}: its size cannot be read: check models.{name}")
+    return lines
+
+
+def _missing_sources(config: Config) -> list[str]:
+    lines = []
+    for name, spec in config.sources.items():
+        if isinstance(spec, FilesSourceConfig):
+            lines += [
+                f"sources.{name}.paths: no file matches {pattern}: mend the path"
+                for pattern in spec.paths
+                if not glob.glob(pattern, recursive=True)  # noqa: PTH207 (absolute patterns)
+            ]
+        elif isinstance(spec, HubSourceConfig) and not _reachable(spec):
+            lines.append(
+                f"sources.{name}: {spec.dataset} cannot be reached from here: "
+                f"{_download_hint(spec.dataset)} run where the hub can be reached, or use "
+                f"sources.{name}.kind=files with local copies"
+            )
+    return lines
+
+
+def _download_hint(repo: str) -> str:
+    """What a gated repository asks for first."""
+    from huggingface_hub import get_token
+
+    if not repo.startswith(GATED) or get_token():
+        return ""
+    return "it is gated, accept its terms on its page and `hf auth login`;"
+
+
+def _reachable(spec: HubSourceConfig) -> bool:
+    """Whether the hub answers for this dataset within a few seconds."""
+    if Path(spec.dataset).exists():
+        return True
+    from huggingface_hub import HfApi
+    from huggingface_hub.errors import HTTPError
+
+    try:
+        HfApi().dataset_info(spec.dataset, revision=spec.revision, timeout=HUB_TIMEOUT_SECONDS)
+    except (HTTPError, OSError):
+        return False
+    return True
+
+
+def _missing_room(machine: Machine, costs: Sequence[StageCost]) -> list[str]:
+    lines = []
+    left = sum(cost.disk_bytes for cost in costs)
+    needed = left + max((cost.scratch_bytes for cost in costs), default=0.0)
+    if needed > machine.free_disk_bytes:
+        lines.append(
+            f"disk: {needed / 1e9:,.0f} GB needed, {machine.free_disk_bytes / 1e9:,.0f} GB free: "
+            "run in a folder on a larger disk, or lower mix.n_train_tokens"
+        )
+    for cost in costs:
+        room = machine.memory_bytes if cost.stage == "shuffle" else machine.device_memory_bytes
+        if cost.memory_bytes > room:
+            lines.append(
+                f"memory: {cost.stage} needs about {cost.memory_bytes / 1e9:,.0f} GB, "
+                f"{machine.device_name} has {room / 1e9:,.0f} GB: lower batch sizes or use a "
+                "larger machine"
+            )
+    return lines
+
+
+def _missing_device(machine: Machine, costs: Sequence[StageCost]) -> list[str]:
+    days = sum(cost.seconds for cost in costs) / DAY_SECONDS
+    if machine.device == "cpu" and days > 7:
+        return [
+            f"device: about {days:,.0f} days on {machine.device_name}: run on a machine with a "
+            "CUDA GPU"
+        ]
+    return []

@@ -1,0 +1,51 @@
+"""Tell what an experiment will need here, before anything runs.
+
+    python -m stages.plan +experiment=gemma
+
+reads   conf/ (or composed.yaml), the local hub cache, this machine's speed and free space
+writes  nothing; prints a table and what is missing; exit status 1 if the experiment cannot run
+costs   a few seconds
+"""
+
+import sys
+
+from pipeline.config import Config
+from pipeline.planning import Machine, estimate, measure_machine, missing_for, plan_table
+from pipeline.planning.machine import H200
+from pipeline.runtime import resolve_device
+from pipeline.stage import TOKENS, Stage, run
+
+STAGE = Stage(name="plan", sections=())
+
+
+def main(config: Config) -> None:
+    device = resolve_device(config.runtime.device).type
+    machine = measure_machine(device, config.runtime.n_threads, TOKENS)
+    costs = estimate(config, machine)
+    print(f"experiment {config.experiment}: {config.mix.n_train_tokens:,} training tokens\n")
+    print(describe(machine), end="\n\n")
+    if costs:
+        print(plan_table(costs))
+    if device == "cpu" and costs:
+        print(f"\nThe same on {H200.device_name} (790 TFLOP/s bf16, disk 2 GB/s):\n")
+        print(plan_table(estimate(config, H200)))
+    missing = missing_for(config, machine, costs)
+    if missing:
+        print("\nmissing:", *(f"  - {line}" for line in missing), sep="\n")
+        sys.exit(1)
+    print("\nnothing is missing: `dvc repro` can run it")
+
+
+def describe(machine: Machine) -> str:
+    """One line on what the times below rest on."""
+    return (
+        f"this machine: {machine.device_name}, "
+        f"{machine.fp32_flops_per_second / 1e12:.3g} TFLOP/s fp32 and "
+        f"{machine.bf16_flops_per_second / 1e12:.3g} bf16, "
+        f"disk {machine.disk_bytes_per_second / 1e9:.2g} GB/s, "
+        f"{machine.free_disk_bytes / 1e9:,.0f} GB free, {machine.memory_bytes / 1e9:,.0f} GB memory"
+    )
+
+
+if __name__ == "__main__":
+    run(STAGE, main)

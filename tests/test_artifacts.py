@@ -1,0 +1,141 @@
+"""Artifacts are finished last, resumable, and never mixed."""
+
+import errno
+import json
+from pathlib import Path
+
+import pytest
+
+from pipeline import artifacts
+from pipeline.errors import ArtifactError, BusyError, MissingArtifactError, NoSpaceError
+
+
+def build(output: Path, seed: int = 0, inputs: dict[str, Path] | None = None):
+    return artifacts.build(
+        output,
+        artifact="toy",
+        format_version=1,
+        config={"toy": {"seed": seed}},
+        inputs=inputs or {},
+    )
+
+
+def make(output: Path, seed: int = 0, inputs: dict[str, Path] | None = None) -> None:
+    with build(output, seed, inputs) as made:
+        (made.work / "value.txt").write_text(str(seed))
+        made.publish(counts={"rows": 3}, facts={"width": 2})
+
+
+def test_a_published_artifact_has_a_manifest_of_its_files(tmp_path: Path) -> None:
+    make(tmp_path / "toy")
+    manifest = artifacts.read_manifest(tmp_path / "toy")
+    assert manifest.counts == {"rows": 3}
+    assert manifest.files["value.txt"] == artifacts.describe_bytes(b"0")
+    assert not list((tmp_path / ".work").glob("toy-*"))
+
+
+def test_equal_builds_are_bit_identical(tmp_path: Path) -> None:
+    make(tmp_path / "a" / "toy")
+    make(tmp_path / "b" / "toy")
+    for name in ("manifest.json", "value.txt"):
+        one, two = tmp_path / "a/toy" / name, tmp_path / "b/toy" / name
+        assert one.read_bytes() == two.read_bytes()
+
+
+def test_a_killed_build_resumes_in_the_same_work_directory(tmp_path: Path) -> None:
+    with build(tmp_path / "toy") as killed:
+        (killed.work / "half").write_text("done")
+    with build(tmp_path / "toy") as again:
+        assert (again.work / "half").read_text() == "done"
+        assert not again.complete
+
+
+def test_another_fingerprint_starts_afresh(tmp_path: Path) -> None:
+    with build(tmp_path / "toy", seed=1) as killed:
+        (killed.work / "half").write_text("done")
+    with build(tmp_path / "toy", seed=2) as other:
+        assert other.work != killed.work
+        assert not (other.work / "half").exists()
+
+
+def test_an_input_decides_the_fingerprint_and_passes_on_its_lineage(tmp_path: Path) -> None:
+    make(tmp_path / "first", seed=1)
+    make(tmp_path / "second", seed=2, inputs={"first": tmp_path / "first"})
+    manifest = artifacts.read_manifest(tmp_path / "second")
+    assert manifest.inputs == {"first": artifacts.manifest_digest(tmp_path / "first")}
+    before = manifest.fingerprint
+    make(tmp_path / "first", seed=3)
+    make(tmp_path / "second", seed=2, inputs={"first": tmp_path / "first"})
+    assert artifacts.read_manifest(tmp_path / "second").fingerprint != before
+
+
+def test_publishing_replaces_the_old_artifact_whole(tmp_path: Path) -> None:
+    make(tmp_path / "toy", seed=1)
+    (tmp_path / "toy" / "stray").write_text("old")
+    make(tmp_path / "toy", seed=2)
+    assert (tmp_path / "toy/value.txt").read_text() == "2"
+    assert not (tmp_path / "toy/stray").exists()
+
+
+def test_a_complete_artifact_is_recognised_by_its_fingerprint(tmp_path: Path) -> None:
+    make(tmp_path / "toy", seed=1)
+    with build(tmp_path / "toy", seed=1) as same:
+        assert same.complete
+    with build(tmp_path / "toy", seed=2) as other:
+        assert not other.complete
+
+
+def test_a_second_builder_of_the_same_artifact_is_refused(tmp_path: Path) -> None:
+    with build(tmp_path / "toy"), pytest.raises(BusyError, match="held by process"):  # noqa: SIM117
+        with build(tmp_path / "toy"):
+            pass
+
+
+def test_a_missing_artifact_names_its_path_and_the_command(tmp_path: Path) -> None:
+    with pytest.raises(MissingArtifactError, match=r"shuffled.*dvc repro shuffle"):
+        artifacts.read_manifest(tmp_path / "shuffled", "shuffle")
+
+
+@pytest.mark.parametrize("content", ["", "{", "[]", '{"artifact": "toy"}'])
+def test_an_unreadable_manifest_is_refused(tmp_path: Path, content: str) -> None:
+    make(tmp_path / "toy")
+    (tmp_path / "toy/manifest.json").write_text(content)
+    with pytest.raises(ArtifactError, match="not a manifest"):
+        artifacts.read_manifest(tmp_path / "toy")
+
+
+def test_an_altered_file_is_named(tmp_path: Path) -> None:
+    make(tmp_path / "toy")
+    manifest = artifacts.read_manifest(tmp_path / "toy")
+    artifacts.check_files(tmp_path / "toy", manifest)
+    (tmp_path / "toy/value.txt").write_text("9")
+    with pytest.raises(ArtifactError, match=r"value\.txt is damaged"):
+        artifacts.check_files(tmp_path / "toy", manifest)
+
+
+def test_a_full_disk_is_a_clear_error_and_keeps_the_work(tmp_path: Path) -> None:
+    with pytest.raises(NoSpaceError, match="no space left"), build(tmp_path / "toy") as full:  # noqa: PT012
+        (full.work / "half").write_text("done")
+        raise OSError(errno.ENOSPC, "No space left on device")
+    with build(tmp_path / "toy") as again:
+        assert (again.work / "half").exists()
+
+
+def test_json_with_nan_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValueError):
+        artifacts.write_json(tmp_path / "x.json", {"loss": float("nan")})
+    assert not (tmp_path / "x.json").exists()
+
+
+def test_a_failed_write_leaves_the_old_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    artifacts.write_json(tmp_path / "x.json", {"a": 1})
+
+    def no_sync(descriptor: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("os.fsync", no_sync)
+    with pytest.raises(NoSpaceError):
+        artifacts.write_json(tmp_path / "x.json", {"a": 2})
+    assert json.loads((tmp_path / "x.json").read_text()) == {"a": 1}

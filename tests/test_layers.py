@@ -1,0 +1,83 @@
+"""Imports go one way: stages -> parts -> foundations."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+FOUNDATIONS = {"errors", "labels", "config", "artifacts", "progress", "runtime", "stage", "store"}
+FOUNDATION_IMPORTS = {
+    "errors": set(),
+    "labels": set(),
+    "runtime": {"errors"},
+    "progress": {"runtime"},
+    "config": {"errors", "artifacts", "labels"},
+    "artifacts": {"errors"},
+    "stage": {"artifacts", "config", "errors"},
+    "store": {"errors", "labels", "runtime"},
+}
+PART_IMPORTS = {
+    "text": set(),
+    "models": {"text"},
+    "harvest": {"models"},
+    "shuffle": set(),
+    "crosscoder": set(),
+    "training": {"crosscoder"},
+    "analysis": {"crosscoder", "models"},
+    "planning": {"models"},
+}
+HEAVY = {"torch", "transformers", "datasets", "altair", "pandas", "zarr"}
+
+
+def imports_of(file: Path) -> set[str]:
+    """Dotted names of all modules that a file imports, also inside functions."""
+    names: set[str] = set()
+    for node in ast.walk(ast.parse(file.read_text())):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{file} uses a relative import: name the module in full"
+            names |= {node.module or ""} | {f"{node.module}.{alias.name}" for alias in node.names}
+    return names
+
+
+def part_of(name: str) -> str | None:
+    """`store` for `pipeline.store.reader`."""
+    pieces = name.split(".")
+    return pieces[1] if pieces[0] == "pipeline" and len(pieces) > 1 else None
+
+
+def project_modules() -> list[Path]:
+    return sorted((ROOT / "pipeline").rglob("*.py"))
+
+
+@pytest.mark.parametrize("file", project_modules(), ids=lambda p: str(p.relative_to(ROOT)))
+def test_the_library_imports_only_downwards(file: Path) -> None:
+    relative = file.relative_to(ROOT / "pipeline")
+    part = relative.parts[0].removesuffix(".py")
+    if part == "__init__":
+        return
+    allowed = (
+        FOUNDATION_IMPORTS[part] if part in FOUNDATIONS else PART_IMPORTS[part] | FOUNDATIONS
+    ) | {part}
+    used = {found for name in imports_of(file) if (found := part_of(name))}
+    assert used <= allowed, f"{relative} imports {used - allowed}"
+    assert not any(name.split(".")[0] == "stages" for name in imports_of(file))
+
+
+@pytest.mark.parametrize("file", sorted((ROOT / "stages").glob("*.py")), ids=lambda p: p.name)
+def test_stages_import_no_other_stage(file: Path) -> None:
+    assert not {name for name in imports_of(file) if name.startswith("stages")}
+
+
+@pytest.mark.parametrize("module", ["errors", "labels", "artifacts", "progress", "stage", "config"])
+def test_foundations_load_nothing_heavy_at_import(module: str) -> None:
+    import subprocess
+    import sys
+
+    code = f"import sys, pipeline.{module}; print(*sorted({HEAVY!r} & set(sys.modules)))"
+    loaded = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    assert loaded.stdout.strip() == ""

@@ -1,0 +1,58 @@
+"""One live line on a terminal; the same figures as JSON lines."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from pipeline import progress
+
+
+def records(folder: Path, name: str) -> list[dict[str, float]]:
+    return [json.loads(line) for line in (folder / f"{name}.jsonl").read_text().splitlines()]
+
+
+def test_the_log_gets_the_last_figures_and_the_end(tmp_path: Path) -> None:
+    with progress.Progress("toy", total=10, unit="rows", start=4, log_dir=tmp_path) as bar:
+        bar.advance(6, loss=0.5)
+    (record,) = records(tmp_path, "toy")
+    assert record["done"] == record["total"] == 10
+    assert record["loss"] == 0.5
+    assert record["finished"]
+    assert record["resident_bytes"] > 0
+
+
+def test_a_failed_job_is_logged_as_unfinished(tmp_path: Path) -> None:
+    with (
+        pytest.raises(ValueError),
+        progress.Progress("toy", total=10, unit="rows", log_dir=tmp_path),
+    ):
+        raise ValueError
+    assert not records(tmp_path, "toy")[-1]["finished"]
+
+
+def test_nothing_is_drawn_when_not_on_a_terminal(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with progress.Progress("toy", total=1, unit="rows", log_dir=tmp_path) as bar:
+        bar.advance(1)
+    assert capsys.readouterr().err == ""
+
+
+def test_the_live_line_shows_done_rate_time_and_memory(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sys.stderr.isatty", lambda: True)
+    with progress.Progress("toy", total=2, unit="rows", log_dir=tmp_path) as bar:
+        bar.advance(1, loss=0.25)
+    line = capsys.readouterr().err
+    for part in ("toy: 1/2 rows (50%)", "/s", "left", "GB", "loss 0.25"):
+        assert part in line
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [(3, "3 s"), (250, "4 min 10 s"), (7500, "2 h 05 min"), (273600, "3 d 4 h")],
+)
+def test_durations_read_well(seconds: float, text: str) -> None:
+    assert progress.format_seconds(seconds) == text
