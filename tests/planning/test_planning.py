@@ -1,0 +1,117 @@
+"""The plan's arithmetic, and what it says is missing."""
+
+import dataclasses
+from pathlib import Path
+
+import pytest
+
+from pipeline.config import Config, compose
+from pipeline.planning import Machine, estimate, missing_for, plan_table, size_of
+from pipeline.planning.estimate import n_train_rows
+from pipeline.planning.machine import H200
+from pipeline.planning.table import format_bytes
+
+ROOT = Path(__file__).parents[2]
+LAPTOP = Machine(
+    device="cpu",
+    device_name="CPU, 2 threads",
+    fp32_flops_per_second=1e11,
+    bf16_flops_per_second=4e11,
+    disk_bytes_per_second=1e9,
+    free_disk_bytes=10**11,
+    memory_bytes=24 * 2**30,
+    device_memory_bytes=24 * 2**30,
+)
+
+
+@pytest.fixture(autouse=True)
+def _in_repository(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(ROOT)
+
+
+@pytest.fixture
+def no_hub(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr("pipeline.planning.missing._reachable", lambda spec: False)
+    monkeypatch.setattr("pipeline.planning.missing.cached_hub_file", lambda spec, file: None)
+    monkeypatch.setattr("huggingface_hub.get_token", lambda: None)
+
+
+def gemma() -> Config:
+    return compose(["+experiment=gemma"])
+
+
+def test_gemma_2_2b_has_its_published_parameter_count() -> None:
+    size = size_of(gemma().models, "base")
+    assert size is not None
+    assert size.n_parameters == pytest.approx(2.614e9, rel=0.001)
+    assert size.d_model == 2304
+
+
+def test_the_gemma_store_is_the_published_3_7_terabytes() -> None:
+    costs = {cost.stage: cost for cost in estimate(gemma(), LAPTOP)}
+    assert costs["dump"].disk_bytes == pytest.approx(3.72e12, rel=0.01)
+    assert costs["shuffle"].disk_bytes == pytest.approx(costs["dump"].disk_bytes, rel=0.01)
+
+
+def test_training_time_follows_the_matrix_rate() -> None:
+    slow, fast = LAPTOP, dataclasses.replace(LAPTOP, fp32_flops_per_second=1e12)
+    times = [
+        next(cost.seconds for cost in estimate(gemma(), machine) if cost.stage == "train")
+        for machine in (slow, fast)
+    ]
+    assert times[0] / times[1] == pytest.approx(10, rel=0.01)
+
+
+def test_gemma_without_weights_data_or_room_says_each(no_hub: None) -> None:
+    config = gemma()
+    text = "\n".join(missing_for(config, LAPTOP, estimate(config, LAPTOP)))
+    for part in (
+        "models.base: google/gemma-2-2b is not in the local hub cache",
+        "hf download google/gemma-2-2b-it",
+        "gated",
+        "sources.chat: lmsys/lmsys-chat-1m cannot be reached",
+        "disk:",
+        "device:",
+    ):
+        assert part in text
+
+
+def test_tiny_lacks_nothing_on_a_laptop() -> None:
+    config = compose(["+experiment=tiny"])
+    assert missing_for(config, LAPTOP, estimate(config, LAPTOP)) == []
+
+
+def test_an_absent_local_folder_and_file_are_named() -> None:
+    config = compose(
+        [
+            "+experiment=local",
+            "models.base.path=/nowhere/base",
+            "models.it.path=/nowhere/it",
+            "hook_point.layer=3",
+            "sources.pile.paths=[/nowhere/*.jsonl]",
+            "sources.chat.paths=[/nowhere/chats.jsonl]",
+        ]
+    )
+    text = "\n".join(missing_for(config, LAPTOP, estimate(config, LAPTOP)))
+    assert "no config.json in /nowhere/base" in text
+    assert "no file matches /nowhere/*.jsonl" in text
+
+
+def test_the_table_has_a_line_per_stage_and_a_total() -> None:
+    costs = estimate(gemma(), H200)
+    table = plan_table(costs)
+    assert len(table.splitlines()) == len(costs) + 2
+    assert "3.7" in table
+
+
+def test_rows_leave_out_one_bos_per_sequence() -> None:
+    mix = gemma().mix
+    assert n_train_rows(gemma()) == mix.n_train_sequences * 1023
+    assert n_train_rows(gemma()) >= 400_000_000
+
+
+@pytest.mark.parametrize(
+    ("n", "text"), [(0, "0"), (5e5, "< 1 MB"), (12.3e6, "12.3 MB"), (3.69e12, "3.69 TB")]
+)
+def test_sizes_read_well(n: float, text: str) -> None:
+    assert format_bytes(n) == text

@@ -1,0 +1,218 @@
+"""The whole graph from nothing at the `smoke` size, in a fresh copy of the repository."""
+
+import itertools
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).parents[1]
+LEFT_OUT = shutil.ignore_patterns(
+    ".git",
+    ".venv",
+    "data",
+    "results",
+    "logs",
+    "__pycache__",
+    "cache",
+    "tmp",
+    "dvc.lock",
+    ".*_cache",
+)
+STAGES = list(yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"])
+
+
+class Checkout:
+    """A copy of the repository with its own git history and DVC cache."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def run(self, *command: str, check: bool = True) -> subprocess.CompletedProcess[str]:
+        bin_dir = str(Path(sys.executable).parent)
+        environment = {
+            **os.environ,
+            "PATH": f"{bin_dir}{os.pathsep}{os.environ['PATH']}",
+            "HF_HUB_OFFLINE": "1",
+            "PYTHONDONTWRITEBYTECODE": "1",
+        }
+        done = subprocess.run(
+            command, cwd=self.path, capture_output=True, text=True, env=environment, check=False
+        )
+        if check:
+            assert done.returncode == 0, f"{command}\n{done.stdout[-4000:]}\n{done.stderr[-4000:]}"
+        return done
+
+    def repro(self) -> list[str]:
+        """Run `dvc repro` and tell which stages ran."""
+        out = self.run("dvc", "repro").stdout
+        return [name for name in STAGES if f"Running stage '{name}'" in out]
+
+    def override(self, overrides: str) -> None:
+        (self.path / "params.yaml").write_text(
+            f"experiment: smoke\noverrides: {json.dumps(overrides)}\n"
+        )
+
+    def json(self, name: str):
+        return json.loads((self.path / name).read_text())
+
+
+@pytest.fixture(scope="module")
+def checkout(tmp_path_factory: pytest.TempPathFactory) -> Checkout:
+    path = tmp_path_factory.mktemp("fresh") / "clone"
+    shutil.copytree(ROOT, path, ignore=LEFT_OUT)
+    copy = Checkout(path)
+    copy.run("git", "init", "-q")
+    copy.run("git", "config", "user.email", "test@example.org")
+    copy.run("git", "config", "user.name", "test")
+    copy.override("")
+    copy.run("git", "add", "-A")
+    copy.run("git", "commit", "-qm", "fresh")
+    assert copy.repro() == STAGES
+    return copy
+
+
+def test_the_artifacts_name_each_other(checkout: Checkout) -> None:
+    from pipeline.artifacts import manifest_digest, read_manifest
+
+    data = checkout.path / "data"
+    chain = ["models", "tokens.zarr", "activations.zarr", "shuffled.zarr", "crosscoder"]
+    for before, after in itertools.pairwise(chain):
+        assert manifest_digest(data / before) in read_manifest(data / after).inputs.values()
+
+
+def test_every_row_of_the_tokens_reaches_the_crosscoder(checkout: Checkout) -> None:
+    from pipeline.artifacts import read_manifest
+
+    data = checkout.path / "data"
+    dumped = read_manifest(data / "activations.zarr").counts
+    shuffled = read_manifest(data / "shuffled.zarr").counts
+    assert dumped["rows"] == shuffled["rows"] > 0
+
+
+def test_the_report_is_one_offline_page(checkout: Checkout) -> None:
+    page = (checkout.path / "results/report.html").read_text()
+    assert "<html" in page
+    assert 'src="http' not in page
+    assert 'href="http' not in page.split("<body")[0]
+
+
+def test_a_second_repro_runs_nothing_and_status_is_clean(checkout: Checkout) -> None:
+    assert checkout.repro() == []
+    assert "up to date" in checkout.run("dvc", "status").stdout
+
+
+def test_metrics_and_plots_are_shown(checkout: Checkout) -> None:
+    shown = checkout.run("dvc", "metrics", "show").stdout
+    for name in ("results/models.json", "results/relative_norm.json", "results/evaluation.json"):
+        assert name in shown
+    checkout.run("dvc", "plots", "show", "-o", "plots")
+    assert "training" in (checkout.path / "plots/index.html").read_text()
+    shutil.rmtree(checkout.path / "plots")
+
+
+def test_the_graph_is_drawn(checkout: Checkout) -> None:
+    drawn = checkout.run("dvc", "dag").stdout
+    assert all(name in drawn for name in STAGES)
+
+
+@pytest.mark.parametrize(
+    ("override", "changed"),
+    [
+        ("runtime.io_threads=1", []),
+        ("report.n_latents=10", ["report"]),
+        (
+            "train.learning_rate=2.0e-3",
+            ["train", "relative_norm", "decoder_cosine", "evaluate", "report"],
+        ),
+        (
+            "dump.rows_per_chunk=512",
+            ["dump", "shuffle", "train", "relative_norm", "decoder_cosine", "evaluate", "report"],
+        ),
+    ],
+)
+def test_only_what_depends_on_a_changed_key_runs_again(
+    checkout: Checkout, override: str, changed: list[str]
+) -> None:
+    checkout.override(override)
+    assert checkout.repro() == ["compose", *changed]
+    checkout.override("")
+    assert set(checkout.repro()) <= {"compose"}, "going back must come from the cache"
+
+
+def test_an_edit_in_conf_is_never_ignored(checkout: Checkout) -> None:
+    file = checkout.path / "conf/report/default.yaml"
+    before = file.read_text()
+    file.write_text(before.replace("n_latents: 50", "n_latents: 49"))
+    assert checkout.repro() == ["compose", "report"]
+    file.write_text(before)
+    checkout.repro()
+
+
+def test_the_same_config_gives_the_same_bytes(checkout: Checkout) -> None:
+    from pipeline.artifacts import manifest_digest
+
+    before = {
+        path.name: manifest_digest(path)
+        for path in (checkout.path / "data").iterdir()
+        if (path / "manifest.json").exists()
+    }
+    lock = yaml.safe_load((checkout.path / "dvc.lock").read_text())["stages"]
+    checkout.run("dvc", "repro", "--force", "--no-run-cache")
+    again = yaml.safe_load((checkout.path / "dvc.lock").read_text())["stages"]
+    after = {name: manifest_digest(checkout.path / "data" / name) for name in before}
+    assert after == before
+    for stage, entry in lock.items():
+        assert again[stage]["outs"] == entry["outs"], stage
+
+
+def test_dvc_brings_back_what_was_deleted(checkout: Checkout) -> None:
+    before = (checkout.path / "results/report.html").read_bytes()
+    shutil.rmtree(checkout.path / "data")
+    shutil.rmtree(checkout.path / "results")
+    checkout.run("dvc", "checkout")
+    assert (checkout.path / "results/report.html").read_bytes() == before
+    assert checkout.repro() == []
+
+
+def test_experiments_run_and_are_listed_with_their_metrics(checkout: Checkout) -> None:
+    checkout.run("git", "add", "-A")
+    checkout.run("git", "commit", "-qm", "run")
+    checkout.run("dvc", "exp", "run", "-n", "other", "-S", "overrides=report.n_latents=7")
+    shown = checkout.run("dvc", "exp", "show", "--csv").stdout
+    assert "other" in shown
+    assert "l0" in shown
+    checkout.override("")
+    checkout.repro()
+
+
+def test_a_stage_by_hand_refuses_a_store_of_another_configuration(checkout: Checkout) -> None:
+    done = checkout.run(
+        sys.executable,
+        *("-m", "stages.shuffle", "+experiment=smoke", "hook_point.layer=0"),
+        check=False,
+    )
+    assert done.returncode == 2
+    assert "hook_point.layer = 1, but the configuration says 0" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_gemma_without_a_store_says_what_is_missing(tmp_path: Path) -> None:
+    shutil.copytree(ROOT / "conf", tmp_path / "conf")
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "HF_HUB_OFFLINE": "1"}
+    done = subprocess.run(
+        [sys.executable, "-m", "stages.train", "+experiment=gemma"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        env=environment,
+        check=False,
+    )
+    assert done.returncode == 2
+    assert "data/shuffled.zarr" in done.stderr
+    assert "Traceback" not in done.stderr
