@@ -14,7 +14,7 @@ import os
 import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -133,7 +133,7 @@ def write_bytes(path: Path, data: bytes) -> None:
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(path)
-        sync_directory(path.parent)
+        sync(path.parent)
 
 
 def write_json(path: Path, value: Any) -> None:
@@ -141,8 +141,8 @@ def write_json(path: Path, value: Any) -> None:
     write_bytes(path, canonical_json(value, indent=2))
 
 
-def sync_directory(path: Path) -> None:
-    """Make the names in a directory durable."""
+def sync(path: Path) -> None:
+    """Make the bytes of a file, or the names in a directory, durable."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -196,23 +196,20 @@ class Build:
 
     def publish(self, *, counts: Mapping[str, int], facts: Mapping[str, Any]) -> Manifest:
         """Write the manifest last, make everything durable and rename the work into place."""
-        manifest = Manifest(
-            **{
-                **asdict(self.manifest),
-                "counts": dict(counts),
-                "facts": dict(facts),
-                "files": hash_files(self.work),
-            }
+        manifest = replace(
+            self.manifest, counts=dict(counts), facts=dict(facts), files=hash_files(self.work)
         )
+        for name in manifest.files:
+            sync(self.work / name)
         write_bytes(self.work / MANIFEST, manifest.to_json())
-        for folder in sorted(p for p in self.work.rglob("*") if p.is_dir()):
-            sync_directory(folder)
+        for folder in [p for p in self.work.rglob("*") if p.is_dir()]:
+            sync(folder)
         retired = self.work.with_name(f"{self.output.name}.retired")
         shutil.rmtree(retired, ignore_errors=True)
         if self.output.exists():
             self.output.rename(retired)
         self.work.rename(self.output)
-        sync_directory(self.output.parent)
+        sync(self.output.parent)
         shutil.rmtree(retired, ignore_errors=True)
         return manifest
 
