@@ -1,0 +1,114 @@
+"""Where text comes from (`sources`) and how it becomes packed sequences (`mix`)."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field, field_validator, model_validator
+
+from pipeline.config.section import Section
+
+Format = Literal["text", "chat"]
+NonEmpty = Annotated[str, Field(min_length=1)]
+Seed = Annotated[int, Field(ge=0, lt=2**63)]
+PositiveInt = Annotated[int, Field(ge=1)]
+
+
+class GeneratedSourceConfig(Section):
+    """Text that the project writes itself: the same documents for the same seed, everywhere."""
+
+    kind: Literal["generated"]
+    generator: Literal["documents", "chats"]
+    """documents: pile-like text of several genres; chats: conversations in LmSys form."""
+    n_documents: Annotated[int, Field(ge=1, lt=2**31)]
+    """Documents in the source; document i depends on (seed, i) alone."""
+    seed: Seed
+
+
+class FilesSourceConfig(Section):
+    """Local files, read in the sorted order of their paths."""
+
+    kind: Literal["files"]
+    paths: Annotated[tuple[NonEmpty, ...], Field(strict=False, min_length=1)]
+    """Paths or globs: .parquet, .json, .jsonl, .ndjson, the latter three also .gz .bz2 .xz .zst."""
+    format: Format
+    text_field: NonEmpty
+    """Field of a text row that holds the document; read when format is text."""
+    conversation_field: NonEmpty
+    """Field of a chat row that holds [{role, content}, ...]; read when format is chat."""
+
+
+class HubSourceConfig(Section):
+    """A dataset of the Hugging Face hub, streamed, never downloaded whole."""
+
+    kind: Literal["hub"]
+    dataset: NonEmpty
+    """Repository name (owner/name), or a local folder in the hub's layout."""
+    subset: NonEmpty | None
+    """Configuration name of the dataset; null: its default."""
+    revision: NonEmpty
+    """Commit, tag or branch; a commit hash pins the text."""
+    split: NonEmpty
+    format: Format
+    text_field: NonEmpty
+    """Field of a text row that holds the document; read when format is text."""
+    conversation_field: NonEmpty
+    """Field of a chat row that holds [{role, content}, ...]; read when format is chat."""
+
+
+SourceConfig = Annotated[
+    GeneratedSourceConfig | FilesSourceConfig | HubSourceConfig, Field(discriminator="kind")
+]
+
+
+class MixConfig(Section):
+    """Half the tokens from each of two sources, packed with BOS first, split by document."""
+
+    text_source: NonEmpty
+    """Name under `sources` of the pile-like half."""
+    chat_source: NonEmpty
+    """Name under `sources` of the chat half."""
+    sequence_length_tokens: Annotated[int, Field(ge=2, le=2**20)]
+    """Tokens of a sequence, BOS included."""
+    n_train_tokens: PositiveInt
+    """Training tokens of both sources together, BOS not counted: the number of activation rows.
+    Rounded up to whole pairs of sequences."""
+    n_heldout_tokens: PositiveInt
+    """Held-out tokens of both sources together, counted like n_train_tokens."""
+    heldout_fraction: Annotated[float, Field(gt=0.0, lt=1.0)]
+    """Share of the documents of each source that is kept for the held-out split."""
+    separator: Literal["eos", "none"]
+    """Token written after each document: the tokenizer's EOS, or nothing."""
+    seed: Seed
+    """Key of the hash that splits documents into train and held-out."""
+    rows_per_chunk: PositiveInt
+    """Sequences per chunk of the token store."""
+
+    @field_validator("heldout_fraction")
+    @classmethod
+    def _within_hash_resolution(cls, value: float) -> float:
+        if not 1e-9 <= value <= 1 - 1e-9:
+            raise ValueError(f"must lie in [1e-9, 1 - 1e-9], got {value}: use a share like 0.05")
+        return value
+
+    @model_validator(mode="after")
+    def _two_sources(self) -> MixConfig:
+        if self.text_source == self.chat_source:
+            raise ValueError(
+                f"mix.text_source and mix.chat_source are both {self.text_source!r}: "
+                "name two different entries of sources"
+            )
+        return self
+
+    @property
+    def n_train_sequences(self) -> int:
+        """Training sequences of both sources together (an even number)."""
+        return 2 * self._sequences_per_source(self.n_train_tokens)
+
+    @property
+    def n_heldout_sequences(self) -> int:
+        """Held-out sequences of both sources together (an even number)."""
+        return 2 * self._sequences_per_source(self.n_heldout_tokens)
+
+    def _sequences_per_source(self, n_tokens: int) -> int:
+        return -(-n_tokens // (2 * (self.sequence_length_tokens - 1)))

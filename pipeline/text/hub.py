@@ -1,0 +1,78 @@
+"""Rows of a dataset of the Hugging Face hub, streamed."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from pipeline.config.text import HubSourceConfig
+from pipeline.errors import SourceError
+
+GATED_SIGNS = ("gated", "401", "403", "authenticated", "restricted")
+
+
+def read_rows(spec: HubSourceConfig, name: str, start: int = 0) -> Iterator[dict[str, Any]]:
+    """Rows of the dataset from row `start` on.
+
+    Raises SourceError, with the remedy, where the dataset is gated, unknown or out of reach.
+    """
+    try:
+        yield from _stream(spec).skip(start)
+    except SourceError:
+        raise
+    except Exception as error:  # datasets and its transports raise many types
+        raise SourceError(_explain(spec, name, error)) from error
+
+
+def resolve_revision(spec: HubSourceConfig, name: str) -> str:
+    """The commit that `revision` stands for now; "local" for a folder."""
+    if Path(spec.dataset).is_dir():
+        return "local"
+    from huggingface_hub import HfApi
+
+    try:
+        return str(HfApi().dataset_info(spec.dataset, revision=spec.revision).sha)
+    except Exception as error:  # as above
+        raise SourceError(_explain(spec, name, error)) from error
+
+
+def _stream(spec: HubSourceConfig) -> Any:
+    from datasets import load_dataset
+
+    _support_zst()
+    return load_dataset(
+        spec.dataset,
+        name=spec.subset,
+        split=spec.split,
+        revision=None if Path(spec.dataset).is_dir() else spec.revision,
+        streaming=True,
+    )
+
+
+def _support_zst() -> None:
+    """Let datasets read .zst, in which the Pile is kept, through pyarrow."""
+    import pyarrow as pa
+    from fsspec.compression import compr, register_compression
+
+    def open_zst(file: Any, _mode: str = "rb", **_: Any) -> Any:
+        return pa.CompressedInputStream(pa.PythonFile(file, mode="r"), "zstd")
+
+    if "zstd" not in compr:
+        register_compression("zstd", open_zst, "zst")
+
+
+def _explain(spec: HubSourceConfig, name: str, error: Exception) -> str:
+    shown = str(error).strip().split("\n")[0]
+    what = (
+        f"sources.{name}: dataset {spec.dataset!r} (subset {spec.subset}, split {spec.split!r}, "
+        f"revision {spec.revision!r}) cannot be read: {type(error).__name__}: {shown}"
+    )
+    if any(sign in str(error).lower() for sign in GATED_SIGNS):
+        page = f"{os.environ.get('HF_ENDPOINT', 'https://huggingface.co')}/datasets/{spec.dataset}"
+        return f"{what}: accept its terms at {page}, then run `huggingface-cli login`"
+    if isinstance(error, ValueError):
+        return f"{what}: correct subset or split"
+    return (
+        f"{what}: check the name, the revision and the network, run `huggingface-cli login` if it "
+        f"is gated, or use local files (sources.{name}.kind=files)"
+    )

@@ -1,0 +1,136 @@
+"""Documents of a source, in a fixed order, whatever the source is."""
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import partial
+from random import Random
+from typing import Any
+
+from pipeline.config.text import (
+    FilesSourceConfig,
+    GeneratedSourceConfig,
+    HubSourceConfig,
+    SourceConfig,
+)
+from pipeline.errors import SourceError
+from pipeline.runtime import stream_seed
+from pipeline.text import files, hub
+from pipeline.text.generated import write_chat, write_document
+from pipeline.text.split import Selection
+from pipeline.text.template import Document, Dropped, render_chat, render_text
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """A row of a source. Its id is its place in the source; load() reads and renders it."""
+
+    id: int
+    load: Callable[[], Document | Dropped]
+
+
+def documents(
+    spec: SourceConfig,
+    name: str,
+    *,
+    selection: Selection | None = None,
+    dropped: Counter[str] | None = None,
+) -> Iterator[Document]:
+    """Documents of the source called `name`, streamed, those outside `selection` not even read.
+
+    What is left out is added to `dropped` by reason. Raises SourceError with the place.
+    """
+    for row in rows(spec, name):
+        if selection is not None and not selection.keeps(row.id, name):
+            continue
+        document = row.load()
+        if dropped is not None:
+            dropped.update(document.dropped)
+        if isinstance(document, Document):
+            yield document
+
+
+def rows(spec: SourceConfig, name: str, start: int = 0) -> Iterator[Row]:
+    """Rows of the source from id `start` on, in order, none left out."""
+    if isinstance(spec, GeneratedSourceConfig):
+        return _generated(spec, start)
+    if isinstance(spec, FilesSourceConfig):
+        return _from_files(spec, name, start)
+    return _from_hub(spec, name, start)
+
+
+def describe(spec: SourceConfig, name: str) -> dict[str, Any]:
+    """What the source is at this moment, beyond its configuration: changes when the text may."""
+    if isinstance(spec, FilesSourceConfig):
+        paths = files.expand(spec.paths, f"sources.{name}.paths")
+        return {
+            str(p): {"bytes": p.stat().st_size, "mtime_ns": p.stat().st_mtime_ns} for p in paths
+        }
+    if isinstance(spec, HubSourceConfig):
+        return {"dataset": spec.dataset, "commit": hub.resolve_revision(spec, name)}
+    return {}
+
+
+def _generated(spec: GeneratedSourceConfig, start: int) -> Iterator[Row]:
+    write = _write_document if spec.generator == "documents" else _write_chat
+    for index in range(start, spec.n_documents):
+        yield Row(index, partial(write, spec, index))
+
+
+def _random(spec: GeneratedSourceConfig, index: int) -> Random:
+    return Random(stream_seed(spec.seed, spec.generator, str(index)))
+
+
+def _write_document(spec: GeneratedSourceConfig, index: int) -> Document | Dropped:
+    return render_text(index, write_document(_random(spec, index)), f"document {index}")
+
+
+def _write_chat(spec: GeneratedSourceConfig, index: int) -> Document | Dropped:
+    return render_chat(index, write_chat(_random(spec, index)), f"chat {index}")
+
+
+def _from_files(spec: FilesSourceConfig, name: str, start: int) -> Iterator[Row]:
+    first = 0
+    for path in files.expand(spec.paths, f"sources.{name}.paths"):
+        index = first - 1
+        for index, row in enumerate(files.read_rows(path, _field(spec)), first):
+            if index >= start:
+                yield Row(index, partial(_load_file_row, spec, index, row))
+        if index < first:
+            raise SourceError(f"sources.{name}: {path} has no rows: remove it or name another file")
+        first = index + 1
+
+
+def _load_file_row(spec: FilesSourceConfig, index: int, row: files.FileRow) -> Document | Dropped:
+    return _render(spec, index, row.parse(), row.where)
+
+
+def _from_hub(spec: HubSourceConfig, name: str, start: int) -> Iterator[Row]:
+    index = start - 1
+    for index, value in enumerate(hub.read_rows(spec, name, start), start):
+        where = f"sources.{name}: dataset {spec.dataset}, split {spec.split}, row {index + 1}"
+        yield Row(index, partial(_render, spec, index, value, where))
+    if index < start and start == 0:
+        raise SourceError(f"sources.{name}: dataset {spec.dataset} has no rows: name another split")
+
+
+def _field(spec: FilesSourceConfig | HubSourceConfig) -> str:
+    return spec.text_field if spec.format == "text" else spec.conversation_field
+
+
+def _render(
+    spec: FilesSourceConfig | HubSourceConfig, index: int, row: Any, where: str
+) -> Document | Dropped:
+    field = _field(spec)
+    key = "text_field" if spec.format == "text" else "conversation_field"
+    if not isinstance(row, Mapping):
+        raise SourceError(
+            f"{where} is of type {type(row).__name__}, expected an object with the field {field!r}"
+        )
+    if field not in row:
+        raise SourceError(
+            f"{where} has no field {field!r}, its fields are {', '.join(row) or 'none'}: "
+            f"set {key} to the right one, or mend the row"
+        )
+    render = render_text if spec.format == "text" else render_chat
+    return render(index, row[field], where)

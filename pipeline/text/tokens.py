@@ -1,0 +1,191 @@
+"""Tokens of documents, each with its class, and the tokenizer of models trained here."""
+
+import re
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.errors import ModelError
+from pipeline.labels import OTHER, TEMPLATE
+from pipeline.text.template import Document
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
+
+BOS, EOS, PAD = "<bos>", "<eos>", "<pad>"
+WIDE_SPACES = np.array([0x85, 0xA0, 0x1680, 0x2028, 0x2029, 0x202F, 0x205F, 0x3000], np.uint32)
+
+
+@dataclass(frozen=True, slots=True)
+class Encoded:
+    """Tokens of one document: token_ids int32 [token], token_class uint8 [token].
+
+    special_token_strings: how often the text spells a special token (each became plain text)
+    """
+
+    token_ids: NDArray[np.int32]
+    token_class: NDArray[np.uint8]
+    special_token_strings: int
+
+
+def encode(
+    tokenizer: "PreTrainedTokenizerBase", document: Document
+) -> tuple[NDArray[np.int32], NDArray[np.uint8]]:
+    """(token_ids int32 [token], token_class uint8 [token]); see encode_documents."""
+    (encoded,) = encode_documents(tokenizer, [document])
+    return encoded.token_ids, encoded.token_class
+
+
+def encode_documents(
+    tokenizer: "PreTrainedTokenizerBase", documents: Sequence[Document]
+) -> list[Encoded]:
+    """Tokens of each document, as of its plain text: nothing added, nothing special.
+
+    A document that spells `<bos>` or `<|im_end|>` gets the tokens of those characters, never the
+    special token: untrusted text cannot forge a BOS or the end of a turn.
+    """
+    backend = getattr(tokenizer, "backend_tokenizer", None)
+    if backend is None:
+        raise ModelError(
+            f"tokenizer {tokenizer.name_or_path!r} has no tokenizer.json, which gives each token "
+            "its characters: save the model's folder with a fast tokenizer"
+        )
+    backend.no_truncation()
+    backend.no_padding()
+    before = backend.encode_special_tokens
+    backend.encode_special_tokens = True
+    try:
+        encodings = backend.encode_batch([d.text for d in documents], add_special_tokens=False)
+    finally:
+        backend.encode_special_tokens = before
+    pattern = _special_pattern(tuple(special_strings(tokenizer)))
+    return [
+        Encoded(
+            np.array(encoding.ids, np.int32),
+            _token_class(document, encoding.offsets)
+            if document.template_spans
+            else np.full(len(encoding.ids), OTHER, np.uint8),
+            len(pattern.findall(document.text)) if pattern else 0,
+        )
+        for document, encoding in zip(documents, encodings, strict=True)
+    ]
+
+
+def special_strings(tokenizer: "PreTrainedTokenizerBase") -> list[str]:
+    """Every string that the tokenizer would turn into a special token."""
+    added = (t.content for t in tokenizer.added_tokens_decoder.values() if t.special)
+    return sorted({*tokenizer.all_special_tokens, *added})
+
+
+def bos_id(tokenizer: "PreTrainedTokenizerBase") -> int:
+    """Id of the BOS token. Raises ModelError where the tokenizer has none."""
+    return _required_id(tokenizer, "bos", "sequences begin with it")
+
+
+def eos_id(tokenizer: "PreTrainedTokenizerBase") -> int:
+    """Id of the EOS token. Raises ModelError where the tokenizer has none."""
+    return _required_id(tokenizer, "eos", "it separates documents (or set mix.separator=none)")
+
+
+def _required_id(tokenizer: "PreTrainedTokenizerBase", name: str, reason: str) -> int:
+    value = getattr(tokenizer, f"{name}_token_id")
+    if value is None:
+        raise ModelError(
+            f"tokenizer {tokenizer.name_or_path!r} has no {name}_token, expected one because "
+            f"{reason}: set {name}_token in its tokenizer_config.json"
+        )
+    return int(value)
+
+
+@lru_cache(maxsize=8)
+def _special_pattern(strings: tuple[str, ...]) -> re.Pattern[str] | None:
+    longest_first = sorted(filter(None, strings), key=len, reverse=True)
+    return re.compile("|".join(map(re.escape, longest_first))) if longest_first else None
+
+
+def _token_class(document: Document, offsets: list[tuple[int, int]]) -> NDArray[np.uint8]:
+    """uint8 [token]: TEMPLATE where a character of the token that is no space is the template's,
+    or, for a token of spaces, where any is.
+
+    Tokenizers join the space after `User:` to the first word of the turn; that word is content.
+    """
+    spaces = _is_space(document.text)
+    template = np.zeros(len(document.text), bool)
+    for start, stop in document.template_spans:
+        template[start:stop] = True
+    starts, stops = _character_ranges(offsets, len(document.text))
+    n_words = _in_ranges(~spaces, starts, stops)
+    n_template = _in_ranges(template, starts, stops)
+    n_template_words = _in_ranges(template & ~spaces, starts, stops)
+    is_template = np.where(n_words > 0, n_template_words > 0, n_template > 0)
+    return np.where(is_template, TEMPLATE, OTHER).astype(np.uint8)
+
+
+def _character_ranges(
+    offsets: list[tuple[int, int]], n_characters: int
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Character range of each token, with the spaces that some tokenizers trim put back."""
+    ranges = np.array(offsets, np.int64).reshape(-1, 2)
+    starts, stops = ranges[:, 0], np.maximum.accumulate(ranges[:, 1])
+    starts = np.minimum(starts, np.concatenate(([0], stops[:-1])))
+    starts = np.minimum(starts, max(n_characters - 1, 0))
+    return starts, np.maximum(stops, starts + 1)
+
+
+def _in_ranges(
+    marks: NDArray[np.bool_], starts: NDArray[np.int64], stops: NDArray[np.int64]
+) -> NDArray[np.int64]:
+    total = np.concatenate(([0], np.cumsum(marks)))
+    return total[stops] - total[starts]
+
+
+def _is_space(text: str) -> NDArray[np.bool_]:
+    """bool [character]: Python's str.isspace, for a whole text at once."""
+    codes = np.frombuffer(text.encode("utf-32-le"), np.uint32)
+    low = ((codes >= 9) & (codes <= 13)) | ((codes >= 28) & (codes <= 32))
+    wide = ((codes >= 0x2000) & (codes <= 0x200A)) | np.isin(codes, WIDE_SPACES)
+    return low | wide
+
+
+def count_specials(encoded: Encoded) -> Counter[str]:
+    """The special-token strings of a document as a counter."""
+    n = encoded.special_token_strings
+    return Counter(special_token_strings=n) if n else Counter()
+
+
+def train_tokenizer(texts: Iterable[str], vocab_size: int) -> "PreTrainedTokenizerFast":
+    """A byte-level BPE of at most `vocab_size` tokens, the same for the same texts.
+
+    <pad>, <bos> and <eos> are tokens 0, 1 and 2. Digits are tokens of their own, so that numbers
+    are read digit by digit. `tokenizer(text)` puts <bos> first, as Gemma's and Llama's do.
+    """
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
+    from transformers import PreTrainedTokenizerFast
+
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
+        [pre_tokenizers.Digits(individual_digits=True), pre_tokenizers.ByteLevel(False)]
+    )
+    tokenizer.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=vocab_size,
+        special_tokens=[PAD, BOS, EOS],
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    tokenizer.train_from_iterator(texts, trainer)
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single=f"{BOS} $A", pair=f"{BOS} $A $B", special_tokens=[(BOS, tokenizer.token_to_id(BOS))]
+    )
+    return PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer,
+        bos_token=BOS,
+        eos_token=EOS,
+        pad_token=PAD,
+        clean_up_tokenization_spaces=False,
+    )
