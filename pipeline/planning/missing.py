@@ -39,7 +39,7 @@ def _missing_models(config: Config) -> list[str]:
         elif isinstance(spec, HubModel) and cached_hub_file(spec, "config.json") is None:
             lines.append(
                 f"models.{name}: {spec.repo} is not in the local hub cache: "
-                f"{_download_hint(spec.repo)} `hf download {spec.repo} --revision {spec.revision}`"
+                f"{_download_hint(spec.repo)}`hf download {spec.repo} --revision {spec.revision}`"
             )
         elif size_of(config.models, name) is None:
             lines.append(f"models.{name}: its size cannot be read: check models.{name}")
@@ -58,7 +58,7 @@ def _missing_sources(config: Config) -> list[str]:
         elif isinstance(spec, HubSourceConfig) and not _reachable(spec):
             lines.append(
                 f"sources.{name}: {spec.dataset} cannot be reached from here: "
-                f"{_download_hint(spec.dataset)} run where the hub can be reached, or use "
+                f"{_download_hint(spec.dataset)}run where the hub can be reached, or use "
                 f"sources.{name}.kind=files with local copies"
             )
     return lines
@@ -70,7 +70,7 @@ def _download_hint(repo: str) -> str:
 
     if not repo.startswith(GATED) or get_token():
         return ""
-    return "it is gated, accept its terms on its page and `hf auth login`;"
+    return "it is gated, accept its terms on its page and `hf auth login`; "
 
 
 def _reachable(spec: HubSourceConfig) -> bool:
