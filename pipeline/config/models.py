@@ -4,17 +4,13 @@ from __future__ import annotations
 
 from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import Field, model_validator
+
+from pipeline.config.section import Section
 
 ModelName = Literal["base", "it"]
 Share = Annotated[float, Field(gt=0, le=1)]
 SHARE_TOLERANCE = 1e-6
-
-
-class Section(BaseModel):
-    """A part of the configuration: no unknown keys, no coercion, no change after parsing."""
-
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
 
 
 class HubModel(Section):

@@ -1,0 +1,56 @@
+"""Which tokens of the token store become activation rows: all but BOS, wherever BOS stands.
+
+Letters: N sequences, S positions.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.labels import SOURCES, TOKEN_CLASSES
+from pipeline.store import StoreReader
+
+NAMES = ("token_id", "source", "token_class")
+
+
+@dataclass(frozen=True)
+class Census:
+    """Rows of a range of sequences, batch by batch.
+
+    first_rows: [n_batches + 1], the first row of each batch and, last, the number of rows
+    counts: for the manifest
+    """
+
+    first_rows: NDArray[np.int64]
+    counts: dict[str, int]
+
+    @property
+    def n_rows(self) -> int:
+        return int(self.first_rows[-1])
+
+    def batch_of(self, row: int) -> int:
+        """The batch that `row` is in; the number of batches for the row after the last."""
+        return int(np.searchsorted(self.first_rows, row, side="right")) - 1
+
+
+def take_census(tokens: StoreReader, sequences: range, batch_sequences: int, bos_id: int) -> Census:
+    """Count the rows of `sequences` in batches of `batch_sequences`, before any model runs."""
+    lengths, counts = [0], Counter[str]()
+    batches = tokens.batches(batch_sequences, sequences.start, sequences.stop, NAMES)
+    for batch in batches:
+        kept = batch["token_id"] != bos_id
+        lengths.append(int(kept.sum()))
+        counts["n_bos_dropped"] += kept.size - lengths[-1]
+        for label, array in ((SOURCES, "source"), (TOKEN_CLASSES, "token_class")):
+            found = np.bincount(batch[array][kept], minlength=len(label))
+            for name, n in zip(label, found, strict=True):
+                counts[f"n_{name}_rows"] += int(n)
+    first_rows = np.cumsum(lengths, dtype=np.int64)
+    return Census(
+        first_rows,
+        {"n_rows": int(first_rows[-1]), "n_sequences": len(sequences), **dict(counts)},
+    )

@@ -1,0 +1,130 @@
+"""Dump the paired activations of a range of sequences into a store, resuming after any kill.
+
+Sequences are run in a fixed grid of batches, so that a resumed dump computes the same batches, and
+with them the same bits, as an unbroken one. While the models compute, the store's threads write.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.errors import NonFiniteError
+from pipeline.harvest.census import Census, take_census
+from pipeline.harvest.pair import HookedPair, PairedForward, Rows
+from pipeline.labels import MODELS, SOURCES
+from pipeline.progress import Progress
+from pipeline.store import StoreReader, StoreWriter, activation_layout
+
+EXPONENT_BITS = 0x7F80  # all set: infinity or NaN in bfloat16
+PER_TOKEN = ("token_id", "document", "source", "token_class")
+
+
+@dataclass(frozen=True)
+class Harvested:
+    """A batch on its way: its rows, and the per-row arrays that go with them."""
+
+    rows: Rows
+    labels: dict[str, NDArray[np.generic]]
+
+
+def dump(
+    path: Path,
+    tokens: StoreReader,
+    sequences: range,
+    pair: HookedPair,
+    *,
+    batch_tokens: int,
+    rows_per_chunk: int,
+    n_threads: int,
+    progress_name: str,
+) -> dict[str, int]:
+    """Write a row per token of `sequences`, BOS left out, to the store at `path`; the counts.
+
+    Raises NonFiniteError where an activation is infinite or NaN; what was written before is kept.
+    """
+    length = tokens.layout["token_id"].shape[0]
+    batch_sequences = max(1, batch_tokens // length)
+    census = take_census(tokens, sequences, batch_sequences, pair.bos_id)
+    layout = activation_layout(len(pair.models), pair.d_model, rows_per_chunk)
+    with StoreWriter.open(path, layout, n_threads=n_threads) as writer:
+        if not writer.sealed:
+            _write_rows(writer, tokens, sequences, pair, census, batch_sequences, progress_name)
+            writer.finish()
+    return census.counts
+
+
+def _write_rows(
+    writer: StoreWriter,
+    tokens: StoreReader,
+    sequences: range,
+    pair: HookedPair,
+    census: Census,
+    batch_sequences: int,
+    progress_name: str,
+) -> None:
+    first_batch = census.batch_of(writer.next_row)
+    start = sequences.start + first_batch * batch_sequences
+    with Progress(
+        progress_name, total=census.n_rows, unit="rows", start=writer.next_row
+    ) as progress:
+        skip = writer.next_row - int(census.first_rows[first_batch])
+        for batch in harvest(tokens, range(start, sequences.stop), pair, batch_sequences):
+            activations = batch.rows.ready()
+            if not batch.rows.finite():
+                raise NonFiniteError(_non_finite(activations, batch.labels, pair))
+            arrays = {"activations": activations, **batch.labels}
+            writer.append({name: array[skip:] for name, array in arrays.items()})
+            progress.advance(len(activations) - skip)
+            skip = 0
+
+
+def harvest(
+    tokens: StoreReader, sequences: range, pair: HookedPair, batch_sequences: int
+) -> Iterator[Harvested]:
+    """Batches of `sequences` in order, one ahead: the next is computing while one is handed out."""
+    length = tokens.layout["token_id"].shape[0]
+    forward = PairedForward(pair, batch_sequences * length)
+    waiting: Harvested | None = None
+    first = sequences.start
+    for batch in tokens.batches(batch_sequences, first, sequences.stop, PER_TOKEN):
+        is_row = batch["token_id"] != pair.bos_id
+        ahead = Harvested(forward(batch["token_id"], is_row), _labels(batch, is_row, first))
+        first += len(is_row)
+        if waiting is not None:
+            yield waiting
+        waiting = ahead
+    if waiting is not None:
+        yield waiting
+
+
+def _labels(
+    batch: dict[str, np.ndarray], is_row: NDArray[np.bool_], first: int
+) -> dict[str, NDArray[np.generic]]:
+    """Per-row arrays of a batch whose first sequence is number `first` of the token store."""
+    sequence, position = np.nonzero(is_row)
+    return {
+        **{name: batch[name][is_row] for name in PER_TOKEN},
+        "sequence": (sequence + first).astype(np.int32),
+        "position": position.astype(np.int32),
+    }
+
+
+def _non_finite(
+    activations: NDArray[np.uint16], labels: dict[str, NDArray[np.generic]], pair: HookedPair
+) -> str:
+    is_bad = (activations & EXPONENT_BITS) == EXPONENT_BITS
+    row, model, _ = (int(index[0]) for index in np.nonzero(is_bad))
+    where = {name: int(array[row]) for name, array in labels.items()}
+    name = MODELS[model] if model < len(MODELS) else str(model)
+    return (
+        f"models.{name} gives {int(is_bad[row, model].sum())} activations that are not finite at "
+        f"hook_point.layer {pair.layer}, in sequence {where['sequence']} of the token store, "
+        f"position {where['position']} (source {SOURCES[where['source']]}, document "
+        f"{where['document']}): use hook_point.dtype=float32, hook_point.attention=eager for "
+        "Gemma-2, or check the model's weights"
+    )

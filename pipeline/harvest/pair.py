@@ -1,0 +1,140 @@
+"""Paired activations of one batch of sequences: both models to the hook point, BOS left out.
+
+On a GPU nothing here waits: rows are gathered in bfloat16 on the card and copied to page-locked
+memory on a second stream, while the card goes on with the next batch.
+
+Letters: B sequences, S positions, R rows (tokens that are not BOS), M models, D d_model.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from pipeline.config.models import HookPointConfig
+from pipeline.labels import MODELS
+from pipeline.models.hook import residual
+from pipeline.models.load import load_model
+from pipeline.models.pair import check_layer, check_width
+from pipeline.models.records import read_records
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+
+@dataclass(frozen=True)
+class HookedPair:
+    """Both models, cut off at `layer`, and the id of the token that gives no row."""
+
+    models: Sequence[PreTrainedModel]
+    layer: int
+    d_model: int
+    bos_id: int
+
+
+def load_pair(
+    models_dir: Path, hook_point: HookPointConfig, bos_id: int, device: torch.device
+) -> HookedPair:
+    """Both models of `data/models/` up to the hook point. ModelError where one is shallower."""
+    records = read_records(models_dir)
+    check_width(records)
+    for name in MODELS:
+        check_layer(name, records[name].n_layers, hook_point.layer)
+    models = [
+        load_model(
+            models_dir,
+            name,
+            dtype=hook_point.dtype,
+            attention=hook_point.attention,
+            device=device,
+            n_layers=hook_point.layer,
+        )
+        for name in MODELS
+    ]
+    return HookedPair(models, hook_point.layer, records["base"].d_model, bos_id)
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Rows on their way to the host. Read them after `ready()`.
+
+    activations: bfloat16 [R, M, D]; extremes: their minimum and maximum, NaN if any is NaN
+    copied: the event that marks the end of the copy, None on the CPU
+    """
+
+    activations: Tensor
+    extremes: Tensor
+    copied: torch.cuda.Event | None
+
+    def ready(self) -> NDArray[np.uint16]:
+        """Wait for the copy; the rows as bfloat16 bits [R, M, D], not copied again."""
+        if self.copied is not None:
+            self.copied.synchronize()
+        return self.activations.view(torch.uint16).numpy()
+
+    def finite(self) -> bool:
+        """Whether every activation is finite. Ask after `ready()`."""
+        return bool(torch.isfinite(self.extremes).all())
+
+
+class PairedForward:
+    """Runs the models on batches into reused host buffers; a batch's rows stay until the second
+    batch after it."""
+
+    N_BUFFERS = 2
+
+    def __init__(self, pair: HookedPair, max_rows: int) -> None:
+        self.pair = pair
+        self.device = pair.models[0].device
+        self.on_gpu = self.device.type == "cuda"
+        self.copy_stream = torch.cuda.Stream(self.device) if self.on_gpu else None
+        shape = (max_rows, len(pair.models), pair.d_model)
+        self._buffers = [
+            (
+                torch.empty(shape, dtype=torch.bfloat16, pin_memory=self.on_gpu),
+                torch.empty(2, dtype=torch.bfloat16, pin_memory=self.on_gpu),
+            )
+            for _ in range(self.N_BUFFERS)
+        ]
+        self._n_batches = 0
+
+    def __call__(self, token_ids: NDArray[np.int32], is_row: NDArray[np.bool_]) -> Rows:
+        """Rows of token_ids [B, S] where is_row [B, S] is true, in order."""
+        activations, extremes = self._buffers[self._n_batches % self.N_BUFFERS]
+        self._n_batches += 1
+        kept = np.flatnonzero(is_row)
+        activations = activations[: len(kept)]
+        rows = self._to_device(torch.from_numpy(kept))
+        ids = self._to_device(torch.from_numpy(token_ids.astype(np.int64)))
+        target = torch.empty_like(activations, device=self.device) if self.on_gpu else activations
+        for index, model in enumerate(self.pair.models):
+            target[:, index] = residual(model, self.pair.layer, ids).flatten(0, 1)[rows]
+        found = torch.stack(torch.aminmax(target)) if len(kept) else target.new_zeros(2)
+        if self.copy_stream is None:
+            extremes.copy_(found)
+            return Rows(activations, extremes, None)
+        return self._to_host(target, activations, found, extremes)
+
+    def _to_device(self, tensor: Tensor) -> Tensor:
+        return tensor.pin_memory().to(self.device, non_blocking=True) if self.on_gpu else tensor
+
+    def _to_host(
+        self, target: Tensor, activations: Tensor, found: Tensor, extremes: Tensor
+    ) -> Rows:
+        assert self.copy_stream is not None
+        self.copy_stream.wait_stream(torch.cuda.current_stream(self.device))
+        with torch.cuda.stream(self.copy_stream):
+            activations.copy_(target, non_blocking=True)
+            extremes.copy_(found, non_blocking=True)
+            for tensor in (target, found):
+                tensor.record_stream(self.copy_stream)
+            copied = torch.cuda.Event()
+            copied.record(self.copy_stream)
+        return Rows(activations, extremes, copied)

@@ -1,0 +1,120 @@
+"""The hook point: read the residual stream before a block, or put another one in its place.
+
+Letters: B sequences, S positions, D d_model, V vocabulary.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+
+from pipeline.errors import ModelError
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+
+class _Reached(Exception):  # noqa: N818 - a signal that ends the forward pass, not an error
+    """Carries the residual stream out of a forward pass that has got as far as it must."""
+
+    def __init__(self, hidden: Tensor) -> None:
+        super().__init__()
+        self.hidden = hidden
+
+
+def decoder_of(model: PreTrainedModel) -> nn.Module:
+    """The module with the embedding and the blocks, without the unembedding."""
+    return model.get_decoder() if hasattr(model, "get_decoder") else model.base_model
+
+
+def blocks(model: PreTrainedModel) -> nn.ModuleList:
+    """The transformer blocks in order. ModelError where they cannot be told from other modules."""
+    decoder = decoder_of(model)
+    n_layers = model.config.get_text_config().num_hidden_layers
+    found = [
+        child
+        for child in decoder.children()
+        if isinstance(child, nn.ModuleList) and len(child) == n_layers
+    ]
+    if len(found) != 1:
+        raise ModelError(
+            f"{type(model).__name__}: {len(found)} lists of {n_layers} blocks found, expected one: "
+            "this architecture has no single stack of blocks to read from"
+        )
+    return found[0]
+
+
+@torch.no_grad()
+def residual(model: PreTrainedModel, layer: int, token_ids: Tensor) -> Tensor:
+    """`hidden_states[layer]` of the full model for token_ids [B, S], as [B, S, D].
+
+    Runs the embedding and blocks 0 to layer - 1 and stops: no block above, no final norm, no
+    logits. A model truncated to `layer` blocks gives the same.
+    """
+    stack = blocks(model)
+    if layer < len(stack):
+        handle = stack[layer].register_forward_pre_hook(_stop_before, with_kwargs=True)
+    else:
+        assert layer == len(stack), f"layer {layer} of a model with {len(stack)} blocks"
+        handle = stack[layer - 1].register_forward_hook(_stop_after)
+    try:
+        decoder_of(model)(input_ids=token_ids, use_cache=False)
+    except _Reached as reached:
+        return reached.hidden
+    finally:
+        handle.remove()
+    raise ModelError(f"{type(model).__name__} did not run block {layer}: it cannot be read there")
+
+
+@torch.no_grad()
+def logits_with(model: PreTrainedModel, layer: int, token_ids: Tensor, hidden: Tensor) -> Tensor:
+    """Logits [B, S, V] with the input of block `layer` replaced by `hidden` [B, S, D].
+
+    The blocks below are passed through, not computed; token_ids [B, S] give shape and positions.
+    """
+
+    def replace(
+        _block: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        given = _block_input(args, kwargs)
+        replaced = hidden.to(device=given.device, dtype=given.dtype)
+        if args:
+            return (replaced, *args[1:]), kwargs
+        return args, {**kwargs, "hidden_states": replaced}
+
+    stack = blocks(model)
+    with _passed_through(stack[:layer]):
+        handle = stack[layer].register_forward_pre_hook(replace, with_kwargs=True)
+        try:
+            return model(input_ids=token_ids, use_cache=False).logits
+        finally:
+            handle.remove()
+
+
+def _block_input(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor:
+    return args[0] if args else kwargs["hidden_states"]
+
+
+def _stop_before(_block: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+    raise _Reached(_block_input(args, kwargs))
+
+
+def _stop_after(_block: nn.Module, _args: tuple[Any, ...], output: Any) -> None:
+    raise _Reached(output if isinstance(output, Tensor) else output[0])
+
+
+@contextmanager
+def _passed_through(stack: nn.ModuleList) -> Iterator[None]:
+    """While this is open, these blocks return their input as it is."""
+    identity: Callable[..., Any] = lambda *args, **kwargs: _block_input(args, kwargs)  # noqa: E731
+    try:
+        for block in stack:
+            block.__dict__["forward"] = identity
+        yield
+    finally:
+        for block in stack:
+            del block.__dict__["forward"]

@@ -1,0 +1,163 @@
+"""Find or make the two models and their tokenizer, check that they form a pair, describe them."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, cast
+
+import torch
+from torch import nn
+
+from pipeline.artifacts import sync
+from pipeline.config.models import (
+    HubModel,
+    LocalModel,
+    ModelName,
+    ModelsConfig,
+    TrainedModel,
+    TunedModel,
+)
+from pipeline.config.text import SourceConfig
+from pipeline.labels import MODELS
+from pipeline.models.architecture import attention_for, random_model
+from pipeline.models.fitting import fit
+from pipeline.models.load import quiet, read_model, read_tokenizer
+from pipeline.models.locate import locate_hub, locate_local
+from pipeline.models.pair import check_layer, check_tokenizers, check_width
+from pipeline.models.records import TOKENIZER_DIR, ModelRecord, describe, write_records
+from pipeline.models.sequences import train_tokenizer_on, write_training_sequences
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerFast
+
+DTYPE_SAVED = {"bf16": torch.bfloat16, "fp32": torch.float32}
+FOUND_FIRST = {"hub": 0, "local": 0, "trained": 1, "tuned": 2}
+
+ModelSpec = HubModel | LocalModel | TrainedModel | TunedModel
+MadeHere = TrainedModel | TunedModel
+
+
+@dataclass(frozen=True)
+class Workshop:
+    """What making a pair needs.
+
+    work: folder that becomes `data/models/`; a killed run leaves its checkpoints there
+    sources: every source by name; layer: of the hook point, to refuse it before any training
+    """
+
+    work: Path
+    models: ModelsConfig
+    sources: Mapping[str, SourceConfig]
+    layer: int
+    device: torch.device
+
+    def spec(self, name: ModelName) -> ModelSpec:
+        return self.models.base if name == "base" else self.models.it
+
+
+@dataclass(frozen=True)
+class Model:
+    """A model that is there: the folder of its weights and tokenizer, and its record."""
+
+    folder: Path
+    record: ModelRecord
+
+
+def materialise(shop: Workshop) -> dict[ModelName, Model]:
+    """Fill `shop.work` with the models made here, the tokenizer and `models.json`.
+
+    Raises ModelError where a model is missing or the two do not form a pair.
+    """
+    found: dict[ModelName, Model] = {}
+    for name in sorted(MODELS, key=lambda name: FOUND_FIRST[shop.spec(name).kind]):
+        found[name] = _materialise_one(shop, name, found)
+    records = {name: found[name].record for name in MODELS}
+    check_width(records)
+    base, it = (read_tokenizer(found[name].folder) for name in MODELS)
+    check_tokenizers(base, it, records)
+    base.save_pretrained(shop.work / TOKENIZER_DIR)
+    write_records(shop.work, records)
+    return found
+
+
+def _materialise_one(shop: Workshop, name: ModelName, found: Mapping[ModelName, Model]) -> Model:
+    match shop.spec(name):
+        case HubModel() as spec:
+            folder = locate_hub(spec)
+            record = describe(folder, "hub", spec.repo, revision=folder.name)
+        case LocalModel() as spec:
+            folder = locate_local(spec)
+            record = describe(folder, "local", spec.path)
+        case spec:
+            if isinstance(spec, TrainedModel):
+                check_layer(name, spec.n_layers, shop.layer)
+            folder = shop.work / name
+            if not folder.exists():
+                make(shop, name, spec, found)
+            record = describe(folder, "here", name)
+    check_layer(name, record.n_layers, shop.layer)
+    return Model(folder, record)
+
+
+def make(shop: Workshop, name: ModelName, spec: MadeHere, found: Mapping[ModelName, Model]) -> None:
+    """Train or tune one model into `shop.work/name`, resuming where a killed run left off."""
+    bench = shop.work / f"{name}.training"
+    bench.mkdir(parents=True, exist_ok=True)
+    tokenizer = tokenizer_for(shop, spec, found)
+    sequences = write_training_sequences(
+        bench / "sequences.npy", tokenizer, shop.sources, spec, shop.models.heldout
+    )
+    model = starting_point(shop, spec, tokenizer, found)
+    fit(model, sequences, spec, bench / "checkpoint.pt", progress_name=f"models_{name}")
+    cast(nn.Module, model).to(DTYPE_SAVED[spec.precision])
+    save_folder(model, tokenizer, shop.work / name)
+    shutil.rmtree(bench)
+
+
+def tokenizer_for(
+    shop: Workshop, spec: MadeHere, found: Mapping[ModelName, Model]
+) -> PreTrainedTokenizerFast:
+    """The tokenizer of the model that `spec` starts from, or a new one."""
+    if isinstance(spec, TunedModel):
+        return read_tokenizer(found[spec.of].folder)
+    return train_tokenizer_on(shop.sources, spec, shop.models.heldout)
+
+
+def starting_point(
+    shop: Workshop,
+    spec: MadeHere,
+    tokenizer: PreTrainedTokenizerFast,
+    found: Mapping[ModelName, Model],
+) -> PreTrainedModel:
+    """The model before its training here, in float32: random weights, or the model tuned."""
+    if isinstance(spec, TrainedModel):
+        model = random_model(spec, tokenizer)
+        cast(nn.Module, model).to(shop.device)
+        return model
+    return read_for_fitting(found[spec.of], shop.device)
+
+
+def read_for_fitting(model: Model, device: torch.device) -> PreTrainedModel:
+    """A model in float32 with the attention that its architecture can be trained with."""
+    return read_model(
+        model.folder,
+        dtype="float32",
+        attention=attention_for(model.record.architecture),
+        device=device,
+    )
+
+
+def save_folder(model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, folder: Path) -> None:
+    """Write a Hugging Face folder, all or nothing."""
+    partial = folder.with_name(f"{folder.name}.partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    with quiet():
+        model.save_pretrained(partial)
+        tokenizer.save_pretrained(partial)
+    for path in (*partial.iterdir(), partial):
+        sync(path)
+    partial.rename(folder)
+    sync(folder.parent)

@@ -1,0 +1,49 @@
+"""Materialise and pin the model pair and its tokenizer.
+
+    python -m stages.models                 # composed.yaml, as `dvc repro` does
+    python -m stages.models +experiment=tiny models.it.n_steps=200
+
+reads   hub or local models; the sources, for models that are trained or tuned here
+writes  data/models/: models.json (where each model lives, digests), tokenizer/, base/ and it/ where
+        made here; results/models.json: shapes, held-out losses before and after
+cost    `tiny`: a minute or two on two cores; a hub or local pair: hashing the files, about 1 GB/s;
+        killed and run again, training goes on from its last checkpoint
+"""
+
+from pipeline.artifacts import read_manifest
+from pipeline.config import Config
+from pipeline.stage import MODELS, Stage, run
+
+STAGE = Stage(
+    name="models",
+    sections=("models", "sources"),
+    outputs={"models": MODELS},
+    results=("models.json",),
+)
+
+
+def main(config: Config) -> None:
+    from pipeline.models.figures import pair_figures
+    from pipeline.models.materialise import Workshop, materialise
+    from pipeline.models.records import is_current
+    from pipeline.runtime import resolve_device, set_threads
+
+    set_threads(config.runtime.n_threads)
+    with STAGE.build(config, "models") as build:
+        if not (build.complete and is_current(MODELS)):
+            shop = Workshop(
+                work=build.work,
+                models=config.models,
+                sources=config.sources,
+                layer=config.hook_point.layer,
+                device=resolve_device(config.runtime.device),
+            )
+            found = materialise(shop)
+            figures = pair_figures(shop, found)
+            build.publish(counts={}, facts={"figures": figures})
+    figures = read_manifest(MODELS).facts["figures"]
+    STAGE.publish_results(config, {"models.json": figures})
+
+
+if __name__ == "__main__":
+    run(STAGE, main)
