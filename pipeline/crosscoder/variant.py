@@ -1,0 +1,109 @@
+"""What the trainer asks of a variant, and the loss every variant returns.
+
+Letters: B rows of a batch, M models, D width of a model, L latents, P = M * D.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from pipeline.crosscoder.model import Crosscoder
+
+
+@dataclass(frozen=True)
+class Moment:
+    """Where in the run a step lies: `step` of `n_steps`, counted from 0."""
+
+    step: int
+    n_steps: int
+
+    def ramp(self, fraction: float) -> float:
+        """0 at step 0, rising linearly to 1 at `fraction` of the run, then 1."""
+        ramp_steps = fraction * self.n_steps
+        return 1.0 if self.step >= ramp_steps else self.step / ramp_steps
+
+
+@dataclass(frozen=True)
+class Loss:
+    """Terms of a loss, each a scalar, and their weights. What is trained on is `total`."""
+
+    terms: Mapping[str, Tensor]
+    weights: Mapping[str, float]
+
+    @property
+    def total(self) -> Tensor:
+        weighted = [self.weights[name] * term for name, term in self.terms.items()]
+        return torch.stack(weighted).sum()
+
+
+@dataclass(frozen=True)
+class Step:
+    """What one training step computed, valid until the next one (buffers are used again).
+
+    residual_BP: x_hat - x
+    latents: a tensor whose non-zero entries are the active latents of the batch, of any shape
+    fired_L: whether a latent was active on any row of the batch
+    """
+
+    loss: Loss
+    residual_BP: Tensor
+    latents: Tensor
+    fired_L: Tensor
+
+
+class Variant(ABC):
+    """How one kind of crosscoder is trained. Its class docstring states the equations.
+
+    `loss` is the readable form, differentiable by autograd. `step` computes the same loss and
+    writes the same gradient into every parameter's `.grad` by hand, and changes nothing else;
+    `advance` then moves the state that is no parameter, once the update has been accepted.
+    """
+
+    def __init__(self, crosscoder: Crosscoder) -> None:
+        self.crosscoder = crosscoder
+        device = crosscoder.W_dec_LP.device
+        self.rows_since_fired_L = torch.zeros(
+            crosscoder.n_latents, dtype=torch.int64, device=device
+        )
+
+    @abstractmethod
+    def loss(self, x_BP: Tensor, moment: Moment) -> Loss:
+        """The loss on normalised rows x_BP."""
+
+    @abstractmethod
+    def step(self, x_BP: Tensor, moment: Moment) -> Step:
+        """The loss on normalised rows x_BP, and its gradient in every parameter's `.grad`."""
+
+    @abstractmethod
+    def schedule(self, moment: Moment) -> dict[str, float]:
+        """The scheduled values in force at a moment, for the training curve."""
+
+    def parameters(self) -> list[torch.nn.Parameter]:
+        """Everything the optimiser moves."""
+        return list(self.crosscoder.parameters())
+
+    def advance(self, step: Step, n_rows: int) -> None:
+        """Count `n_rows` more rows trained on."""
+        self.rows_since_fired_L += n_rows
+        self.rows_since_fired_L.masked_fill_(step.fired_L, 0)
+
+    def state(self) -> dict[str, Tensor]:
+        """What a checkpoint must hold beside the parameters, by name."""
+        return {"rows_since_fired": self.rows_since_fired_L}
+
+    def load_state(self, state: Mapping[str, Tensor]) -> None:
+        """Take back what `state` gave."""
+        for name, tensor in self.state().items():
+            tensor.copy_(state[name])
+
+    @property
+    def calibration_rows(self) -> int:
+        """Held-out rows that `finish` wants to see; 0 where it needs none."""
+        return 0
+
+    def finish(self, batches: Iterable[Tensor]) -> None:  # noqa: B027 - most variants need nothing
+        """Set the inference thresholds of the trained crosscoder; `batches` are normalised
+        held-out rows x_BP, `calibration_rows` of them in all."""

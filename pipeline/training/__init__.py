@@ -1,0 +1,1 @@
+"""Training a crosscoder from the rows of a shuffled store."""

@@ -1,0 +1,178 @@
+"""The training loop. Letters: B rows, M models, D width, L latents, P = M * D."""
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from pipeline.config.crosscoder import TrainConfig
+from pipeline.crosscoder.variant import Moment, Step, Variant
+from pipeline.errors import NonFiniteError
+from pipeline.labels import MODELS
+from pipeline.training.checkpoint import Checkpoint, Checkpoints
+from pipeline.training.optimiser import Adam
+from pipeline.training.schedule import learning_rate
+from pipeline.training.stream import Batch, Stream
+
+
+class Report(Protocol):
+    """Called after every step with the rows done in it and, on logged steps, its figures."""
+
+    def __call__(self, n: int, **figures: float) -> None: ...
+
+
+@dataclass
+class Run:
+    """One training run: what moves (variant, optimiser, step, rows, curve) and what it needs.
+
+    mean_MD: mean normalised activation, the centre of the explained variance
+    """
+
+    variant: Variant
+    stream: Stream
+    config: TrainConfig
+    mean_MD: Tensor
+    checkpoints: Checkpoints
+
+    def __post_init__(self) -> None:
+        self.optimiser = Adam(self.variant.parameters(), self.config)
+        self.step, self.n_rows = 0, 0
+        self.curve: list[dict[str, float]] = []
+
+    def resume(self) -> bool:
+        """Take up the latest checkpoint; False where there is none."""
+        checkpoint = self.checkpoints.load()
+        if checkpoint is None:
+            return False
+        for prefix, load in self._parts().items():
+            prefix += "."
+            load(
+                {
+                    name.removeprefix(prefix): tensor
+                    for name, tensor in checkpoint.tensors.items()
+                    if name.startswith(prefix)
+                }
+            )
+        self.step, self.n_rows = checkpoint.step, checkpoint.n_rows
+        self.curve = checkpoint.curve
+        return True
+
+    def _parts(self) -> dict[str, Callable[[dict[str, Tensor]], object]]:
+        return {
+            "crosscoder": self.variant.crosscoder.load_state_dict,
+            "variant": self.variant.load_state,
+            "optimiser": self.optimiser.load_state,
+            "run": lambda state: self.mean_MD.copy_(state["mean_MD"]),
+        }
+
+    def save_checkpoint(self) -> None:
+        """Write where the run stands."""
+        parts = {
+            "crosscoder": self.variant.crosscoder.state_dict(),
+            "variant": self.variant.state(),
+            "optimiser": self.optimiser.state(),
+            "run": {"mean_MD": self.mean_MD},
+        }
+        tensors = {
+            f"{part}.{name}": tensor
+            for part, named in parts.items()
+            for name, tensor in named.items()
+        }
+        self.checkpoints.save(Checkpoint(tensors, self.step, self.n_rows, self.curve))
+
+    def train(self, report: Report) -> None:
+        """Train on the rest of the stream, and leave a checkpoint at its end.
+
+        Raises NonFiniteError before an update that would spoil the weights.
+        """
+        began = time.perf_counter()
+        n_rows_before, waited_before = self.n_rows, self.stream.waited_seconds
+        for batch in self.stream.batches(self.n_rows):
+            figures = self._train_on(batch)
+            if figures:
+                elapsed = time.perf_counter() - began
+                waited = self.stream.waited_seconds - waited_before
+                figures |= {
+                    "rows_per_second": (self.n_rows - n_rows_before) / elapsed,
+                    "data_wait_share": waited / elapsed,
+                }
+            report(len(batch), **figures)
+            if self.step % self.config.checkpoint_every_steps == 0:
+                self.save_checkpoint()
+        self.save_checkpoint()
+
+    def _train_on(self, batch: Batch) -> dict[str, float]:
+        """One step; the point of the curve where the step is logged, else nothing."""
+        moment = Moment(self.step, self.stream.n_steps)
+        x_BP = self._normalised(batch)
+        step = self.variant.step(x_BP, moment)
+        gradient_norm = self.optimiser.gradient_norm()
+        self._check_finite(step, gradient_norm, batch)
+        rate = learning_rate(self.config, moment)
+        figures: dict[str, float] = {}
+        if self._is_logged():
+            figures = {
+                "step": self.step,
+                "n_rows": self.n_rows + len(batch),
+                **self._loss_figures(step),
+                **self._fit_figures(step, x_BP),
+                "gradient_norm": float(gradient_norm),
+                "learning_rate": rate,
+                **self.variant.schedule(moment),
+            }
+        self.optimiser.update(learning_rate=rate, gradient_norm=gradient_norm)
+        self.variant.advance(step, len(batch))
+        self.step += 1
+        self.n_rows += len(batch)
+        if figures:
+            figures["n_dead"] = int(self._dead().sum())
+            self.curve.append(dict(figures))
+        return figures
+
+    def _is_logged(self) -> bool:
+        done = self.step + 1
+        return self.step % self.config.log_every_steps == 0 or done == self.stream.n_steps
+
+    def _normalised(self, batch: Batch) -> Tensor:
+        crosscoder = self.variant.crosscoder
+        device = crosscoder.W_dec_LP.device
+        x_raw = batch.x_raw.to(device, non_blocking=True)
+        return crosscoder.normalise(x_raw).view(len(batch), -1)
+
+    def _check_finite(self, step: Step, gradient_norm: Tensor, batch: Batch) -> None:
+        values = {**step.loss.terms, "gradient norm": gradient_norm}
+        stacked = torch.stack([value.float() for value in values.values()])
+        finite = torch.isfinite(stacked).tolist()
+        bad = [name for name, is_finite in zip(values, finite, strict=True) if not is_finite]
+        if bad:
+            raise NonFiniteError(
+                f"step {self.step}: {bad[0]} is {float(values[bad[0]])} on rows "
+                f"{batch.start_row} to {batch.stop_row} of epoch {batch.epoch}, expected a finite "
+                f"number; nothing was updated and the last checkpoint ({self.checkpoints.path}) "
+                "stands: lower train.learning_rate, or look at those rows of the store"
+            )
+
+    def _loss_figures(self, step: Step) -> dict[str, float]:
+        terms = {f"loss_{name}": float(value) for name, value in step.loss.terms.items()}
+        return {"loss": float(step.loss.total), **terms}
+
+    def _fit_figures(self, step: Step, x_BP: Tensor) -> dict[str, float]:
+        fve_M = explained_variance(step.residual_BP, x_BP, self.mean_MD)
+        names = MODELS if len(fve_M) == len(MODELS) else range(len(fve_M))
+        explained = {f"fve_{name}": float(fve) for name, fve in zip(names, fve_M, strict=True)}
+        return {"l0": float(step.latents.count_nonzero()) / len(x_BP), **explained}
+
+    def _dead(self) -> Tensor:
+        return self.variant.rows_since_fired_L >= self.config.dead_after_rows
+
+
+def explained_variance(residual_BP: Tensor, x_BP: Tensor, mean_MD: Tensor) -> Tensor:
+    """Fraction of variance explained per model [M], a ratio of sums over the rows:
+    1 - sum ||x_hat - x||^2 / sum ||x - mean||^2, the mean that of the data, not of the residual."""
+    shape = (len(x_BP), *mean_MD.shape)
+    error_M = residual_BP.view(shape).square().sum((0, 2))
+    spread_M = (x_BP.view(shape) - mean_MD).square().sum((0, 2))
+    return 1 - error_M / spread_M

@@ -1,0 +1,71 @@
+"""Adam in one fused pass over the parameters, the gradient's rescaling included."""
+
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import Tensor
+from torch.optim.adam import adam
+
+from pipeline.config.crosscoder import TrainConfig
+
+
+class Adam:
+    """Adam (Kingma and Ba 2015, no weight decay), its state held as plain tensors.
+
+    Moments that reach denormal numbers make the fused pass ten times slower on a CPU:
+    `torch.set_flush_denormal(True)` belongs at the start of the process.
+    """
+
+    def __init__(self, parameters: Sequence[torch.nn.Parameter], config: TrainConfig) -> None:
+        self.parameters: list[Tensor] = list(parameters)
+        self.config = config
+        self.means = [torch.zeros_like(p, requires_grad=False) for p in self.parameters]
+        self.squares = [torch.zeros_like(p, requires_grad=False) for p in self.parameters]
+        self.counts = [torch.zeros((), device=p.device) for p in self.parameters]
+
+    def gradients(self) -> list[Tensor]:
+        """Gradients in the order of the parameters."""
+        gradients = [p.grad for p in self.parameters if p.grad is not None]
+        assert len(gradients) == len(self.parameters), "a parameter got no gradient"
+        return gradients
+
+    def gradient_norm(self) -> Tensor:
+        """Norm of all gradients taken as one vector, a scalar."""
+        return torch.nn.utils.get_total_norm(self.gradients())
+
+    @torch.no_grad()
+    def update(self, *, learning_rate: float, gradient_norm: Tensor) -> None:
+        """Move the parameters, with gradients scaled down to the configured largest norm."""
+        clip = self.config.gradient_clip
+        divisor = None if clip is None else (gradient_norm / clip).clamp_min(1.0)
+        adam(
+            self.parameters,
+            self.gradients(),
+            self.means,
+            self.squares,
+            [],
+            self.counts,
+            fused=True,
+            grad_scale=divisor,
+            amsgrad=False,
+            beta1=self.config.beta1,
+            beta2=self.config.beta2,
+            lr=learning_rate,
+            weight_decay=0.0,
+            eps=self.config.epsilon,
+            maximize=False,
+        )
+
+    def state(self) -> dict[str, Tensor]:
+        """Everything an update depends on beside parameters and gradients, by name."""
+        groups = {"mean": self.means, "square": self.squares, "count": self.counts}
+        return {
+            f"{name}.{index}": tensor
+            for name, tensors in groups.items()
+            for index, tensor in enumerate(tensors)
+        }
+
+    def load_state(self, state: Mapping[str, Tensor]) -> None:
+        """Take back what `state` gave."""
+        for name, tensor in self.state().items():
+            tensor.copy_(state[name])

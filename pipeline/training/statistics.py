@@ -1,0 +1,68 @@
+"""What is measured on the rows before training. Letters: B rows, M models, D width."""
+
+from dataclasses import dataclass
+from itertools import islice
+
+import torch
+from torch import Tensor
+
+from pipeline.errors import NonFiniteError
+from pipeline.training.stream import Stream
+
+MEDIAN_ROWS = 4096
+MEDIAN_ITERATIONS = 100
+MEDIAN_TOLERANCE = 1e-7
+
+
+@dataclass(frozen=True)
+class Normalisation:
+    """Sums over rows in float64, per model.
+
+    scale_M: sqrt(D) / mean ||x||, so that rows have norm sqrt(D) on average (Anthropic, April
+        2024 update); mean_MD: the mean raw activation; n_rows: rows measured
+    """
+
+    scale_M: Tensor
+    mean_MD: Tensor
+    n_rows: int
+
+
+def measure_normalisation(stream: Stream) -> Normalisation:
+    """Measure on every row of `stream`. Running sums in bf16 or fp32 lose digits over 50M rows."""
+    norm_sum_M, sum_MD, n_rows = torch.zeros(()), torch.zeros(()), 0
+    d_model = 0
+    for batch in stream.batches():
+        x_BMD = batch.x_raw.double()
+        norm_sum_M = norm_sum_M + torch.linalg.vector_norm(x_BMD, dim=-1).sum(0)
+        sum_MD = sum_MD + x_BMD.sum(0)
+        n_rows += len(batch)
+        d_model = x_BMD.shape[-1]
+        if not bool(torch.isfinite(norm_sum_M).all()):
+            raise NonFiniteError(
+                f"rows {batch.start_row} to {batch.stop_row} of the shuffled store hold "
+                "activations that are not finite: run `dvc repro -f dump`, and look at the "
+                "model's precision (hook_point.dtype)"
+            )
+    scale_M = d_model**0.5 / (norm_sum_M / n_rows)
+    return Normalisation(scale_M.cpu(), (sum_MD / n_rows).cpu(), n_rows)
+
+
+def geometric_median(x_BP: Tensor) -> Tensor:
+    """The point [P] with the least summed distance to the rows x_BP, by Weiszfeld's iteration."""
+    rows = x_BP.double()
+    median = rows.mean(0)
+    for _ in range(MEDIAN_ITERATIONS):
+        weights = 1.0 / torch.linalg.vector_norm(rows - median, dim=-1).clamp_min(1e-12)
+        moved = (weights[:, None] * rows).sum(0) / weights.sum()
+        settled = torch.linalg.vector_norm(moved - median) <= MEDIAN_TOLERANCE * moved.norm()
+        median = moved
+        if bool(settled):
+            break
+    return median
+
+
+def first_rows(stream: Stream, n_rows: int) -> Tensor:
+    """A copy of the first `n_rows` rows of the stream (fewer where it is shorter), float32."""
+    n_batches = -(-n_rows // stream.batch_rows)
+    batches = islice(stream.batches(), n_batches)
+    return torch.cat([batch.x_raw.float() for batch in batches])[:n_rows]

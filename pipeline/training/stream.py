@@ -1,0 +1,105 @@
+"""Batches of activation rows, in the order of the shuffled store, over one or more epochs."""
+
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+ACTIVATIONS = "activations"
+
+
+class RowSource(Protocol):
+    """What training needs of a store's reader."""
+
+    @property
+    def n_rows(self) -> int: ...
+
+    def batches(
+        self,
+        batch_rows: int,
+        start_row: int = 0,
+        stop_row: int | None = None,
+        names: tuple[str, ...] = (ACTIVATIONS,),
+    ) -> Iterator[dict[str, Any]]:
+        """Consecutive rows, the last short batch included; valid until the next batch."""
+        ...
+
+    def epoch_batches(
+        self,
+        batch_rows: int,
+        *,
+        epoch: int,
+        seed: int,
+        start_row: int = 0,
+        names: tuple[str, ...] = (ACTIVATIONS,),
+    ) -> Iterator[dict[str, Any]]:
+        """The same for an epoch's own order; epoch 0 is the stored order."""
+        ...
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Rows [start_row, stop_row) in the order of an epoch counted from 0; x_raw is [B, M, D]."""
+
+    x_raw: Tensor
+    epoch: int
+    start_row: int
+    stop_row: int
+
+    def __len__(self) -> int:
+        return len(self.x_raw)
+
+
+@dataclass
+class Stream:
+    """`n_rows` rows in batches of `batch_rows`, epoch after epoch; no batch spans two epochs.
+
+    seed: of the order of the epochs after the first
+    waited_seconds: time spent waiting for the source so far
+    """
+
+    source: RowSource
+    batch_rows: int
+    n_rows: int
+    seed: int
+    waited_seconds: float = field(default=0.0, init=False)
+
+    @property
+    def n_steps(self) -> int:
+        """Batches in the whole stream."""
+        epochs, rest = divmod(self.n_rows, self.source.n_rows)
+        per_epoch = -(-self.source.n_rows // self.batch_rows)
+        return epochs * per_epoch + -(-rest // self.batch_rows)
+
+    def batches(self, n_rows_done: int = 0) -> Iterator[Batch]:
+        """The batches from row `n_rows_done` of the stream on, which must be where one ended."""
+        while n_rows_done < self.n_rows:
+            epoch, start = divmod(n_rows_done, self.source.n_rows)
+            stop = min(self.source.n_rows, start + self.n_rows - n_rows_done)
+            for batch in self._epoch(epoch, start, stop):
+                n_rows_done += len(batch)
+                yield batch
+
+    def _epoch(self, epoch: int, start: int, stop: int) -> Iterator[Batch]:
+        if epoch == 0:
+            chunks = self.source.batches(self.batch_rows, start, stop, (ACTIVATIONS,))
+        else:
+            chunks = self.source.epoch_batches(
+                self.batch_rows, epoch=epoch, seed=self.seed, start_row=start
+            )
+        while start < stop:
+            began = time.perf_counter()
+            x_raw = as_tensor(next(chunks)[ACTIVATIONS])[: stop - start]
+            self.waited_seconds += time.perf_counter() - began
+            yield Batch(x_raw, epoch, start, start + len(x_raw))
+            start += len(x_raw)
+
+
+def as_tensor(activations: np.ndarray) -> Tensor:
+    """Stored activations as a tensor that shares their memory; uint16 is bfloat16's bits."""
+    tensor = torch.from_numpy(activations)
+    return tensor.view(torch.bfloat16) if activations.dtype == np.uint16 else tensor

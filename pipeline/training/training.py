@@ -1,0 +1,143 @@
+"""From a shuffled store to a crosscoder's folder, resumable at any moment."""
+
+import shutil
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import torch
+from torch import Tensor
+
+from pipeline.artifacts import write_bytes
+from pipeline.config.crosscoder import TrainableConfig, TrainConfig
+from pipeline.crosscoder.files import CONFIG, read_config, save
+from pipeline.crosscoder.initialise import initial_crosscoder
+from pipeline.crosscoder.model import Crosscoder
+from pipeline.crosscoder.variant import Variant
+from pipeline.crosscoder.variants import build_variant
+from pipeline.training.checkpoint import Checkpoints
+from pipeline.training.loop import Run
+from pipeline.training.statistics import (
+    MEDIAN_ROWS,
+    Normalisation,
+    first_rows,
+    geometric_median,
+    measure_normalisation,
+)
+from pipeline.training.stream import ACTIVATIONS, RowSource, Stream, as_tensor
+
+CHECKPOINT_FOLDER = "checkpoints"
+CURVE = "training.csv"
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a manifest tells of a trained crosscoder."""
+
+    counts: dict[str, int]
+    facts: dict[str, Any]
+
+
+def read_outcome(folder: Path) -> Outcome:
+    """Counts and facts of the finished crosscoder in `folder`; removes what training left."""
+    shutil.rmtree(folder / CHECKPOINT_FOLDER, ignore_errors=True)
+    config = read_config(folder)
+    training = config["provenance"]["training"]
+    shape = {name: config[name] for name in ("kind", "n_models", "d_model", "n_latents")}
+    return Outcome(
+        counts={"n_rows": training["n_rows"], "n_steps": training["n_steps"]},
+        facts={**shape, "last": training["last"]},
+    )
+
+
+def is_finished(folder: Path) -> bool:
+    """Whether `folder` holds a whole crosscoder: its `config.json` is written last."""
+    return (folder / CONFIG).exists()
+
+
+@dataclass(frozen=True)
+class Training:
+    """A training job: which crosscoder, how, on which rows, and in which folder.
+
+    source: the shuffled rows; heldout: rows kept apart, in any order, for calibration
+    """
+
+    crosscoder: TrainableConfig
+    train: TrainConfig
+    source: RowSource
+    heldout: RowSource
+    folder: Path
+    device: torch.device
+
+    @property
+    def n_rows(self) -> int:
+        """Rows to train on in all."""
+        return self.train.n_rows or self.source.n_rows
+
+    def stream(self, n_rows: int | None = None) -> Stream:
+        """The rows trained on, or the first `n_rows` of them."""
+        return Stream(self.source, self.train.batch_rows, n_rows or self.n_rows, self.train.seed)
+
+    def write(self, run: Run, *, provenance: Mapping[str, Any]) -> None:
+        """Set the inference thresholds, then write the trained crosscoder and its training curve
+        to the folder, `config.json` last."""
+        run.variant.finish(self._calibration_batches(run.variant))
+        curve = pd.DataFrame(run.curve).to_csv(index=False, lineterminator="\n")
+        write_bytes(self.folder / CURVE, curve.encode())
+        facts = {"n_rows": run.n_rows, "n_steps": run.step, "last": run.curve[-1]}
+        save(run.variant.crosscoder, self.folder, provenance={**provenance, "training": facts})
+
+    def start(self) -> Run:
+        """The run at its latest checkpoint, or at step 0."""
+        checkpoints = Checkpoints(self.folder / CHECKPOINT_FOLDER)
+        n_models, d_model = self._shape()
+        if checkpoints.path.exists():
+            measured = Normalisation(torch.ones(n_models), torch.zeros(n_models, d_model), 0)
+        else:
+            measured = self.measure()
+        crosscoder = initial_crosscoder(
+            self.crosscoder,
+            n_models=n_models,
+            d_model=d_model,
+            activation_scale=measured.scale_M,
+        )
+        if self.crosscoder.decoder_bias_init == "geometric_median":
+            self._centre(crosscoder)
+        variant = build_variant(
+            crosscoder.to(self.device),
+            self.crosscoder,
+            precision=self.train.precision,
+            dead_after_rows=self.train.dead_after_rows,
+        )
+        mean_MD = (measured.mean_MD * measured.scale_M[:, None]).to(self.device, torch.float32)
+        run = Run(variant, self.stream(), self.train, mean_MD, checkpoints)
+        run.resume()
+        return run
+
+    def measure(self) -> Normalisation:
+        """Normalisation over the configured rows, never more than one epoch."""
+        wanted = self.train.normalisation_rows or self.n_rows
+        return measure_normalisation(self.stream(min(wanted, self.n_rows, self.source.n_rows)))
+
+    def _centre(self, crosscoder: Crosscoder) -> None:
+        rows = crosscoder.normalise(first_rows(self.stream(), MEDIAN_ROWS))
+        with torch.no_grad():
+            crosscoder.b_dec_P.copy_(geometric_median(rows.view(len(rows), -1)))
+
+    def _calibration_batches(self, variant: Variant) -> Iterator[Tensor]:
+        """Normalised held-out rows [B, P]: blocks spread evenly over the whole store, because its
+        sources lie one after the other."""
+        n_wanted = min(variant.calibration_rows, self.heldout.n_rows)
+        n_blocks = -(-n_wanted // self.train.batch_rows)
+        for block in range(n_blocks):
+            start = block * self.heldout.n_rows // n_blocks
+            stop = min(start + self.train.batch_rows, (block + 1) * self.heldout.n_rows // n_blocks)
+            rows = next(self.heldout.batches(self.train.batch_rows, start, stop, (ACTIVATIONS,)))
+            x_raw = as_tensor(rows[ACTIVATIONS]).to(self.device)
+            yield variant.crosscoder.normalise(x_raw).view(len(x_raw), -1)
+
+    def _shape(self) -> tuple[int, int]:
+        n_models, d_model = first_rows(self.stream(1), 1).shape[1:]
+        return n_models, d_model

@@ -1,0 +1,69 @@
+"""Train the crosscoder on the shuffled rows.
+
+    python -m stages.train                      # composed.yaml, as `dvc repro` does
+    python -m stages.train +experiment=tiny crosscoder=batch_topk
+
+reads   data/shuffled.zarr, data/heldout_activations.zarr (for a calibrated threshold)
+writes  data/crosscoder/ (config.json, weights.safetensors), results/training.csv
+cost    one pass over the rows; six times the weights in memory; killed and run again, it goes on
+        from its last checkpoint with the same result to the bit
+"""
+
+from pipeline.artifacts import Build
+from pipeline.config import Config
+from pipeline.progress import Progress
+from pipeline.runtime import resolve_device, set_threads
+from pipeline.stage import CROSSCODER, HELDOUT_ACTIVATIONS, SHUFFLED, Stage, run
+
+STAGE = Stage(
+    name="train",
+    sections=("crosscoder", "train"),
+    inputs={"shuffled": SHUFFLED, "heldout_activations": HELDOUT_ACTIVATIONS},
+    outputs={"crosscoder": CROSSCODER},
+    results=("training.csv",),
+)
+
+
+def main(config: Config) -> None:
+    from pipeline.training.training import CURVE, is_finished, read_outcome
+
+    set_threads(config.runtime.n_threads)
+    with STAGE.build(config, "crosscoder") as build:
+        if not build.complete:
+            if not is_finished(build.work):
+                make_crosscoder(config, build)
+            outcome = read_outcome(build.work)
+            build.publish(counts=outcome.counts, facts=outcome.facts)
+    STAGE.publish_results(config, {"training.csv": (CROSSCODER / CURVE).read_bytes()})
+
+
+def make_crosscoder(config: Config, build: Build) -> None:
+    """Train in `build.work`, or take over the finished crosscoder that the configuration names."""
+    from pipeline.store import StoreReader
+    from pipeline.training.pretrained import import_crosscoder
+    from pipeline.training.stream import Stream
+    from pipeline.training.training import Training
+
+    provenance = build.manifest.lineage
+    with StoreReader.open(SHUFFLED) as source, StoreReader.open(HELDOUT_ACTIVATIONS) as heldout:
+        if config.crosscoder.kind == "pretrained":
+            n_rows = min(config.train.normalisation_rows or source.n_rows, source.n_rows)
+            stream = Stream(source, config.train.batch_rows, n_rows, config.train.seed)
+            import_crosscoder(config.crosscoder, stream, build.work, provenance=provenance)
+            return
+        training = Training(
+            crosscoder=config.crosscoder,
+            train=config.train,
+            source=source,
+            heldout=heldout,
+            folder=build.work,
+            device=resolve_device(config.runtime.device),
+        )
+        job = training.start()
+        with Progress("train", total=training.n_rows, unit="rows", start=job.n_rows) as progress:
+            job.train(progress.advance)
+        training.write(job, provenance=provenance)
+
+
+if __name__ == "__main__":
+    run(STAGE, main)

@@ -1,0 +1,203 @@
+"""The training contract: rows once, no side effects of logging, resume to the bit, clean stops."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from pipeline.crosscoder import load
+from pipeline.errors import NonFiniteError
+from pipeline.training.loop import explained_variance
+from pipeline.training.training import Training, read_outcome
+from tests.training.planted_rows import N_ROWS, ROWS, MemorySource, make_training
+
+KINDS = ["l1"]
+
+
+def silent(n: int, **figures: float) -> None:
+    pass
+
+
+def train_to_the_end(training: Training) -> None:
+    run = training.start()
+    run.train(silent)
+    training.write(run, provenance={"made": "by a test"})
+    read_outcome(training.folder)
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {file.name: file.read_bytes() for file in folder.iterdir()}
+
+
+class KilledError(Exception):
+    """Stands for a kill between two steps."""
+
+
+def killer(after_steps: int):
+    left = [after_steps]
+
+    def report(n: int, **figures: float) -> None:
+        left[0] -= 1
+        if left[0] == 0:
+            raise KilledError
+
+    return report
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_training_lowers_the_loss_and_explains_the_planted_rows(tmp_path: Path, kind: str):
+    training = make_training(tmp_path, kind, n_rows=4 * N_ROWS)
+    run = training.start()
+    run.train(silent)
+    first, last = run.curve[0], run.curve[-1]
+    assert last["loss_reconstruction"] < 0.5 * first["loss_reconstruction"]
+    assert min(last["fve_base"], last["fve_it"]) > 0.7
+    assert last["n_rows"] == 4 * N_ROWS
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("killed_after", [1, 7, 13])
+def test_a_resumed_run_writes_the_same_bytes(tmp_path: Path, kind: str, killed_after: int):
+    train_to_the_end(make_training(tmp_path / "whole", kind))
+    broken = make_training(tmp_path / "broken", kind)
+    with pytest.raises(KilledError):
+        broken.start().train(killer(killed_after))
+    train_to_the_end(make_training(tmp_path / "broken", kind))
+    assert contents(tmp_path / "broken") == contents(tmp_path / "whole")
+
+
+def test_a_resumed_run_serves_no_row_again_beyond_its_checkpoint(tmp_path: Path):
+    with pytest.raises(KilledError):
+        make_training(tmp_path).start().train(killer(10))
+    resumed = make_training(tmp_path)
+    run = resumed.start()
+    assert (run.step, run.n_rows) == (7, 7 * 64)
+    assert isinstance(resumed.source, MemorySource)
+    resumed.source.served.clear()
+    run.train(silent)
+    assert resumed.source.served[0] == (7 * 64, 8 * 64)
+    assert resumed.source.served[-1][1] == N_ROWS
+
+
+def test_logging_changes_nothing_but_the_curve(tmp_path: Path):
+    for name, every in (("often", 1), ("seldom", 1000)):
+        train_to_the_end(make_training(tmp_path / name, log_every_steps=every))
+    often, seldom = (load(tmp_path / name).state_dict() for name in ("often", "seldom"))
+    assert all(torch.equal(often[name], seldom[name]) for name in often)
+
+
+def test_training_draws_no_random_numbers(tmp_path: Path):
+    before = torch.get_rng_state()
+    train_to_the_end(make_training(tmp_path))
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_one_checkpoint_is_kept_while_training_and_none_after(tmp_path: Path):
+    training = make_training(tmp_path, checkpoint_every_steps=1)
+    run = training.start()
+    most = 0
+
+    def count_files(n: int, **figures: float) -> None:
+        nonlocal most
+        most = max(most, len(list((tmp_path / "checkpoints").glob("*"))))
+
+    run.train(count_files)
+    assert most == 1
+    training.write(run, provenance={})
+    read_outcome(training.folder)
+    assert sorted(contents(tmp_path)) == ["config.json", "training.csv", "weights.safetensors"]
+
+
+def test_an_unfinished_checkpoint_is_not_taken_up(tmp_path: Path):
+    train_to_the_end(make_training(tmp_path / "whole"))
+    with pytest.raises(KilledError):
+        make_training(tmp_path / "broken").start().train(killer(8))
+    torn = tmp_path / "broken" / "checkpoints" / ".checkpoint.safetensors.tmp"
+    torn.write_bytes(b"half a checkpoint")
+    train_to_the_end(make_training(tmp_path / "broken"))
+    assert contents(tmp_path / "broken") == contents(tmp_path / "whole")
+
+
+def test_a_row_that_is_not_finite_stops_before_the_update(tmp_path: Path):
+    rows = np.array(ROWS)
+    rows[640, 1, 3] = 0x7F80  # infinity in bfloat16
+    training = make_training(tmp_path, rows=rows, normalisation_rows=64)
+    run = training.start()
+    with pytest.raises(NonFiniteError, match=r"step 10: reconstruction is nan on rows 640 to 704 "):
+        run.train(silent)
+    assert run.step == 10
+    assert all(bool(torch.isfinite(p).all()) for p in run.variant.parameters())
+    assert training.start().step == 7
+
+
+def test_a_gradient_that_is_not_finite_stops_before_the_update(tmp_path: Path):
+    run = make_training(tmp_path).start()
+    with torch.no_grad():
+        run.variant.crosscoder.W_dec_LP[0, 0] = 1e25  # its square is not finite in fp32
+    before = [p.clone() for p in run.variant.parameters()]
+    with pytest.raises(NonFiniteError, match="step 0"):
+        run.train(silent)
+    assert all(torch.equal(a, b) for a, b in zip(before, run.variant.parameters(), strict=True))
+
+
+def test_the_curve_tells_the_terms_whose_weighted_sum_is_the_loss(tmp_path: Path):
+    training = make_training(tmp_path)
+    run = training.start()
+    run.train(silent)
+    for point in run.curve:
+        weighted = point["sparsity_coefficient"] * point["loss_sparsity"]
+        assert point["loss"] == pytest.approx(point["loss_reconstruction"] + weighted, rel=1e-5)
+    assert [point["step"] for point in run.curve] == [0, 5, 10, 15, 20, 23]
+
+
+def test_a_constant_error_lowers_the_explained_variance():
+    x_BP = torch.randn(200, 8, generator=torch.Generator().manual_seed(0))
+    mean_MD = x_BP.mean(0).view(2, 4)
+    exact = explained_variance(torch.zeros_like(x_BP), x_BP, mean_MD)
+    biased = explained_variance(torch.full_like(x_BP, 0.3), x_BP, mean_MD)
+    assert exact.tolist() == [1.0, 1.0]
+    assert bool((biased < 0.95).all())
+
+
+def test_explaining_nothing_but_the_mean_is_zero():
+    x_BP = torch.randn(200, 8, generator=torch.Generator().manual_seed(0)) + 3
+    mean_MD = x_BP.mean(0).view(2, 4)
+    fve_M = explained_variance(mean_MD.view(-1) - x_BP, x_BP, mean_MD)
+    assert fve_M.tolist() == pytest.approx([0.0, 0.0], abs=1e-6)
+
+
+def test_more_rows_than_stored_means_further_epochs(tmp_path: Path):
+    training = make_training(tmp_path, n_rows=2 * N_ROWS + 100)
+    run = training.start()
+    run.train(silent)
+    assert run.n_rows == 2 * N_ROWS + 100
+    assert run.step == 2 * 24 + 2
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_killed_with_signal_9_at_any_moment_and_resumed_gives_the_same_bytes(
+    tmp_path: Path, kind: str
+):
+    def command(folder: Path) -> list[str]:
+        return [sys.executable, "-m", "tests.training.train_once", kind, str(folder)]
+
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    subprocess.run(command(tmp_path / "whole"), check=True, env=environment)
+    for delay in (0.05, 0.2, 0.45):
+        process = subprocess.Popen(
+            command(tmp_path / "broken"), env=environment, stdout=subprocess.PIPE
+        )
+        assert process.stdout is not None
+        process.stdout.readline()  # training has begun
+        time.sleep(delay)
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        process.stdout.close()
+    subprocess.run(command(tmp_path / "broken"), check=True, env=environment)
+    assert contents(tmp_path / "broken") == contents(tmp_path / "whole")
