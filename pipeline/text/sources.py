@@ -60,12 +60,10 @@ def rows(spec: SourceConfig, name: str, start: int = 0) -> Iterator[Row]:
 
 
 def describe(spec: SourceConfig, name: str) -> dict[str, Any]:
-    """What the source is at this moment, beyond its configuration: changes when the text may."""
+    """What the source is at this moment, beyond its configuration: changes when its text may."""
     if isinstance(spec, FilesSourceConfig):
         paths = files.expand(spec.paths, f"sources.{name}.paths")
-        return {
-            str(p): {"bytes": p.stat().st_size, "mtime_ns": p.stat().st_mtime_ns} for p in paths
-        }
+        return {str(path): files.describe(path) for path in paths}
     if isinstance(spec, HubSourceConfig):
         return {"dataset": spec.dataset, "commit": hub.resolve_revision(spec, name)}
     return {}

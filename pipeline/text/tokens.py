@@ -60,7 +60,10 @@ def encode_documents(
     before = backend.encode_special_tokens
     backend.encode_special_tokens = True
     try:
-        encodings = backend.encode_batch([d.text for d in documents], add_special_tokens=False)
+        # Offsets cost time and only the template needs them.
+        templated = any(d.template_spans for d in documents)
+        encode_all = backend.encode_batch if templated else backend.encode_batch_fast
+        encodings = encode_all([d.text for d in documents], add_special_tokens=False)
     finally:
         backend.encode_special_tokens = before
     pattern = _special_pattern(tuple(special_strings(tokenizer)))
