@@ -1,0 +1,192 @@
+"""The exact shuffle of a store: read, deal to buckets, put every bucket in order, write.
+
+Three ways with one result: all rows in memory where they fit; two passes over buckets on disk; or
+the second pass alone, where the producer of the rows has dealt them to buckets itself.
+"""
+
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+
+from pipeline.shuffle.buckets import (
+    BucketReader,
+    BucketWriter,
+    buckets_complete,
+    remove_buckets,
+)
+from pipeline.shuffle.memory import MemoryPlan, plan_memory
+from pipeline.shuffle.permutation import Permutation
+from pipeline.store import StoreReader, StoreWriter
+from pipeline.store.seal import is_sealed
+
+SCRATCH = "buckets"
+
+Report = Callable[[int], None]
+
+
+def silent(_n_rows: int) -> None:
+    """Report to nobody."""
+
+
+def shuffle_store(
+    source: Path,
+    work: Path,
+    *,
+    seed: int,
+    buffer_bytes: int,
+    n_threads: int = 2,
+    report: Report = silent,
+) -> int:
+    """Write all rows of the store `source`, permuted, as a store at `work`. Returns the rows.
+
+    buffer_bytes: memory for buffers, beside the interpreter's own; it does not change the result
+    report: told rows as they are done, two times each in all, also those of an earlier, killed run
+    Raises what the reader and the writer raise, and ConfigError for too little memory.
+    """
+    with StoreReader.open(source, n_threads=n_threads) as reader:
+        permutation = Permutation(seed, reader.n_rows)
+        plan = plan_memory(reader.layout, permutation, buffer_bytes, n_threads)
+        layout, scratch = reader.layout, work / SCRATCH
+        if plan.in_memory and not scratch.exists():
+            return _shuffle_in_memory(reader, work, permutation, plan, report)
+    if not is_sealed(work):
+        if buckets_complete(scratch, layout, permutation):
+            report(permutation.n_rows)
+        else:
+            scatter_store(source, scratch, permutation, plan, report)
+        permute_buckets(
+            scratch,
+            work,
+            buffer_bytes=buffer_bytes,
+            n_threads=n_threads,
+            release=True,
+            report=report,
+        )
+    remove_buckets(scratch)
+    return permutation.n_rows
+
+
+def scatter_store(
+    source: Path, buckets: Path, permutation: Permutation, plan: MemoryPlan, report: Report
+) -> None:
+    """First pass: deal all rows of a store to their buckets."""
+    with (
+        StoreReader.open(source, n_threads=plan.n_threads) as reader,
+        BucketWriter.open(
+            buckets,
+            reader.layout,
+            permutation,
+            load_rows=plan.load_rows,
+            n_threads=plan.n_threads,
+        ) as writer,
+    ):
+        report(writer.next_row)
+        names = reader.layout.names
+        batch_rows = reader.layout.rows_per_chunk
+        for batch in reader.batches(batch_rows, writer.next_row, names=names):
+            writer.append(batch)
+            report(len(batch[names[0]]))
+        writer.finish()
+
+
+def permute_buckets(
+    buckets: Path,
+    work: Path,
+    *,
+    buffer_bytes: int,
+    n_threads: int = 2,
+    release: bool = False,
+    report: Report = silent,
+) -> int:
+    """Second pass: write finished buckets, each in its random order, as a store at `work`.
+
+    release: delete bucket files as soon as their rows are on disk in the store
+    """
+    reader = BucketReader.open(buckets)
+    geometry = reader.geometry
+    permutation = geometry.permutation
+    plan = plan_memory(geometry.layout, permutation, buffer_bytes, n_threads)
+    with StoreWriter.open(work, geometry.layout, n_threads=plan.n_threads) as writer:
+        report(writer.next_row)
+        if not writer.sealed:
+            for rows, arrays in _parts_in_order(reader, writer.next_row, plan):
+                writer.append_rows(arrays, rows)
+                report(len(rows))
+                if release:
+                    reader.release(writer.durable_rows // permutation.bucket_rows)
+        return writer.finish()
+
+
+def _parts_in_order(
+    reader: BucketReader, next_row: int, plan: MemoryPlan
+) -> Iterator[tuple[np.ndarray, dict[str, np.ndarray]]]:
+    """(rows, arrays) such that `arrays[name][rows]` are the next rows of the store."""
+    permutation = reader.geometry.permutation
+    first = next_row // permutation.bucket_rows
+    skipped = next_row - first * permutation.bucket_rows
+    parts = _whole_buckets if plan.n_bucket_buffers else _buckets_in_parts
+    for order, arrays in parts(reader, first, skipped, plan):
+        step = reader.geometry.layout.rows_per_chunk
+        for start in range(0, len(order), step):
+            yield order[start : start + step], arrays
+
+
+def _whole_buckets(
+    reader: BucketReader, first: int, skipped: int, plan: MemoryPlan
+) -> Iterator[tuple[np.ndarray, dict[str, np.ndarray]]]:
+    """Bucket after bucket, the next one read by a thread where there is memory for two."""
+    permutation = reader.geometry.permutation
+    buffers = [
+        reader.geometry.empty(int(permutation.capacities[0])) for _ in range(plan.n_bucket_buffers)
+    ]
+    ahead = plan.n_bucket_buffers - 1
+    with ThreadPoolExecutor(1, "bucket-reader") as pool:
+        loads = [
+            pool.submit(reader.load, bucket, buffers[bucket % len(buffers)])
+            for bucket in range(first, min(first + ahead, permutation.n_buckets))
+        ]
+        for bucket in range(first, permutation.n_buckets):
+            if bucket + ahead < permutation.n_buckets:
+                buffer = buffers[(bucket + ahead) % len(buffers)]
+                loads.append(pool.submit(reader.load, bucket + ahead, buffer))
+            arrays = loads.pop(0).result()
+            yield permutation.order(bucket)[skipped if bucket == first else 0 :], arrays
+
+
+def _buckets_in_parts(
+    reader: BucketReader, first: int, skipped: int, plan: MemoryPlan
+) -> Iterator[tuple[np.ndarray, dict[str, np.ndarray]]]:
+    """For memory too small for a bucket: read it once for each part of its rows, and pick those."""
+    geometry, permutation = reader.geometry, reader.geometry.permutation
+    part, slab = geometry.empty(plan.part_rows), geometry.empty(plan.slab_rows)
+    for bucket in range(first, permutation.n_buckets):
+        order = permutation.order(bucket)
+        for start in range(skipped if bucket == first else 0, len(order), plan.part_rows):
+            ranks = order[start : start + plan.part_rows]
+            places = np.argsort(ranks)
+            ranks = ranks[places]
+            for region, target in enumerate(part):
+                slabs = reader.slabs(bucket, region, plan.slab_rows, slab[region])
+                for first_rank, rows in slabs:
+                    a, b = np.searchsorted(ranks, [first_rank, first_rank + len(rows)])
+                    target[places[a:b]] = rows[ranks[a:b] - first_rank]
+            arrays = {name: np.ascontiguousarray(array) for name, array in geometry.named(part)}
+            yield np.arange(len(ranks)), arrays
+
+
+def _shuffle_in_memory(
+    reader: StoreReader, work: Path, permutation: Permutation, plan: MemoryPlan, report: Report
+) -> int:
+    with StoreWriter.open(work, reader.layout, n_threads=plan.n_threads) as writer:
+        report(reader.n_rows + writer.next_row)
+        if writer.next_row < reader.n_rows:
+            sources = permutation.sources()
+            arrays = reader.rows(0, reader.n_rows)
+            step = reader.layout.rows_per_chunk
+            for first in range(writer.next_row, reader.n_rows, step):
+                rows = sources[first : first + step]
+                writer.append_rows(arrays, rows)
+                report(len(rows))
+        return writer.finish()

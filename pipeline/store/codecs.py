@@ -1,0 +1,65 @@
+"""How the payload of a chunk becomes the bytes of its file, checksum apart."""
+
+from functools import cache
+from typing import Any
+
+import numpy as np
+
+from pipeline.errors import ConfigError
+
+CODECS = ("none", "zstd", "blosc_lz4")
+ZSTD_LEVEL = 1
+BLOSC_LEVEL = 5
+
+
+def zarr_codecs(codec: str, dtype: np.dtype) -> list[dict[str, Any]]:
+    """The codec chain of an array's Zarr v3 metadata: bytes, compression, crc32c."""
+    endian = {"configuration": {"endian": "little"}} if dtype.itemsize > 1 else {}
+    compression: dict[str, list[dict[str, Any]]] = {
+        "none": [],
+        "zstd": [{"name": "zstd", "configuration": {"level": ZSTD_LEVEL, "checksum": False}}],
+        "blosc_lz4": [
+            {
+                "name": "blosc",
+                "configuration": {
+                    "cname": "lz4",
+                    "clevel": BLOSC_LEVEL,
+                    "shuffle": "bitshuffle",
+                    "typesize": dtype.itemsize,
+                    "blocksize": 0,
+                },
+            }
+        ],
+    }
+    if codec not in compression:
+        raise ConfigError(f"the store's codec is {codec!r}: it must be one of {', '.join(CODECS)}")
+    return [{"name": "bytes", **endian}, *compression[codec], {"name": "crc32c"}]
+
+
+def encode(codec: str, payload: np.ndarray) -> Any:
+    """Coded bytes of a C-contiguous chunk, as an object with the buffer interface."""
+    if codec == "none":
+        return payload
+    return _numcodec(codec, payload.dtype.itemsize).encode(payload.reshape(-1))
+
+
+def decode_into(codec: str, coded: Any, payload: np.ndarray) -> None:
+    """Fill a C-contiguous chunk from its coded bytes. Not used for `none`, which is read in place.
+
+    Raises ValueError or RuntimeError where the bytes cannot be decoded to the chunk's size.
+    """
+    target = payload.reshape(-1).view(np.uint8)
+    plain = np.frombuffer(_numcodec(codec, payload.dtype.itemsize).decode(coded), np.uint8)
+    if plain.size != target.size:
+        raise ValueError(f"{plain.size} bytes decoded, {target.size} expected")
+    target[:] = plain
+
+
+@cache
+def _numcodec(codec: str, itemsize: int) -> Any:
+    from numcodecs.blosc import BITSHUFFLE, Blosc
+    from numcodecs.zstd import Zstd
+
+    if codec == "zstd":
+        return Zstd(level=ZSTD_LEVEL)
+    return Blosc("lz4", clevel=BLOSC_LEVEL, shuffle=BITSHUFFLE, typesize=itemsize)

@@ -1,0 +1,238 @@
+"""Reads a sealed store: checked at opening, every chunk's crc32c checked before its rows go out.
+
+A chunk that is missing, short, long, altered or out of place is a DamagedStoreError, never fill
+values. Chunks are read by threads that hold no interpreter lock while they read and sum.
+"""
+
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import numpy as np
+from crc32c import crc32c
+
+from pipeline.errors import DamagedStoreError
+from pipeline.store.batches import Allocate, stored_order
+from pipeline.store.chunkfile import CHECKSUM_BYTES, bytes_of, read_all
+from pipeline.store.codecs import decode_into
+from pipeline.store.epochs import DEFAULT_WINDOW_ROWS, EpochOrder, epoch_order_batches
+from pipeline.store.layout import StoreLayout
+from pipeline.store.seal import damage, read_manifest, read_seal
+
+
+class StoreReader:
+    """A sealed store, open for reading. Use as a context manager, or call `close`.
+
+    layout, n_rows: of the store; manifest: its artifact manifest as plain data, None without one
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        layout: StoreLayout,
+        n_rows: int,
+        table: np.ndarray,
+        manifest: Mapping[str, Any] | None,
+        n_threads: int,
+    ) -> None:
+        self.path, self.layout, self.n_rows, self.manifest = path, layout, n_rows, manifest
+        self.n_threads = n_threads
+        self._table = {name: table[i] for i, name in enumerate(layout.names)}
+        self.pool = ThreadPoolExecutor(n_threads, "store-reader")
+
+    @classmethod
+    def open(cls, path: Path, *, n_threads: int = 2) -> Self:
+        """Open a store. Checks seal, metadata, manifest, and that every chunk has its size.
+
+        Raises MissingArtifactError or DamagedStoreError.
+        """
+        seal = read_seal(path)
+        manifest = read_manifest(path, seal.n_rows)
+        reader = cls(path, seal.layout, seal.n_rows, seal.table, manifest, n_threads)
+        reader._check_sizes()
+        return reader
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        self.pool.shutdown(wait=True, cancel_futures=True)
+
+    @property
+    def n_chunks(self) -> int:
+        return self.layout.n_chunks(self.n_rows)
+
+    def read(self, name: str, start: int = 0, stop: int | None = None) -> np.ndarray:
+        """Rows `[start, stop)` of one array, as a new array `[stop - start, *shape]`."""
+        stop = self.n_rows if stop is None else stop
+        assert 0 <= start <= stop <= self.n_rows
+        spec, length = self.layout[name], self.layout.rows_per_chunk
+        result = np.empty((stop - start, *spec.shape), spec.dtype)
+
+        def load(index: int) -> None:
+            first, last = max(start, index * length), min(stop, (index + 1) * length)
+            target = result[first - start : last - start]
+            if last - first == length:
+                self.read_chunk(name, index, target)
+            else:
+                chunk = np.empty((length, *spec.shape), spec.dtype)
+                self.read_chunk(name, index, chunk)
+                target[:] = chunk[first - index * length : last - index * length]
+
+        list(self.pool.map(load, range(start // length, -(-stop // length))))
+        return result
+
+    def rows(
+        self, start: int, stop: int, names: Sequence[str] | None = None
+    ) -> dict[str, np.ndarray]:
+        """Rows `[start, stop)` of several arrays; of all where `names` is None."""
+        return {name: self.read(name, start, stop) for name in names or self.layout.names}
+
+    def take(self, name: str, rows: np.ndarray) -> np.ndarray:
+        """Single rows of one array, in the order asked for; reads each chunk once."""
+        spec, length = self.layout[name], self.layout.rows_per_chunk
+        assert len(rows) == 0 or (rows.min() >= 0 and rows.max() < self.n_rows)
+        result = np.empty((len(rows), *spec.shape), spec.dtype)
+        order = np.argsort(rows // length, kind="stable")
+        indices, starts = np.unique((rows // length)[order], return_index=True)
+        chunk = np.empty((length, *spec.shape), spec.dtype)
+        for index, where in zip(indices, np.split(order, starts[1:]), strict=False):
+            self.read_chunk(name, int(index), chunk)
+            result[where] = chunk[rows[where] - index * length]
+        return result
+
+    def batches(
+        self,
+        batch_rows: int,
+        start_row: int = 0,
+        stop_row: int | None = None,
+        names: Sequence[str] = ("activations",),
+        *,
+        keep: int = 1,
+        allocate: Allocate = np.empty,
+    ) -> Iterator[dict[str, np.ndarray]]:
+        """Batches in stored order, read ahead by threads, the last one as short as it comes.
+
+        keep: a batch stays valid until `keep` further ones were asked for; then its buffer is
+        reused. allocate: makes the buffers (page-locked memory, say), called as `np.empty` is.
+        """
+        stop = self.n_rows if stop_row is None else stop_row
+        assert 0 <= start_row <= stop <= self.n_rows
+        assert batch_rows > 0
+        assert keep > 0
+        return stored_order(self, batch_rows, start_row, stop, tuple(names), keep, allocate)
+
+    def epoch_batches(
+        self,
+        batch_rows: int,
+        *,
+        epoch: int,
+        seed: int,
+        start_row: int = 0,
+        window_rows: int = DEFAULT_WINDOW_ROWS,
+        names: Sequence[str] = ("activations",),
+        keep: int = 1,
+        allocate: Allocate = np.empty,
+    ) -> Iterator[dict[str, np.ndarray]]:
+        """Batches of one epoch from its `start_row`-th row on, every row once in an epoch.
+
+        Epoch 0 is the stored order. Later ones draw the order of the chunks and the order of the
+        rows inside each run of about `window_rows` rows, by seed and epoch. Memory is that of two
+        windows.
+        """
+        if epoch == 0:
+            return self.batches(batch_rows, start_row, None, names, keep=keep, allocate=allocate)
+        order = EpochOrder(self.n_rows, self.layout.rows_per_chunk, window_rows, seed, epoch)
+        return epoch_order_batches(self, order, batch_rows, start_row, tuple(names), keep, allocate)
+
+    def read_chunk(self, name: str, index: int, out: np.ndarray) -> None:
+        """Fill `out` `[rows_per_chunk, *shape]`, C-contiguous, with one whole, checked chunk.
+
+        `out` may be `[chunk length, *shape]` for a last, short chunk only when it is full.
+        Raises DamagedStoreError.
+        """
+        payload = bytes_of(out)
+        codec = self.layout.codec
+        if codec == "none":
+            self._read_checked(name, index, payload)
+            return
+        coded = bytearray(int(self._table[name][index]["bytes"]) - CHECKSUM_BYTES)
+        self._read_checked(name, index, memoryview(coded))
+        try:
+            decode_into(codec, coded, out)
+        except (ValueError, RuntimeError) as error:
+            raise self._damaged(name, index, f"cannot be decoded ({error})") from error
+
+    def check_chunk(self, name: str, index: int, buffer: bytearray) -> int:
+        """Check a chunk's size and sums without decoding it; `buffer` is grown and reused.
+
+        Returns the bytes read. Raises DamagedStoreError.
+        """
+        n_bytes = int(self._table[name][index]["bytes"])
+        if len(buffer) < n_bytes:
+            buffer.extend(bytes(n_bytes - len(buffer)))
+        self._read_checked(name, index, memoryview(buffer)[: n_bytes - CHECKSUM_BYTES])
+        return n_bytes
+
+    def chunk_file(self, name: str, index: int) -> Path:
+        return self.path / self.layout.chunk_path(name, index)
+
+    def for_each_chunk(self, work: Callable[[str, int], Any]) -> None:
+        """Call `work(name, index)` for every chunk of every array, in the reader's threads."""
+        for name in self.layout.names:
+            list(self.pool.map(lambda index, name=name: work(name, index), range(self.n_chunks)))
+
+    def _read_checked(self, name: str, index: int, payload: memoryview) -> None:
+        """Read a chunk file's payload into `payload` and hold size and both sums against it."""
+        expected = self._table[name][index]
+        tail = bytearray(CHECKSUM_BYTES)
+        try:
+            descriptor = os.open(self.chunk_file(name, index), os.O_RDONLY)
+        except OSError as error:
+            raise self._damaged(name, index, "is missing") from error
+        try:
+            size = os.fstat(descriptor).st_size
+            if size != expected["bytes"] or size != len(payload) + CHECKSUM_BYTES:
+                raise self._wrong_size(name, index, size)
+            n_read = read_all(descriptor, payload, 0)
+            n_read += read_all(descriptor, memoryview(tail), len(payload))
+        except OSError as error:
+            raise self._damaged(name, index, f"cannot be read ({error})") from error
+        finally:
+            os.close(descriptor)
+        if n_read != size:
+            raise self._wrong_size(name, index, n_read)
+        found, stored = crc32c(payload), int.from_bytes(tail, "little")
+        if found != expected["crc32c"] or stored != found:
+            what = f"has crc32c {found:08x} and ends in {stored:08x}, "
+            raise self._damaged(name, index, what + f"{int(expected['crc32c']):08x} was recorded")
+
+    def _check_sizes(self) -> None:
+        for name in self.layout.names:
+            sizes = self._table[name]["bytes"].tolist()
+            for index, expected in enumerate(sizes):
+                try:
+                    found = os.stat(self.chunk_file(name, index)).st_size  # noqa: PTH116
+                except OSError as error:
+                    raise self._damaged(name, index, "is missing") from error
+                if found != expected:
+                    raise self._wrong_size(name, index, found)
+
+    def _wrong_size(self, name: str, index: int, found: int) -> DamagedStoreError:
+        expected = int(self._table[name][index]["bytes"])
+        return self._damaged(name, index, f"has {found:,} bytes, {expected:,} were recorded")
+
+    def _damaged(self, name: str, index: int, what: str) -> DamagedStoreError:
+        file = self.layout.chunk_path(name, index)
+        return DamagedStoreError(damage(self.path, file, f"(chunk {index} of {name}) {what}"))

@@ -1,0 +1,68 @@
+"""Read a whole store and check every byte of it."""
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from threading import local
+
+from pipeline.errors import DamagedStoreError
+from pipeline.store.reader import StoreReader
+from pipeline.store.seal import GROUP, MANIFEST, SEAL, TABLE, damage
+
+
+@dataclass(frozen=True)
+class Verified:
+    """What was checked. n_bytes: of all chunk files."""
+
+    n_rows: int
+    n_chunks: int
+    n_bytes: int
+
+
+def verify_store(
+    path: Path, *, n_threads: int = 2, progress: Callable[[int], None] | None = None
+) -> Verified:
+    """Check seal, metadata, manifest and every chunk of every array.
+
+    progress: told the bytes of each chunk checked. Raises DamagedStoreError naming the first
+    damaged chunk, or a file that does not belong to the store.
+    """
+    total = 0
+    with StoreReader.open(path, n_threads=n_threads) as reader:
+        check_no_strangers(reader)
+        scratch = local()
+
+        def check(name: str, index: int) -> int:
+            if not hasattr(scratch, "buffer"):
+                scratch.buffer = bytearray()
+            return reader.check_chunk(name, index, scratch.buffer)
+
+        for name in reader.layout.names:
+            checks = reader.pool.map(
+                lambda index, name=name: check(name, index), range(reader.n_chunks)
+            )
+            for n_bytes in checks:
+                total += n_bytes
+                if progress is not None:
+                    progress(n_bytes)
+        return Verified(reader.n_rows, reader.n_chunks * len(reader.layout.names), total)
+
+
+def check_no_strangers(reader: StoreReader) -> None:
+    """Raise DamagedStoreError where the store holds a file that no writer of it has written."""
+    known = {MANIFEST, SEAL, TABLE, GROUP, *(f"{name}/{GROUP}" for name in reader.layout.names)}
+    for folder, _, files in os.walk(reader.path):
+        for file in files:
+            relative = Path(folder, file).relative_to(reader.path)
+            if str(relative) not in known and not _is_chunk(reader, relative):
+                what = "does not belong to the store"
+                raise DamagedStoreError(damage(reader.path, str(relative), what))
+
+
+def _is_chunk(reader: StoreReader, file: Path) -> bool:
+    name, *key = file.parts
+    if name not in reader.layout.names or len(key) < 2 or not key[1].isdecimal():
+        return False
+    index = int(key[1])
+    return index < reader.n_chunks and str(file) == reader.layout.chunk_path(name, index)

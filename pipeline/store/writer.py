@@ -1,0 +1,264 @@
+"""Writes a store chunk by chunk, from any number of threads, and resumes after any death.
+
+Rows are copied into a reused chunk buffer; a thread pads, codes, sums, writes, flushes and renames
+each array's file and then records the chunk in the journal. `finish` seals the store.
+"""
+
+import queue
+import shutil
+from collections.abc import Callable, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from threading import Lock
+from types import TracebackType
+from typing import Self
+
+import numpy as np
+
+from pipeline.store.chunkfile import clear_space_errors, sync_directory, write_chunk_file
+from pipeline.store.codecs import encode
+from pipeline.store.journal import ChunkRecord, Journal
+from pipeline.store.layout import StoreLayout
+from pipeline.store.seal import is_sealed, read_seal, write_seal
+
+TEMPORARY_DIR = ".tmp"
+
+Arrays = Mapping[str, np.ndarray]
+Buffer = dict[str, np.ndarray]
+
+
+@dataclass
+class _Filling:
+    """The chunk that `append` is filling."""
+
+    index: int
+    buffer: Buffer
+    n_rows: int = 0
+
+
+class StoreWriter:
+    """Writes the arrays of a layout. Use as a context manager, or call `close`.
+
+    Two ways, not to be mixed in one run: `append` in row order, or `write_chunk` in any order.
+    Errors of the writing threads come out of the next call. Raises NoSpaceError where the disk is
+    full; finished chunks are kept and `open` on the same path goes on from there.
+    """
+
+    def __init__(
+        self, path: Path, layout: StoreLayout, journal: Journal | None, n_rows: int, n_threads: int
+    ) -> None:
+        self.path, self.layout = path, layout
+        self._journal = journal  # None: the store is sealed already
+        self._n_rows = n_rows
+        self._n_buffers_left = n_threads + 1
+        self._free: queue.SimpleQueue[Buffer] = queue.SimpleQueue()
+        self._pool = ThreadPoolExecutor(n_threads, "store-writer")
+        self._pending: set[Future[None]] = set()
+        self._lock = Lock()
+        self._filling: _Filling | None = None
+        self._n_durable = 0
+        self._next_index = 0 if self.sealed else -(-self.durable_rows // layout.rows_per_chunk)
+
+    @classmethod
+    def open(cls, path: Path, layout: StoreLayout, *, n_threads: int = 2) -> Self:
+        """Create a store at `path`, or take up what an earlier writer left there.
+
+        Raises BusyError where another process writes it, MismatchError where it was begun with
+        another layout.
+        """
+        with clear_space_errors(path):
+            path.mkdir(parents=True, exist_ok=True)
+            journal = Journal.open(path, layout)
+            try:
+                if is_sealed(path):
+                    n_rows = read_seal(path).n_rows
+                    journal.remove()
+                    return cls(path, layout, None, n_rows, n_threads)
+                shutil.rmtree(path / TEMPORARY_DIR, ignore_errors=True)
+                for folder in (TEMPORARY_DIR, *layout.names):
+                    (path / folder).mkdir(exist_ok=True)
+            except BaseException:
+                journal.close()
+                raise
+        return cls(path, layout, journal, 0, n_threads)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    @property
+    def sealed(self) -> bool:
+        """Whether the store is finished."""
+        return self._journal is None
+
+    @property
+    def next_row(self) -> int:
+        """Row that `append` continues with: all before it are on disk or handed over."""
+        if self.sealed:
+            return self._n_rows
+        if self._filling is not None:
+            return self._filling.index * self.layout.rows_per_chunk + self._filling.n_rows
+        return self._rows_before(self._next_index)
+
+    @property
+    def durable_rows(self) -> int:
+        """Rows at the beginning of the store that are on disk as whole chunks."""
+        if self.sealed:
+            return self._n_rows
+        while self.chunk_done(self._n_durable):
+            self._n_durable += 1
+        return self._rows_before(self._n_durable)
+
+    def chunk_done(self, index: int) -> bool:
+        """Whether chunk `index` is on disk."""
+        if self._journal is None:
+            return 0 <= index < self.layout.n_chunks(self._n_rows)
+        return index in self._journal.records
+
+    def append(self, arrays: Arrays) -> None:
+        """Add rows `{name: [n, *shape]}` of every array at the end; any number n."""
+        n_rows = self._check(arrays)
+
+        def copy(name: str, target: np.ndarray, start: int) -> None:
+            target[:] = arrays[name][start : start + len(target)]
+
+        self._append(n_rows, copy)
+
+    def append_rows(self, arrays: Arrays, rows: np.ndarray) -> None:
+        """Add `arrays[name][rows]` at the end, gathered straight into the chunk buffers."""
+        self._check(arrays)
+
+        def gather(name: str, target: np.ndarray, start: int) -> None:
+            chosen = rows[start : start + len(target)]
+            np.take(arrays[name], chosen, axis=0, out=target, mode="clip")
+
+        self._append(len(rows), gather)
+
+    def write_chunk(self, index: int, arrays: Arrays) -> None:
+        """Write chunk `index` whole; only the last chunk of a store may have fewer rows."""
+        n_rows = self._check(arrays)
+        assert 0 < n_rows <= self.layout.rows_per_chunk
+        assert self._filling is None
+        buffer = self._acquire()
+        for name, target in buffer.items():
+            target[:n_rows] = arrays[name]
+        self._submit(index, buffer, n_rows)
+
+    def flush(self) -> None:
+        """Wait until every whole chunk handed over is on disk."""
+        while self._pending:
+            self._pending.pop().result()
+
+    def finish(self) -> int:
+        """Write the last, short chunk and seal the store. Returns the number of rows."""
+        if self._journal is None:
+            return self._n_rows
+        if self._filling is not None:
+            filling, self._filling = self._filling, None
+            self._submit(filling.index, filling.buffer, filling.n_rows)
+        self.flush()
+        records = self._all_records()
+        self._n_rows = self._rows_before(len(records))
+        with clear_space_errors(self.path):
+            for name in self.layout.names:
+                if (self.path / name / "c").exists():
+                    sync_directory(self.path / name / "c")
+            write_seal(self.path, self.layout, self._n_rows, records)
+            shutil.rmtree(self.path / TEMPORARY_DIR)
+            self._journal.remove()
+            sync_directory(self.path)
+        self._journal = None
+        return self._n_rows
+
+    def close(self) -> None:
+        """Stop the threads and give up the lock. Rows of an unfilled chunk are not on disk."""
+        self._pool.shutdown(wait=True, cancel_futures=True)
+        if self._journal is not None:
+            self._journal.close()
+
+    def _append(self, n_rows: int, fill: Callable[[str, np.ndarray, int], None]) -> None:
+        assert not self.sealed or n_rows == 0, f"{self.path} is finished"
+        done = 0
+        while done < n_rows:
+            filling = self._filling
+            if filling is None:
+                filling = self._filling = _Filling(self._next_index, self._acquire())
+            n = min(n_rows - done, self.layout.rows_per_chunk - filling.n_rows)
+            for name, target in filling.buffer.items():
+                fill(name, target[filling.n_rows : filling.n_rows + n], done)
+            filling.n_rows += n
+            done += n
+            if filling.n_rows == self.layout.rows_per_chunk:
+                self._filling = None
+                self._next_index += 1
+                self._submit(filling.index, filling.buffer, filling.n_rows)
+
+    def _acquire(self) -> Buffer:
+        """A free chunk buffer; waits for a thread to be done with one where all are in use."""
+        if self._n_buffers_left and self._free.empty():
+            self._n_buffers_left -= 1
+            return self.layout.empty_chunk()
+        buffer = self._free.get()
+        for future in [f for f in self._pending if f.done()]:
+            self._pending.discard(future)
+            future.result()
+        return buffer
+
+    def _submit(self, index: int, buffer: Buffer, n_rows: int) -> None:
+        self._pending.add(self._pool.submit(self._write, index, buffer, n_rows))
+
+    def _write(self, index: int, buffer: Buffer, n_rows: int) -> None:
+        try:
+            files = tuple(self._write_array(name, index, buffer, n_rows) for name in buffer)
+            assert self._journal is not None
+            with self._lock:
+                self._journal.add(ChunkRecord(index, n_rows, files))
+        finally:
+            self._free.put(buffer)
+
+    def _write_array(self, name: str, index: int, buffer: Buffer, n_rows: int) -> tuple[int, int]:
+        buffer[name][n_rows:] = self.layout[name].fill_value
+        return write_chunk_file(
+            self.path / self.layout.chunk_path(name, index),
+            self.path / TEMPORARY_DIR / f"{name}.{index}",
+            encode(self.layout.codec, buffer[name]),
+        )
+
+    def _check(self, arrays: Arrays) -> int:
+        """Number of rows; the arrays must be those of the layout, of one length."""
+        assert arrays.keys() == self.layout.by_name.keys(), (
+            f"the store has arrays {self.layout.names}, got {tuple(arrays)}"
+        )
+        n_rows = len(next(iter(arrays.values())))
+        for name, array in arrays.items():
+            spec = self.layout[name]
+            expected = ((n_rows, *spec.shape), np.dtype(spec.dtype))
+            assert (array.shape, array.dtype) == expected, (
+                f"{name} must be {expected}, got {(array.shape, array.dtype)}"
+            )
+        return n_rows
+
+    def _rows_before(self, index: int) -> int:
+        """Rows of chunks 0 to `index` - 1. Only a recorded last chunk can be short."""
+        assert self._journal is not None
+        last = self._journal.records.get(index - 1)
+        missing = self.layout.rows_per_chunk - last.n_rows if last else 0
+        return index * self.layout.rows_per_chunk - missing
+
+    def _all_records(self) -> list[ChunkRecord]:
+        """The records of chunks 0 to the last; all but the last are full."""
+        assert self._journal is not None
+        records = [record for _, record in sorted(self._journal.records.items())]
+        for index, record in enumerate(records):
+            assert record.index == index, f"chunk {index} of {self.path} was never written"
+            full = record.n_rows == self.layout.rows_per_chunk
+            assert full or index == len(records) - 1, f"chunk {index} of {self.path} is short"
+        return records

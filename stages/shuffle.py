@@ -1,0 +1,46 @@
+"""Put all activation rows in an exactly uniform random order, in bounded memory.
+
+    python -m stages.shuffle
+
+reads   data/activations.zarr
+writes  data/shuffled.zarr: the same rows, each still with its sequence and position
+costs   two reads and two writes of the store (one of each where it fits in shuffle.memory_bytes)
+        and, while it runs, the store's size again in scratch space under data/.work/
+
+Killed and run again, it goes on where it was; the result is bit-identical.
+"""
+
+from pipeline.config import Config
+from pipeline.progress import Progress
+from pipeline.runtime import resident_memory_bytes
+from pipeline.shuffle.shuffle import shuffle_store
+from pipeline.stage import ACTIVATIONS, SHUFFLED, Stage, run
+
+STAGE = Stage(
+    name="shuffle",
+    sections=("shuffle",),
+    inputs={"activations": ACTIVATIONS},
+    outputs={"shuffled": SHUFFLED},
+)
+
+
+def main(config: Config) -> None:
+    source = STAGE.input(config, "activations")
+    with STAGE.build(config, "shuffled") as build:
+        if build.complete:
+            return
+        total = 2 * source.counts["n_rows"]
+        with Progress("shuffle", total=total, unit="rows, twice each") as progress:
+            n_rows = shuffle_store(
+                ACTIVATIONS,
+                build.work,
+                seed=config.shuffle.seed,
+                buffer_bytes=config.shuffle.memory_bytes - resident_memory_bytes(),
+                n_threads=config.runtime.io_threads,
+                report=progress.advance,
+            )
+        build.publish(counts={**source.counts, "n_rows": n_rows}, facts=source.facts)
+
+
+if __name__ == "__main__":
+    run(STAGE, main)

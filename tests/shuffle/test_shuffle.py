@@ -1,0 +1,211 @@
+"""The shuffled store: the permuted rows, whatever the memory, the threads and the interruptions."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from pipeline.errors import ConfigError, DamagedStoreError, MismatchError
+from pipeline.shuffle import buckets as buckets_module
+from pipeline.shuffle import memory as memory_module
+from pipeline.shuffle import permutation as permutation_module
+from pipeline.shuffle.buckets import BucketWriter
+from pipeline.shuffle.memory import least_bytes, plan_memory
+from pipeline.shuffle.permutation import Permutation
+from pipeline.shuffle.shuffle import permute_buckets, shuffle_store
+from pipeline.store import StoreLayout, StoreReader, StoreWriter, activation_layout, verify_store
+from tests.store.numbered import bytes_below, numbered_rows
+
+N_ROWS = 3000
+SEED = 11
+LAYOUT = activation_layout(2, 150, 64)
+PLENTY = 2**30
+
+
+@pytest.fixture(autouse=True)
+def _many_small_buckets(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(permutation_module, "MIN_BUCKET_ROWS", 256)
+    monkeypatch.setattr(permutation_module, "ROWS_PER_PIECE", 4)
+    monkeypatch.setattr(buckets_module, "MAX_FILES", 10)
+    monkeypatch.setattr(memory_module, "SLACK_BYTES", 0)
+    monkeypatch.setattr(memory_module, "MIN_SLAB_ROWS", 16)
+
+
+@pytest.fixture(scope="module")
+def source(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_store(tmp_path_factory.mktemp("source") / "store", LAYOUT)
+
+
+def write_store(path: Path, layout: StoreLayout) -> Path:
+    with StoreWriter.open(path, layout) as writer:
+        writer.append(numbered_rows(layout, 0, N_ROWS))
+        writer.finish()
+    return path
+
+
+def smallest(layout: StoreLayout = LAYOUT) -> int:
+    return least_bytes(layout, Permutation(SEED, N_ROWS))
+
+
+@pytest.fixture
+def expected(source: Path, tmp_path: Path) -> dict[str, bytes]:
+    """Files of the store shuffled all in memory."""
+    shuffle_store(source, tmp_path / "expected", seed=SEED, buffer_bytes=PLENTY)
+    return bytes_below(tmp_path / "expected")
+
+
+def test_rows_are_permuted_and_keep_all_their_arrays(source: Path, tmp_path: Path) -> None:
+    assert shuffle_store(source, tmp_path / "out", seed=SEED, buffer_bytes=smallest()) == N_ROWS
+    sources = Permutation(SEED, N_ROWS).sources()
+    rows = numbered_rows(LAYOUT, 0, N_ROWS)
+    verify_store(tmp_path / "out")
+    with StoreReader.open(tmp_path / "out") as reader:
+        assert reader.layout == LAYOUT
+        for name in LAYOUT.names:
+            np.testing.assert_array_equal(reader.read(name), rows[name][sources])
+
+
+@pytest.mark.parametrize("n_threads", [1, 3])
+@pytest.mark.parametrize("extra", [0, 100_000, 400_000])
+def test_memory_and_threads_do_not_change_a_byte(
+    source: Path, tmp_path: Path, expected: dict[str, bytes], extra: int, n_threads: int
+) -> None:
+    out, memory = tmp_path / "out", smallest() + extra
+    shuffle_store(source, out, seed=SEED, buffer_bytes=memory, n_threads=n_threads)
+    assert bytes_below(out) == expected
+
+
+def test_the_plans_of_the_test_above_take_every_path() -> None:
+    def plan(extra: int) -> tuple[bool, int]:
+        made = plan_memory(LAYOUT, Permutation(SEED, N_ROWS), smallest() + extra, 1)
+        return made.in_memory, made.n_bucket_buffers
+
+    assert plan(0) == (False, 0)
+    assert plan(100_000) == (False, 1)
+    assert plan(400_000) == (False, 2)
+    assert plan(PLENTY) == (True, 2)
+
+
+def test_chunks_that_do_not_divide_buckets_are_no_matter(tmp_path: Path) -> None:
+    layout = activation_layout(2, 150, 90)
+    source = write_store(tmp_path / "source", layout)
+    memory = least_bytes(layout, Permutation(SEED, N_ROWS)) + 400_000
+    shuffle_store(source, tmp_path / "out", seed=SEED, buffer_bytes=memory)
+    with StoreReader.open(tmp_path / "out") as reader:
+        position = numbered_rows(layout, 0, N_ROWS)["position"]
+        sources = Permutation(SEED, N_ROWS).sources()
+        np.testing.assert_array_equal(reader.read("position"), position[sources])
+
+
+class KilledError(Exception):
+    """Stands for the end of the process at a report."""
+
+
+@pytest.mark.parametrize("extra", [0, 400_000])
+def test_a_shuffle_broken_off_anywhere_goes_on_to_the_same_bytes(
+    source: Path, tmp_path: Path, expected: dict[str, bytes], extra: int
+) -> None:
+    out = tmp_path / "out"
+    done = 0
+    for stop_after in range(400, 2 * N_ROWS, 700):
+        done = 0
+
+        def report(n_rows: int, stop_after: int = stop_after) -> None:
+            nonlocal done
+            done += n_rows
+            if done >= stop_after:
+                raise KilledError
+
+        with pytest.raises(KilledError):
+            shuffle_store(source, out, seed=SEED, buffer_bytes=smallest() + extra, report=report)
+    shuffle_store(source, out, seed=SEED, buffer_bytes=smallest() + extra)
+    assert bytes_below(out) == expected
+
+
+def test_progress_counts_every_row_twice_also_after_a_break(source: Path, tmp_path: Path) -> None:
+    for buffer_bytes in (smallest(), PLENTY):
+        told: list[int] = []
+        out = tmp_path / str(buffer_bytes)
+        shuffle_store(source, out, seed=SEED, buffer_bytes=buffer_bytes, report=told.append)
+        assert sum(told) == 2 * N_ROWS
+
+
+def deal(path: Path, stop: int, step: int, load_rows: int = 500) -> None:
+    """Scatter rows as a producer would, up to row `stop`."""
+    permutation = Permutation(SEED, N_ROWS)
+    with BucketWriter.open(path, LAYOUT, permutation, load_rows=load_rows) as writer:
+        while writer.next_row < stop:
+            start = writer.next_row
+            writer.append(numbered_rows(LAYOUT, start, min(start + step, stop)))
+        if stop == N_ROWS:
+            writer.finish()
+
+
+def test_a_producer_that_scatters_gets_the_same_store(
+    tmp_path: Path, expected: dict[str, bytes]
+) -> None:
+    deal(tmp_path / "buckets", N_ROWS, 77)
+    permute_buckets(tmp_path / "buckets", tmp_path / "out", buffer_bytes=PLENTY)
+    assert bytes_below(tmp_path / "out") == expected
+    permute_buckets(tmp_path / "buckets", tmp_path / "again", buffer_bytes=smallest())
+    assert bytes_below(tmp_path / "again") == expected
+
+
+def test_a_producer_may_stop_anywhere_and_change_its_memory(
+    tmp_path: Path, expected: dict[str, bytes]
+) -> None:
+    for stop, load_rows in ((700, 90), (701, 300), (1999, 64), (2500, 1000), (N_ROWS, 41)):
+        deal(tmp_path / "buckets", stop, 50, load_rows)
+    permute_buckets(tmp_path / "buckets", tmp_path / "out", buffer_bytes=PLENTY)
+    assert bytes_below(tmp_path / "out") == expected
+
+
+def test_unfinished_buckets_are_refused(tmp_path: Path) -> None:
+    deal(tmp_path / "buckets", 2000, 77)
+    with pytest.raises(DamagedStoreError, match="unfinished"):
+        permute_buckets(tmp_path / "buckets", tmp_path / "out", buffer_bytes=PLENTY)
+
+
+def test_buckets_of_another_seed_are_refused(tmp_path: Path) -> None:
+    deal(tmp_path / "buckets", 100, 50)
+    with pytest.raises(MismatchError, match="another layout, seed or row count"):
+        BucketWriter.open(tmp_path / "buckets", LAYOUT, Permutation(1, N_ROWS), load_rows=10)
+
+
+@pytest.mark.parametrize("memory", ["parts", "whole"])
+@pytest.mark.parametrize("damage", ["flip", "cut", "missing"])
+def test_a_damaged_bucket_is_refused_with_its_file(
+    tmp_path: Path, damage: str, memory: str
+) -> None:
+    deal(tmp_path / "buckets", N_ROWS, 500)
+    file = tmp_path / "buckets" / "c" / "00001.bin"
+    data = bytearray(file.read_bytes())
+    data[1000] ^= 4
+    if damage == "missing":
+        file.unlink()
+    else:
+        file.write_bytes(data if damage == "flip" else data[:900])
+    buffer_bytes = smallest() if memory == "parts" else PLENTY
+    with pytest.raises(DamagedStoreError, match=r"00001\.bin"):
+        permute_buckets(tmp_path / "buckets", tmp_path / "out", buffer_bytes=buffer_bytes)
+
+
+def test_a_damaged_source_is_refused(tmp_path: Path) -> None:
+    source = write_store(tmp_path / "source", LAYOUT)
+    chunk = source / LAYOUT.chunk_path("token_class", 20)
+    data = bytearray(chunk.read_bytes())
+    data[3] ^= 1
+    chunk.write_bytes(data)
+    for buffer_bytes in (smallest(), PLENTY):
+        with pytest.raises(DamagedStoreError, match=r"\(chunk 20 of token_class\)"):
+            shuffle_store(source, tmp_path / "out", seed=SEED, buffer_bytes=buffer_bytes)
+
+
+def test_too_little_memory_is_refused_with_what_is_needed(source: Path, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"raise shuffle\.memory_bytes by 1 or lower"):
+        shuffle_store(source, tmp_path / "out", seed=SEED, buffer_bytes=smallest() - 1)
+
+
+def test_scratch_is_gone_in_the_end(source: Path, tmp_path: Path) -> None:
+    shuffle_store(source, tmp_path / "out", seed=SEED, buffer_bytes=smallest())
+    assert not (tmp_path / "out" / "buckets").exists()

@@ -1,0 +1,28 @@
+"""A small store with every array of the activation layout."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from pipeline.store import StoreLayout, StoreWriter, activation_layout
+from tests.store.numbered import D_MODEL, N_ROWS, ROWS_PER_CHUNK, numbered_rows
+
+
+@pytest.fixture
+def layout() -> StoreLayout:
+    return activation_layout(2, D_MODEL, ROWS_PER_CHUNK)
+
+
+@pytest.fixture
+def make_store(tmp_path: Path, layout: StoreLayout) -> Callable[..., Path]:
+    """Writes a sealed store of numbered rows."""
+
+    def make(name: str = "store.zarr", first_row: int = 0, layout: StoreLayout = layout) -> Path:
+        path = tmp_path / name
+        with StoreWriter.open(path, layout) as writer:
+            writer.append(numbered_rows(layout, first_row, first_row + N_ROWS))
+            writer.finish()
+        return path
+
+    return make
