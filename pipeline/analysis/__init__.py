@@ -1,0 +1,1 @@
+"""What fine-tuning changed: statistics, tables, figures and the page, in separate layers."""

@@ -1,0 +1,58 @@
+"""Intervals by resampling whole sequences: tokens of one sequence are not independent.
+
+Letters: U units (sequences, or runs of them), R resamples, K sums per unit.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A figure and its percentile bootstrap interval; all None where it is not defined."""
+
+    value: float | None
+    low: float | None
+    high: float | None
+
+    def to_dict(self) -> dict[str, float | None]:
+        return {"value": self.value, "low": self.low, "high": self.high}
+
+
+class Bootstrap:
+    """The same resamples of U units for every figure, so that differences stay paired."""
+
+    def __init__(
+        self, n_units: int, *, n_resamples: int, confidence: float, random: np.random.Generator
+    ) -> None:
+        shares = np.full(n_units, 1 / n_units)
+        self._weights_RU = random.multinomial(n_units, shares, size=n_resamples).astype(np.float64)
+        self._tails = ((1 - confidence) / 2, (1 + confidence) / 2)
+
+    def estimate(self, sums_UK: Floats, figure: Callable[[Floats], Floats]) -> Estimate:
+        """`figure` maps sums over units, [..., K], to the quantity, [...]; it may return NaN."""
+        with np.errstate(divide="ignore", invalid="ignore"):
+            value = float(figure(sums_UK.sum(axis=0)))
+            draws = figure(self._weights_RU @ sums_UK)
+        draws = draws[np.isfinite(draws)]
+        if not np.isfinite(value) or draws.size == 0:
+            return Estimate(None, None, None)
+        low, high = np.quantile(draws, self._tails)
+        return Estimate(value, float(low), float(high))
+
+    def ratio(self, numerator_U: Floats, denominator_U: Floats) -> Estimate:
+        """sum of numerators / sum of denominators."""
+        return self.estimate(
+            np.stack([numerator_U, denominator_U], axis=1), lambda s: s[..., 0] / s[..., 1]
+        )
+
+    def one_minus_ratio(self, numerator_U: Floats, denominator_U: Floats) -> Estimate:
+        """1 - sum of numerators / sum of denominators, the form of every explained variance."""
+        return self.estimate(
+            np.stack([numerator_U, denominator_U], axis=1), lambda s: 1 - s[..., 0] / s[..., 1]
+        )

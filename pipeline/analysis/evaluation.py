@@ -1,0 +1,65 @@
+"""The evaluation as one table of figures, and the few of them that sum it up."""
+
+from typing import Any
+
+from pipeline.analysis.bootstrap import Bootstrap
+from pipeline.analysis.explained import reconstruction_table
+from pipeline.analysis.heldout import HeldoutSums
+from pipeline.analysis.published import PUBLISHED, is_published_pair
+from pipeline.analysis.recovered import splice_table
+from pipeline.analysis.splicing import SpliceSums
+from pipeline.labels import MODELS
+
+UNITS = {
+    "l0": "active latents per token",
+    "fve_*": "1 - sum ||x - x_hat||^2 / sum ||x - mean||^2, mean = global held-out mean",
+    "reference_ev_*": "mean over tokens of 1 - ||x - x_hat||^2 / ||x - mean||^2",
+    "ce_*, delta_ce_*, kl_*": "nats per predicted token; groups by the predicted token",
+    "*_recovered_*": "1 - (spliced - clean) / (ablated - clean); 1 = nothing lost",
+}
+
+
+def evaluation(
+    sums: HeldoutSums,
+    splice: SpliceSums,
+    *,
+    bootstrap_of: dict[str, Bootstrap],
+    confidence: float,
+    models: dict[str, Any],
+) -> dict[str, Any]:
+    """Everything `results/evaluation.json` holds. bootstrap_of: for `rows` and for `splice`."""
+    fired = sums.n_fired_CL.sum(axis=0)
+    return {
+        "units": UNITS,
+        "confidence": confidence,
+        "window_tokens": sums.n_rows,
+        "dead_latents": int((fired == 0).sum()),
+        "n_latents": int(fired.size),
+        "reconstruction": reconstruction_table(sums, bootstrap_of["rows"]),
+        "n_sequences_spliced": int(splice.n_QC.shape[0]),
+        "splice": splice_table(splice, bootstrap_of["splice"]),
+        "published": {"is_this_pair": is_published_pair(models), "rows": list(PUBLISHED)},
+    }
+
+
+def summary(full: dict[str, Any]) -> dict[str, Any]:
+    """The few figures to compare runs by, without intervals: `results/evaluation_summary.json`."""
+    everything = full["reconstruction"]["all"]
+    short = {
+        "l0": everything["l0"]["value"],
+        "dead_latents": full["dead_latents"],
+        "window_tokens": full["window_tokens"],
+        "fve_base": everything["fve_base"]["value"],
+        "fve_it": everything["fve_it"]["value"],
+        "fve_difference": everything["fve_difference"]["value"],
+        "reference_ev_both": everything["reference_ev_both"]["value"],
+    }
+    for model in MODELS:
+        figures = full["splice"][model]["all"]
+        short[f"delta_ce_{model}"] = figures["delta_ce_spliced"]["value"]
+        short[f"ce_recovered_{model}"] = figures["ce_recovered_zero"]["value"]
+        short[f"kl_{model}"] = figures["kl_spliced"]["value"]
+    return {
+        name: round(value, 6) if isinstance(value, float) else value
+        for name, value in short.items()
+    }

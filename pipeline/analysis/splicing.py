@@ -1,0 +1,170 @@
+"""Cross entropy and KL of both models with their residual stream replaced at the hook point.
+
+Letters: Q sequences, S positions, V vocabulary, M models, D d_model, C cells, P patches, N tokens.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn.functional import kl_div, log_softmax
+
+from pipeline.analysis.cells import N_CELLS
+from pipeline.crosscoder import Crosscoder
+
+PATCHES = ("clean", "spliced", "zero", "mean")
+CHUNK_LOGITS = 2**25
+"""Logits widened to float32 at once: 128 MiB per copy."""
+
+Floats = NDArray[np.float64]
+Residual = Callable[[Tensor], Tensor]
+"""token_ids [Q, S] -> residual stream at the hook point [Q, S, D]."""
+LogitsWith = Callable[[Tensor, Tensor], Tensor]
+"""token_ids [Q, S], residual stream [Q, S, D] -> logits [Q, S, V]."""
+
+
+@dataclass(frozen=True)
+class HookedModel:
+    """A language model as the splice sees it: below the hook point and above it."""
+
+    residual: Residual
+    logits_with: LogitsWith
+
+
+@dataclass(frozen=True)
+class SpliceSums:
+    """Sums in nats over predictions. n_QC predictions; ce_MQCP, kl_MQCP per model and patch.
+
+    KL is KL(clean || patched). Sequence q counts in the cells of its predicted tokens.
+    """
+
+    n_QC: Floats
+    ce_MQCP: Floats
+    kl_MQCP: Floats
+
+
+def prediction_mask(token_ids: Tensor, bos_token_id: int) -> Tensor:
+    """[Q, S - 1] which next-token predictions count: neither from a BOS nor of one.
+
+    A BOS position is never patched, so a prediction from it tells nothing.
+    """
+    is_bos = token_ids == bos_token_id
+    return ~is_bos[:, :-1] & ~is_bos[:, 1:]
+
+
+def patched(hidden: Tensor, replacement: Tensor, is_bos: Tensor) -> Tensor:
+    """[Q, S, D]: `replacement` everywhere except at BOS, which keeps `hidden`."""
+    return torch.where(is_bos[..., None], hidden, replacement.to(hidden.dtype))
+
+
+@torch.inference_mode()
+def reconstructed(crosscoder: Crosscoder, hidden_M: list[Tensor]) -> Tensor:
+    """[Q, S, M, D] crosscoder reconstruction of both models' streams, in float32, raw units."""
+    stacked = torch.stack([h.to(crosscoder.W_dec.device).float() for h in hidden_M], dim=2)
+    return crosscoder.reconstruct(stacked.flatten(0, 1)).unflatten(0, stacked.shape[:2])
+
+
+@torch.inference_mode()
+def splice_batch(
+    models: tuple[HookedModel, HookedModel],
+    crosscoder: Crosscoder,
+    token_ids: Tensor,
+    cells: Tensor,
+    *,
+    mean_MD: Tensor,
+    bos_token_id: int,
+) -> SpliceSums:
+    """The sums of one batch: token_ids and cells [Q, S]. Lower blocks run once per model."""
+    hidden_M = [model.residual(token_ids) for model in models]
+    rebuilt = reconstructed(crosscoder, hidden_M)
+    is_bos = token_ids == bos_token_id
+    mask = prediction_mask(token_ids, bos_token_id)
+    where = _Predictions(token_ids[:, 1:], cells[:, 1:], mask)
+    ce, kl = [], []
+    for m, (model, hidden) in enumerate(zip(models, hidden_M, strict=True)):
+        replacements = [
+            rebuilt[:, :, m].to(hidden.device),
+            torch.zeros_like(hidden),
+            mean_MD[m].to(hidden.device).expand_as(hidden),
+        ]
+        clean = model.logits_with(token_ids, hidden)
+        sums = [where.sums(clean, None)]
+        for replacement in replacements:
+            logits = model.logits_with(token_ids, patched(hidden, replacement, is_bos))
+            sums.append(where.sums(logits, clean))
+        ce.append(np.stack([pair[0] for pair in sums], axis=-1))
+        kl.append(np.stack([pair[1] for pair in sums], axis=-1))
+    return SpliceSums(where.counts(), np.stack(ce), np.stack(kl))
+
+
+class _Predictions:
+    """The predictions of a batch that count: their targets, and the (sequence, cell) each adds to.
+
+    targets, cells, mask: [Q, S - 1]
+    """
+
+    def __init__(self, targets: Tensor, cells: Tensor, mask: Tensor) -> None:
+        self._n_sequences = targets.shape[0]
+        self._mask = mask
+        self._targets = targets[mask].long()
+        sequence = torch.arange(targets.shape[0], device=cells.device)[:, None].expand_as(cells)
+        self._keys = (sequence * N_CELLS + cells)[mask]
+
+    def counts(self) -> Floats:
+        """[Q, C] predictions per sequence and cell."""
+        return self._gather(torch.ones_like(self._keys, dtype=torch.float64))
+
+    def sums(self, logits: Tensor, clean: Tensor | None) -> tuple[Floats, Floats]:
+        """Sums [Q, C] of cross entropy and KL(clean || logits) in nats, from [Q, S, V]."""
+        ce, kl = token_losses(
+            logits[:, :-1][self._mask],
+            None if clean is None else clean[:, :-1][self._mask],
+            self._targets,
+        )
+        return self._gather(ce), self._gather(kl)
+
+    def _gather(self, values: Tensor) -> Floats:
+        sums = torch.zeros(self._n_sequences * N_CELLS, dtype=torch.float64, device=values.device)
+        sums.index_add_(0, self._keys.to(values.device), values.double())
+        return sums.reshape(self._n_sequences, N_CELLS).cpu().numpy()
+
+
+def token_losses(
+    logits_NV: Tensor, clean_NV: Tensor | None, targets_N: Tensor
+) -> tuple[Tensor, Tensor]:
+    """Per token [N] in nats: cross entropy, and KL(clean || logits), 0 where clean is None."""
+    step = max(1, CHUNK_LOGITS // logits_NV.shape[1])
+    ce, kl = [], []
+    for at in range(0, logits_NV.shape[0], step):
+        log_p = log_softmax(logits_NV[at : at + step].float(), dim=-1)
+        ce.append(-log_p.gather(1, targets_N[at : at + step, None])[:, 0])
+        if clean_NV is None:
+            kl.append(torch.zeros_like(ce[-1]))
+        else:
+            log_clean = log_softmax(clean_NV[at : at + step].float(), dim=-1)
+            kl.append(kl_div(log_p, log_clean, log_target=True, reduction="none").sum(dim=-1))
+    return torch.cat(ce), torch.cat(kl)
+
+
+def merge(batches: Iterator[SpliceSums]) -> SpliceSums:
+    """One SpliceSums over all sequences of the batches, in order."""
+    parts = list(batches)
+    return SpliceSums(
+        np.concatenate([p.n_QC for p in parts]),
+        np.concatenate([p.ce_MQCP for p in parts], axis=1),
+        np.concatenate([p.kl_MQCP for p in parts], axis=1),
+    )
+
+
+def sample_sequences(
+    source_Q: NDArray[np.integer], n_sequences: int, random: np.random.Generator
+) -> NDArray[np.int64]:
+    """Indices, ascending, of at most `n_sequences` sequences, the same number from each source
+    as far as there are enough."""
+    sources = np.unique(source_Q)
+    share = -(-n_sequences // len(sources))
+    chosen = [random.permutation(np.flatnonzero(source_Q == source))[:share] for source in sources]
+    return np.sort(np.concatenate(chosen))[: max(n_sequences, len(sources))]

@@ -1,0 +1,79 @@
+"""Typed sections of the analysis stages: names, units and ranges; values live in `conf/`."""
+
+from typing import Annotated, Self
+
+from pydantic import Field, model_validator
+
+from pipeline.config.section import Section
+
+PositiveInt = Annotated[int, Field(ge=1)]
+Fraction = Annotated[float, Field(gt=0.0, lt=1.0)]
+
+
+class RelativeNormConfig(Section):
+    """Histogram of r = ||d_it|| / (||d_base|| + ||d_it||) over the live latents."""
+
+    n_bins: Annotated[int, Field(ge=2, le=10_000)]
+    """Bins of equal width over r in [0, 1]."""
+    n_rows: PositiveInt
+    """Held-out tokens at most in the window that decides which latents are dead."""
+    batch_rows: PositiveInt
+    """Rows encoded at once."""
+
+
+class DecoderCosineConfig(Section):
+    """Histogram of cos(d_base, d_it) over the live shared latents."""
+
+    n_bins: Annotated[int, Field(ge=2, le=10_000)]
+    """Bins of equal width over the cosine in [-1, 1]."""
+    shared_low: Fraction
+    """A latent is shared where r is above this."""
+    shared_high: Fraction
+    """A latent is shared where r is below this."""
+    n_rows: PositiveInt
+    """Held-out tokens at most in the window that decides which latents are dead."""
+    batch_rows: PositiveInt
+    """Rows encoded at once."""
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Self:
+        if self.shared_low >= self.shared_high:
+            raise ValueError(
+                f"decoder_cosine.shared_low ({self.shared_low}) must be < "
+                f"decoder_cosine.shared_high ({self.shared_high}): lower the one or raise the other"
+            )
+        return self
+
+
+class EvaluateConfig(Section):
+    """Held-out quality of the crosscoder, on stored activations and spliced into both models."""
+
+    n_rows: PositiveInt
+    """Held-out activation rows (tokens) at most for L0, explained variance and firing rates."""
+    batch_rows: PositiveInt
+    """Activation rows encoded at once."""
+    n_sequences: PositiveInt
+    """Held-out sequences at most for cross entropy and KL, half of them from each source."""
+    batch_sequences: PositiveInt
+    """Sequences run through a model at once."""
+    n_bootstrap: Annotated[int, Field(ge=100, le=100_000)]
+    """Resamples of the sequences behind each interval."""
+    confidence: Fraction
+    """Coverage of each interval, such as 0.95."""
+    n_context_latents: Annotated[int, Field(ge=0)]
+    """Base-only and IT-only latents, of each at most this many, that get text examples."""
+    n_contexts: Annotated[int, Field(ge=1, le=1_000)]
+    """Text examples per latent."""
+    context_tokens: Annotated[int, Field(ge=0, le=1_000)]
+    """Tokens of text shown before the token where the latent fires."""
+    seed: Annotated[int, Field(ge=0)]
+    """Seed of the sequence sample and of the bootstrap."""
+
+
+class ReportConfig(Section):
+    """The offline page."""
+
+    n_latents: PositiveInt
+    """Rows at most in each table of exclusive latents."""
+    n_curve_points: Annotated[int, Field(ge=10, le=100_000)]
+    """Points at most per training curve; longer ones are thinned evenly."""

@@ -1,0 +1,61 @@
+"""Measure how far the two decoders of each shared latent point the same way.
+
+    python -m stages.decoder_cosine             # composed.yaml, as `dvc repro` does
+    python -m stages.decoder_cosine +experiment=tiny decoder_cosine.shared_low=0.4
+
+reads   data/crosscoder, data/heldout_activations.zarr (which latents are dead)
+writes  results/decoder_cosine.json (summary), .csv (histogram), .png and .svg
+cost    one encoding of `decoder_cosine.n_rows` rows
+"""
+
+from pipeline.config import Config
+from pipeline.runtime import resolve_device, set_threads
+from pipeline.stage import CROSSCODER, HELDOUT_ACTIVATIONS, Stage, run
+
+STAGE = Stage(
+    name="decoder_cosine",
+    sections=("decoder_cosine",),
+    inputs={"crosscoder": CROSSCODER, "heldout_activations": HELDOUT_ACTIVATIONS},
+    results=(
+        "decoder_cosine.json",
+        "decoder_cosine.csv",
+        "decoder_cosine.png",
+        "decoder_cosine.svg",
+    ),
+)
+
+
+def main(config: Config) -> None:
+    from pipeline import crosscoder
+    from pipeline.analysis import decoders, figures
+    from pipeline.analysis.geometry import decoder_geometry
+    from pipeline.analysis.heldout import firing_counts
+    from pipeline.store import StoreReader
+
+    for name in STAGE.inputs:
+        STAGE.input(config, name)
+    set_threads(config.runtime.n_threads)
+    section = config.decoder_cosine
+    low, high = section.shared_low, section.shared_high
+    model = crosscoder.load(CROSSCODER).to(resolve_device(config.runtime.device))
+    with StoreReader.open(HELDOUT_ACTIVATIONS, n_threads=config.runtime.io_threads) as reader:
+        fired, _ = firing_counts(
+            model, reader, n_rows=section.n_rows, batch_rows=section.batch_rows
+        )
+    geometry = decoder_geometry(model.W_dec.detach().cpu().numpy())
+    table = decoders.decoder_cosine_table(
+        geometry, fired > 0, low=low, high=high, n_bins=section.n_bins
+    )
+    figure = figures.decoder_cosine_figure(table, figures.FILE_PALETTE)
+    STAGE.publish_results(
+        config,
+        {
+            "decoder_cosine.json": decoders.decoder_cosine_summary(geometry, fired > 0, low, high),
+            "decoder_cosine.csv": decoders.csv_bytes(table),
+            **figures.image_files("decoder_cosine", figure),
+        },
+    )
+
+
+if __name__ == "__main__":
+    run(STAGE, main)

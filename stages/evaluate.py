@@ -1,0 +1,210 @@
+"""Measure the crosscoder on held-out data: sparsity, explained variance, CE and KL when spliced.
+
+    python -m stages.evaluate                   # composed.yaml, as `dvc repro` does
+    python -m stages.evaluate +experiment=tiny evaluate.n_sequences=80
+
+reads   data/crosscoder, data/heldout_activations.zarr, data/models, data/tokens.zarr
+writes  results/evaluation.json (all figures with intervals), results/evaluation_summary.json,
+        results/latents.csv (one row per latent), results/contexts.json (where the exclusive fire)
+cost    one pass over `evaluate.n_rows` rows; for each of `evaluate.n_sequences` sequences, the
+        lower blocks of each model once and the upper ones four times
+"""
+
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from pipeline.config import Config
+from pipeline.config.models import ModelName
+from pipeline.runtime import numpy_generator, resolve_device, set_threads
+from pipeline.stage import CROSSCODER, HELDOUT_ACTIVATIONS, MODELS, TOKENS, Stage, run
+
+if TYPE_CHECKING:
+    from pipeline.analysis.contexts import TopContexts
+    from pipeline.analysis.heldout import HeldoutSums
+    from pipeline.analysis.splicing import HookedModel, SpliceSums
+    from pipeline.crosscoder import Crosscoder
+    from pipeline.store import StoreReader
+
+STAGE = Stage(
+    name="evaluate",
+    sections=("evaluate",),
+    inputs={
+        "models": MODELS,
+        "tokens": TOKENS,
+        "heldout_activations": HELDOUT_ACTIVATIONS,
+        "crosscoder": CROSSCODER,
+    },
+    results=("evaluation.json", "evaluation_summary.json", "latents.csv", "contexts.json"),
+)
+
+
+def main(config: Config) -> None:
+    from pipeline import crosscoder
+    from pipeline.analysis.evaluation import evaluation, summary
+    from pipeline.analysis.geometry import decoder_geometry
+    from pipeline.analysis.latent_table import candidates, latent_table, to_csv
+    from pipeline.store import StoreReader
+
+    for name in STAGE.inputs:
+        STAGE.input(config, name)
+    set_threads(config.runtime.n_threads)
+    device = resolve_device(config.runtime.device)
+    model = crosscoder.load(CROSSCODER).to(device)
+    geometry = decoder_geometry(model.W_dec.detach().cpu().numpy())
+    with StoreReader.open(TOKENS, n_threads=config.runtime.io_threads) as tokens:
+        sums, top = over_rows(config, model, candidates(geometry, SPARE * n_contexts(config)))
+        splice = over_sequences(config, model, sums, tokens)
+        table = latent_table(geometry, sums)
+        contexts = examples(config, table, top, tokens)
+    full = evaluation(
+        sums,
+        splice,
+        bootstrap_of={
+            "rows": bootstrap(config, "rows", sums.n_UC.shape[0]),
+            "splice": bootstrap(config, "splice", splice.n_QC.shape[0]),
+        },
+        confidence=config.evaluate.confidence,
+        models=config.models.model_dump(mode="json"),
+    )
+    STAGE.publish_results(
+        config,
+        {
+            "evaluation.json": full,
+            "evaluation_summary.json": summary(full),
+            "latents.csv": to_csv(table),
+            "contexts.json": contexts,
+        },
+    )
+
+
+SPARE = 4
+"""Latents followed for examples per latent shown: some of them turn out dead."""
+
+
+def n_contexts(config: Config) -> int:
+    return config.evaluate.n_context_latents
+
+
+def bootstrap(config: Config, name: str, n_units: int) -> Any:
+    from pipeline.analysis.bootstrap import Bootstrap
+
+    return Bootstrap(
+        n_units,
+        n_resamples=config.evaluate.n_bootstrap,
+        confidence=config.evaluate.confidence,
+        random=numpy_generator(config.evaluate.seed, "bootstrap", name),
+    )
+
+
+def over_rows(
+    config: Config, model: "Crosscoder", followed: Any
+) -> "tuple[HeldoutSums, TopContexts]":
+    """The pass over held-out activations, and the strongest rows of the followed latents."""
+    from pipeline.analysis.contexts import TopContexts
+    from pipeline.analysis.heldout import heldout_pass
+    from pipeline.store import StoreReader
+
+    section = config.evaluate
+    top = TopContexts(followed, section.n_contexts)
+    with StoreReader.open(HELDOUT_ACTIVATIONS, n_threads=config.runtime.io_threads) as reader:
+        n_sequences = STAGE.input(config, "tokens").counts["n_heldout_sequences"]
+        sums = heldout_pass(
+            model,
+            reader,
+            n_rows=section.n_rows,
+            batch_rows=section.batch_rows,
+            n_sequences=n_sequences,
+            observer=top,
+        )
+    return sums, top
+
+
+def over_sequences(
+    config: Config, model: "Crosscoder", sums: "HeldoutSums", tokens: "StoreReader"
+) -> "SpliceSums":
+    """Both models on held-out sequences: clean, spliced, zero- and mean-ablated."""
+    import torch
+
+    from pipeline.analysis.cells import cells_of
+    from pipeline.analysis.splicing import merge, sample_sequences, splice_batch
+    from pipeline.models.load import load_tokenizer
+    from pipeline.progress import Progress
+    from pipeline.text.tokens import bos_id
+
+    section, device = config.evaluate, resolve_device(config.runtime.device)
+    counts = STAGE.input(config, "tokens").counts
+    first, n_heldout = counts["n_train_sequences"], counts["n_heldout_sequences"]
+    source = tokens.read("source", first, first + n_heldout)[:, -1]
+    random = numpy_generator(config.evaluate.seed, "sequences")
+    chosen = first + sample_sequences(source, section.n_sequences, random)
+    arrays = {name: tokens.take(name, chosen) for name in ("token_id", "source", "token_class")}
+    token_ids = torch.from_numpy(arrays["token_id"]).long()
+    cells = torch.from_numpy(cells_of(arrays["source"], arrays["token_class"]))
+    pair = (hooked(config, "base"), hooked(config, "it"))
+    bos_token_id = bos_id(load_tokenizer(MODELS))
+    mean_MD = torch.from_numpy(sums.mean_KD[:2])
+    batches = []
+    with Progress("evaluate", total=len(chosen), unit="sequences") as progress:
+        for at in range(0, len(chosen), section.batch_sequences):
+            batch = slice(at, at + section.batch_sequences)
+            batches.append(
+                splice_batch(
+                    pair,
+                    model,
+                    token_ids[batch].to(device),
+                    cells[batch].to(device),
+                    mean_MD=mean_MD,
+                    bos_token_id=bos_token_id,
+                )
+            )
+            progress.advance(len(token_ids[batch]))
+    return merge(iter(batches))
+
+
+def hooked(config: Config, name: ModelName) -> "HookedModel":
+    """One language model, read and spliced at the hook point."""
+    from pipeline.analysis.splicing import HookedModel
+    from pipeline.models.hook import logits_with, residual
+    from pipeline.models.load import load_model
+
+    hook_point = config.hook_point
+    model = load_model(
+        MODELS,
+        name,
+        dtype=hook_point.dtype,
+        attention=hook_point.attention,
+        device=resolve_device(config.runtime.device),
+    )
+    return HookedModel(
+        residual=partial(residual, model, hook_point.layer),
+        logits_with=partial(logits_with, model, hook_point.layer),
+    )
+
+
+def examples(
+    config: Config, table: Any, top: "TopContexts", tokens: "StoreReader"
+) -> dict[str, Any]:
+    """Text examples of the exclusive latents that fire most often."""
+    from functools import cache
+
+    from pipeline.analysis.contexts import contexts_of
+    from pipeline.analysis.latent_table import exclusive
+    from pipeline.models.load import load_tokenizer
+
+    tokenizer = load_tokenizer(MODELS)
+
+    @cache
+    def read_sequence(sequence: int) -> Any:
+        return tokens.read("token_id", sequence, sequence + 1)[0]
+
+    return contexts_of(
+        top,
+        exclusive(table, top.latents, n_contexts(config)),
+        read_sequence=read_sequence,
+        decode=lambda token_ids: str(tokenizer.decode(token_ids)),
+        n_context_tokens=config.evaluate.context_tokens,
+    )
+
+
+if __name__ == "__main__":
+    run(STAGE, main)

@@ -1,0 +1,156 @@
+from functools import partial
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+from torch.nn.functional import cross_entropy
+
+from pipeline.analysis.bootstrap import Bootstrap
+from pipeline.analysis.cells import CELLS, GROUPS
+from pipeline.analysis.recovered import splice_table
+from pipeline.analysis.splicing import (
+    PATCHES,
+    HookedModel,
+    SpliceSums,
+    merge,
+    prediction_mask,
+    sample_sequences,
+    splice_batch,
+    token_losses,
+)
+from pipeline.crosscoder import Crosscoder
+from tests.analysis.stores import random_crosscoder
+
+V, D, BOS = 11, 5, 0
+
+
+def toy_model(seed: int) -> HookedModel:
+    """Embedding below the hook point, unembedding above it."""
+    random = torch.Generator().manual_seed(seed)
+    embedding = torch.randn(V, D, generator=random)
+    unembedding = torch.randn(D, V, generator=random)
+    return HookedModel(
+        residual=partial(lambda table, ids: table[ids], embedding),
+        logits_with=partial(lambda table, _ids, hidden: hidden @ table, unembedding),
+    )
+
+
+def identity_crosscoder() -> Crosscoder:
+    eye = torch.eye(2 * D).reshape(2, D, 2 * D)
+    return Crosscoder.from_weights(
+        kind="l1",
+        W_enc=eye,
+        W_dec=eye.permute(2, 0, 1).contiguous(),
+        b_enc=torch.full((2 * D,), 64.0),
+        b_dec=torch.full((2, D), -64.0),
+    )
+
+
+TOKENS = torch.tensor([[BOS, 3, 5, 7, 2, 9], [BOS, 1, 4, BOS, 8, 6]])
+CELL_NUMBERS = torch.tensor([[0, 0, 1, 0, 1, 0], [2, 2, 3, 2, 3, 2]])
+
+
+def spliced(crosscoder: Crosscoder, mean_MD: Tensor | None = None) -> SpliceSums:
+    return splice_batch(
+        (toy_model(1), toy_model(2)),
+        crosscoder,
+        TOKENS,
+        CELL_NUMBERS,
+        mean_MD=torch.ones(2, D) if mean_MD is None else mean_MD,
+        bos_token_id=BOS,
+    )
+
+
+def test_predictions_from_and_of_bos_do_not_count() -> None:
+    assert prediction_mask(TOKENS, BOS).tolist() == [
+        [False, True, True, True, True],
+        [False, True, False, False, True],
+    ]
+
+
+def test_losses_are_cross_entropy_and_kl_in_nats() -> None:
+    random = torch.Generator().manual_seed(0)
+    logits, clean = torch.randn(2, 40, V, generator=random)
+    targets = torch.randint(V, (40,), generator=random)
+    ce, kl = token_losses(logits, clean, targets)
+    assert torch.allclose(ce, cross_entropy(logits, targets, reduction="none"), atol=1e-6)
+    p, q = clean.softmax(dim=-1), logits.softmax(dim=-1)
+    assert torch.allclose(kl, (p * (p / q).log()).sum(dim=-1), atol=1e-5)
+
+
+def test_a_perfect_crosscoder_costs_nothing_and_recovers_everything() -> None:
+    sums = spliced(identity_crosscoder())
+    clean, rebuilt = PATCHES.index("clean"), PATCHES.index("spliced")
+    assert sums.ce_MQCP[..., rebuilt] == pytest.approx(sums.ce_MQCP[..., clean], abs=1e-4)
+    assert sums.kl_MQCP[..., rebuilt] == pytest.approx(0.0, abs=1e-4)
+    table = splice_table(
+        sums, Bootstrap(2, n_resamples=100, confidence=0.9, random=np.random.default_rng(0))
+    )
+    assert table["base"]["all"]["kl_recovered_zero"]["value"] == pytest.approx(1.0, abs=1e-3)
+    assert table["it"]["pile"]["ce_recovered_mean"]["value"] == pytest.approx(1.0, abs=1e-2)
+
+
+@pytest.mark.parametrize(("patch", "value"), [("zero", 0.0), ("mean", 1.0)])
+def test_ablations_equal_the_direct_computation(patch: str, value: float) -> None:
+    sums = spliced(random_crosscoder())
+    for m, model in enumerate((toy_model(1), toy_model(2))):
+        hidden = model.residual(TOKENS)
+        hidden = torch.where((TOKENS == BOS)[..., None], hidden, torch.full_like(hidden, value))
+        mask = prediction_mask(TOKENS, BOS)
+        expected = cross_entropy(
+            model.logits_with(TOKENS, hidden)[:, :-1][mask], TOKENS[:, 1:][mask], reduction="sum"
+        )
+        found = sums.ce_MQCP[m, :, :, PATCHES.index(patch)].sum()
+        assert found == pytest.approx(float(expected), rel=1e-5)
+
+
+def test_bos_positions_keep_their_own_activation() -> None:
+    seen: list[Tensor] = []
+    toy = toy_model(1)
+
+    def spy(ids: Tensor, hidden: Tensor) -> Tensor:
+        seen.append(hidden)
+        return toy.logits_with(ids, hidden)
+
+    watched = HookedModel(toy.residual, spy)
+    splice_batch(
+        (watched, watched),
+        random_crosscoder(),
+        TOKENS,
+        CELL_NUMBERS,
+        mean_MD=torch.ones(2, D),
+        bos_token_id=BOS,
+    )
+    own = toy.residual(TOKENS)
+    assert len(seen) == 2 * len(PATCHES)
+    for hidden in seen:
+        assert torch.equal(hidden[TOKENS == BOS], own[TOKENS == BOS])
+
+
+def test_a_prediction_counts_in_the_cell_of_the_predicted_token() -> None:
+    counts = spliced(random_crosscoder()).n_QC
+    assert counts.tolist() == [[2, 2, 0, 0], [0, 0, 1, 1]]
+    assert CELLS[1] == ("pile", "template")
+
+
+def test_groups_add_up() -> None:
+    sums = spliced(random_crosscoder())
+    n = {name: sums.n_QC[:, cells].sum() for name, cells in GROUPS.items()}
+    assert n["pile"] + n["chat"] == n["all"] == n["other"] + n["template"]
+
+
+def test_batches_merge_to_the_whole() -> None:
+    whole = spliced(random_crosscoder())
+    both = merge(iter([whole, whole]))
+    assert both.n_QC.shape[0] == 2 * whole.n_QC.shape[0]
+    assert both.ce_MQCP.shape[1] == 2 * whole.ce_MQCP.shape[1]
+
+
+def test_half_the_sampled_sequences_come_from_each_source() -> None:
+    source = np.array([0] * 30 + [1] * 10)
+    chosen = sample_sequences(source, 12, np.random.default_rng(0))
+    assert np.unique(chosen).size == 12
+    assert source[chosen].sum() == 6
+    few = sample_sequences(source, 100, np.random.default_rng(0))
+    assert few.tolist() == list(range(40))
