@@ -10,8 +10,9 @@ cost    `tiny`: a minute or two on two cores; a hub or local pair: hashing the f
         killed and run again, training goes on from its last checkpoint
 """
 
-from pipeline.artifacts import read_manifest
+from pipeline.artifacts import Build, read_manifest
 from pipeline.config import Config
+from pipeline.models.records import is_current
 from pipeline.stage import MODELS, Stage, run
 
 STAGE = Stage(
@@ -23,26 +24,29 @@ STAGE = Stage(
 
 
 def main(config: Config) -> None:
+    with STAGE.build(config, "models") as build:
+        if not (build.complete and is_current(MODELS)):
+            make_pair(config, build)
+    figures = read_manifest(MODELS).facts["figures"]
+    STAGE.publish_results(config, {"models.json": figures})
+
+
+def make_pair(config: Config, build: Build) -> None:
+    """Find, train or tune both models in the build's work folder, and publish it."""
     from pipeline.models.figures import pair_figures
     from pipeline.models.materialise import Workshop, materialise
-    from pipeline.models.records import is_current
     from pipeline.runtime import resolve_device, set_threads
 
     set_threads(config.runtime.n_threads)
-    with STAGE.build(config, "models") as build:
-        if not (build.complete and is_current(MODELS)):
-            shop = Workshop(
-                work=build.work,
-                models=config.models,
-                sources=config.sources,
-                layer=config.hook_point.layer,
-                device=resolve_device(config.runtime.device),
-            )
-            found = materialise(shop)
-            figures = pair_figures(shop, found)
-            build.publish(counts={}, facts={"figures": figures})
-    figures = read_manifest(MODELS).facts["figures"]
-    STAGE.publish_results(config, {"models.json": figures})
+    shop = Workshop(
+        work=build.work,
+        models=config.models,
+        sources=config.sources,
+        layer=config.hook_point.layer,
+        device=resolve_device(config.runtime.device),
+    )
+    found = materialise(shop)
+    build.publish(counts={}, facts={"figures": pair_figures(shop, found)})
 
 
 if __name__ == "__main__":

@@ -98,6 +98,8 @@ def read_config(folder: Path) -> dict[str, Any]:
         ) from error
     except ValueError as error:
         raise ModelError(f"{path} is not JSON ({error}): download the model again") from error
+    if not isinstance(config, dict):
+        raise ModelError(f"{path} holds no JSON object: download the model again")
     return config
 
 
