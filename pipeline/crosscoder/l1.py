@@ -3,9 +3,9 @@
 import torch
 from torch import Tensor
 
-from pipeline.config.crosscoder import L1Config
-from pipeline.crosscoder.dense import DenseProducts, Precision, gradient_of
+from pipeline.config.crosscoder import DsfConfig, L1Config
 from pipeline.crosscoder.model import Crosscoder
+from pipeline.crosscoder.products import Entries, Precision, Products, gradient_of
 from pipeline.crosscoder.variant import Loss, Moment, Step, Variant
 
 
@@ -22,39 +22,30 @@ class L1(Variant):
     """
 
     def __init__(
-        self,
-        crosscoder: Crosscoder,
-        *,
-        sparsity_coefficient: float,
-        sparsity_warmup_fraction: float,
-        precision: Precision,
+        self, crosscoder: Crosscoder, config: L1Config | DsfConfig, *, precision: Precision
     ) -> None:
         super().__init__(crosscoder)
-        self.sparsity_coefficient = sparsity_coefficient
-        self.sparsity_warmup_fraction = sparsity_warmup_fraction
-        self.products = DenseProducts(crosscoder, precision)
+        self.sparsity_coefficient = config.sparsity_coefficient
+        self.sparsity_warmup_fraction = config.sparsity_warmup_fraction
+        self.products = Products(crosscoder, precision)
         self.penalty_weight_L = torch.ones_like(crosscoder.b_enc_L, requires_grad=False)
-
-    @classmethod
-    def from_config(cls, crosscoder: Crosscoder, config: L1Config, precision: Precision) -> "L1":
-        return cls(
-            crosscoder,
-            sparsity_coefficient=config.sparsity_coefficient,
-            sparsity_warmup_fraction=config.sparsity_warmup_fraction,
-            precision=precision,
-        )
 
     def schedule(self, moment: Moment) -> dict[str, float]:
         ramp = moment.ramp(self.sparsity_warmup_fraction)
         return {"sparsity_coefficient": self.sparsity_coefficient * ramp}
 
     def loss(self, x_BP: Tensor, moment: Moment) -> Loss:
-        crosscoder = self.crosscoder
+        crosscoder, W_dec_LP = self.crosscoder, self.decoder()
         f_BL = torch.relu(x_BP @ crosscoder.W_enc_LP.t() + crosscoder.b_enc_L)
-        x_hat_BP = f_BL @ crosscoder.W_dec_LP + crosscoder.b_dec_P
-        penalty_L = self.penalty_weight_L * crosscoder.decoder_norms().sum(-1)
+        x_hat_BP = f_BL @ W_dec_LP + crosscoder.b_dec_P
+        norms_LM = W_dec_LP.view_as(crosscoder.W_dec).norm(dim=-1)
+        penalty_L = self.penalty_weight_L * norms_LM.sum(-1)
         reconstruction = (x_hat_BP - x_BP).square().sum(-1).mean()
         return self._loss(reconstruction, (f_BL * penalty_L).sum(-1).mean(), moment)
+
+    def decoder(self) -> Tensor:
+        """W_dec_LP as the loss sees it."""
+        return self.crosscoder.W_dec_LP
 
     def _loss(self, reconstruction: Tensor, sparsity: Tensor, moment: Moment) -> Loss:
         weights = {"reconstruction": 1.0, "sparsity": self.schedule(moment)["sparsity_coefficient"]}
@@ -62,24 +53,26 @@ class L1(Variant):
 
     @torch.no_grad()
     def step(self, x_BP: Tensor, moment: Moment) -> Step:
-        products, n_rows = self.products, len(x_BP)
+        products = self.products
         products.begin()
         rows_BP = products.rounded("rows", x_BP)
-        f_BL = products.preactivations(rows_BP).relu_()
-        residual_BP = products.decode(f_BL).sub_(x_BP)
-        mean_f_L = f_BL.sum(0, dtype=x_BP.dtype) / n_rows
+        pre_BL = products.preactivations(rows_BP)
+        active = products.entries(pre_BL, pre_BL > 0)
+        f = active.with_values(active.values.relu_())
+        residual_BP = products.reconstruct(f).sub_(x_BP)
+        mean_f_L = f.latent_sums(x_BP.dtype) / len(x_BP)
         norms_LM = self.crosscoder.decoder_norms()
         loss = self._loss(
-            residual_BP.square().sum() / n_rows,
+            residual_BP.square().sum() / len(x_BP),
             mean_f_L @ (self.penalty_weight_L * norms_LM.sum(-1)),
             moment,
         )
-        self._backward(f_BL, residual_BP, rows_BP, mean_f_L, norms_LM, loss.weights["sparsity"])
-        return Step(loss, residual_BP, f_BL, mean_f_L > 0)
+        self._backward(f, residual_BP, rows_BP, mean_f_L, norms_LM, loss.weights["sparsity"])
+        return Step(loss, residual_BP, f.values, mean_f_L > 0)
 
     def _backward(
         self,
-        f_BL: Tensor,
+        f: Entries,
         residual_BP: Tensor,
         rows_BP: Tensor,
         mean_f_L: Tensor,
@@ -91,19 +84,18 @@ class L1(Variant):
         d sparsity / d W_dec_m,i = w_i mean_B(f_i) d_m,i / ||d_m,i||  (0 where the norm is 0)
         d sparsity / d f_i       = w_i sum_m ||d_m,i|| / B
         """
-        crosscoder, products, n_rows = self.crosscoder, self.products, len(f_BL)
-        g_BP = products.rounded("rows gradient", residual_BP * (2 / n_rows))
+        crosscoder, products, n_rows = self.crosscoder, self.products, len(rows_BP)
+        g_BP = products.rounded("gradient", residual_BP * (2 / n_rows))
         weight_L = coefficient * self.penalty_weight_L
 
         pull_LM = torch.where(norms_LM > 0, (weight_L * mean_f_L)[:, None] / norms_LM, 0)
-        W_dec_grad_LP = gradient_of(crosscoder.W_dec_LP)
-        torch.mul(
-            crosscoder.W_dec, pull_LM[:, :, None], out=W_dec_grad_LP.view_as(crosscoder.W_dec)
-        )
-        products.weight_gradient(f_BL, g_BP, W_dec_grad_LP, add=True)
+        W_dec_grad = gradient_of(crosscoder.W_dec_LP)
+        torch.mul(crosscoder.W_dec, pull_LM[:, :, None], out=W_dec_grad.view_as(crosscoder.W_dec))
+        W_dec_grad.add_(f.outer(g_BP))
         torch.sum(residual_BP, 0, out=gradient_of(crosscoder.b_dec_P)).mul_(2 / n_rows)
 
-        pre_grad_BL = products.latent_gradient(g_BP, weight_L * norms_LM.sum(-1) / n_rows)
-        torch.ops.aten.threshold_backward.grad_input(pre_grad_BL, f_BL, 0, grad_input=pre_grad_BL)
-        products.weight_gradient(pre_grad_BL, rows_BP, gradient_of(crosscoder.W_enc_LP), add=False)
-        gradient_of(crosscoder.b_enc_L).copy_(pre_grad_BL.sum(0, dtype=residual_BP.dtype))
+        f_grad = f.dot(g_BP, products.W_dec_LP)
+        f_grad.add_(f.per_latent(weight_L * norms_LM.sum(-1) / n_rows))
+        pre_grad = f.with_values(f_grad.mul_(f.values > 0))
+        gradient_of(crosscoder.W_enc_LP).copy_(pre_grad.outer(rows_BP))
+        gradient_of(crosscoder.b_enc_L).copy_(pre_grad.latent_sums(residual_BP.dtype))

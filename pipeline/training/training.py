@@ -1,12 +1,13 @@
 """From a shuffled store to a crosscoder's folder, resumable at any moment."""
 
+import csv
+import io
 import shutil
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
 import torch
 from torch import Tensor
 
@@ -52,6 +53,15 @@ def read_outcome(folder: Path) -> Outcome:
     )
 
 
+def csv_bytes(curve: list[dict[str, float]]) -> bytes:
+    """The training curve as CSV, one line per point."""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, list(curve[0]), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(curve)
+    return text.getvalue().encode()
+
+
 def is_finished(folder: Path) -> bool:
     """Whether `folder` holds a whole crosscoder: its `config.json` is written last."""
     return (folder / CONFIG).exists()
@@ -84,8 +94,7 @@ class Training:
         """Set the inference thresholds, then write the trained crosscoder and its training curve
         to the folder, `config.json` last."""
         run.variant.finish(self._calibration_batches(run.variant))
-        curve = pd.DataFrame(run.curve).to_csv(index=False, lineterminator="\n")
-        write_bytes(self.folder / CURVE, curve.encode())
+        write_bytes(self.folder / CURVE, csv_bytes(run.curve))
         facts = {"n_rows": run.n_rows, "n_steps": run.step, "last": run.curve[-1]}
         save(run.variant.crosscoder, self.folder, provenance={**provenance, "training": facts})
 

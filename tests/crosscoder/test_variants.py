@@ -10,7 +10,7 @@ from pipeline.crosscoder.variant import Moment, Variant
 from pipeline.crosscoder.variants import build_variant
 from tests.training.planted_rows import crosscoder_config
 
-KINDS = ["l1"]
+KINDS = ["l1", "dsf", "jumprelu", "batch_topk"]
 N_MODELS, D_MODEL = 2, 7
 MOMENT = Moment(step=3, n_steps=20)
 
@@ -132,7 +132,7 @@ def test_bf16_products_give_nearly_the_fp32_gradient(kind: str):
         step_gradients(rounded, x_BP), step_gradients(exact, x_BP), strict=True
     ):
         assert (
-            float((coarse - fine).norm() / fine.norm()) < 0.06
+            float((coarse - fine).norm() / fine.norm()) < 0.1
         )  # products round at 0.004, and rounding moves a few latents across 0
 
 

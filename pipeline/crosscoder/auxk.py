@@ -1,0 +1,81 @@
+"""The auxiliary loss that revives dead latents.
+
+Letters: B rows, L latents, P = models * width, Z dead latents.
+"""
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from pipeline.crosscoder.model import Crosscoder
+from pipeline.crosscoder.products import gradient_of
+
+
+@dataclass(frozen=True)
+class AuxK:
+    """Dead latents are asked to explain what the living ones leave.
+
+        e     = x - x_hat, taken as given
+        e_hat = sum over the `k_aux` dead latents of largest score in the row of f_i d_i, no bias
+        auxk  = mean_B ||e_hat - e||^2 / mean_B ||e - mean_B e||^2      (0 where none is dead)
+
+    Source: Gao et al. 2024, arXiv 2406.04093; for crosscoders Minder, Dumas et al. 2025.
+    """
+
+    k_aux: int
+
+    def loss(
+        self, crosscoder: Crosscoder, pre_BL: Tensor, residual_BP: Tensor, dead_L: Tensor
+    ) -> Tensor:
+        """The term, differentiable. residual_BP is x_hat - x."""
+        dead_Z = dead_L.nonzero().squeeze(1)
+        if len(dead_Z) == 0:
+            return residual_BP.new_zeros(())
+        norm_Z = crosscoder.decoder_norms().sum(-1)[dead_Z]
+        f_BZ = self._kept(torch.relu(pre_BL[:, dead_Z]), norm_Z.detach())
+        error_BP = f_BZ @ crosscoder.W_dec_LP[dead_Z] + residual_BP
+        return error_BP.square().sum(-1).mean() / _spread(residual_BP)
+
+    def _kept(self, f_BZ: Tensor, norm_Z: Tensor) -> Tensor:
+        if f_BZ.shape[1] <= self.k_aux:
+            return f_BZ
+        chosen = (f_BZ.detach() * norm_Z).topk(self.k_aux, dim=1, sorted=False).indices
+        return f_BZ * torch.zeros_like(f_BZ).scatter_(1, chosen, 1.0)
+
+    def step(
+        self,
+        crosscoder: Crosscoder,
+        pre_BL: Tensor,
+        rows_BP: Tensor,
+        residual_BP: Tensor,
+        dead_L: Tensor,
+        norm_L: Tensor,
+        coefficient: float,
+    ) -> Tensor:
+        """The term; adds its gradient, times `coefficient`, to the weights' gradients."""
+        dead_Z = dead_L.nonzero().squeeze(1)
+        if len(dead_Z) == 0:
+            return residual_BP.new_zeros(())
+        f_BZ = self._kept(pre_BL.index_select(1, dead_Z).relu_(), norm_L[dead_Z])
+        f_BZ = f_BZ.to(rows_BP.dtype)
+        W_dec_ZP = crosscoder.W_dec_LP.detach()[dead_Z].to(rows_BP.dtype)
+        error_BP = (f_BZ @ W_dec_ZP).to(residual_BP.dtype).add_(residual_BP)
+        spread = _spread(residual_BP)
+        g_BP = (error_BP * (2 * coefficient / (len(rows_BP) * spread))).to(rows_BP.dtype)
+        pre_grad_BZ = (g_BP @ W_dec_ZP.t()).mul_(f_BZ > 0)
+        _add_rows(crosscoder.W_dec_LP, dead_Z, f_BZ.t() @ g_BP)
+        _add_rows(crosscoder.W_enc_LP, dead_Z, pre_grad_BZ.t() @ rows_BP)
+        _add_rows(crosscoder.b_enc_L, dead_Z, pre_grad_BZ.sum(0, dtype=residual_BP.dtype))
+        return error_BP.square().sum() / len(rows_BP) / spread
+
+
+def _spread(residual_BP: Tensor) -> Tensor:
+    """mean_B ||e - mean_B e||^2, kept above 0."""
+    spread = (residual_BP - residual_BP.mean(0)).square().sum(-1).mean()
+    return spread.clamp_min(torch.finfo(spread.dtype).tiny)
+
+
+def _add_rows(parameter: torch.nn.Parameter, index_Z: Tensor, rows: Tensor) -> None:
+    gradient = gradient_of(parameter)
+    gradient.index_add_(0, index_Z, rows.to(gradient.dtype))

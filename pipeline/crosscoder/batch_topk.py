@@ -1,0 +1,178 @@
+"""BatchTopK. Letters: B rows, M models, D width, L latents, P = M * D, N kept entries."""
+
+from collections.abc import Iterable
+
+import torch
+from torch import Tensor
+
+from pipeline.config.crosscoder import BatchTopKConfig
+from pipeline.crosscoder.auxk import AuxK
+from pipeline.crosscoder.model import Crosscoder
+from pipeline.crosscoder.products import Precision, Products, SparseEntries, gradient_of
+from pipeline.crosscoder.variant import Loss, Moment, Step, Variant
+
+GUESS_MARGIN = 0.9
+"""Share of the last batch's smallest kept score from which scores are looked at at all."""
+
+
+class BatchTopK(Variant):
+    """The B * k largest scores of a batch are kept; at inference those above a threshold.
+
+        pre     = sum_m x_m W_enc_m + b_enc
+        v_i     = relu(pre_i) sum_m ||d_m,i||
+        f       = pre where v is among the B k(t) largest of the batch and above 0, else 0
+        x_hat_m = f W_dec_m + b_dec_m
+        total   = mean_B sum_{m,d} (x_hat - x)^2  +  c * auxk    (see `AuxK`)
+
+    k(t) falls linearly from `k_start` to `k`. Equal scores at the edge are all kept. The choice is
+    not differentiated. Inference keeps v > theta, with theta the running mean of the smallest
+    kept v, or fitted after training so that held-out rows keep k on average.
+    Source: Minder, Dumas et al. 2025, arXiv 2504.02922; Bussmann et al. 2024, arXiv 2412.06410.
+    """
+
+    def __init__(
+        self,
+        crosscoder: Crosscoder,
+        config: BatchTopKConfig,
+        *,
+        precision: Precision,
+        dead_after_rows: int,
+    ) -> None:
+        super().__init__(crosscoder)
+        self.config = config
+        self.products = Products(crosscoder, precision)
+        self.dead_after_rows = dead_after_rows
+        self.auxk = AuxK(config.k_aux or crosscoder.d_model // 2)
+        device = crosscoder.W_dec_LP.device
+        self.running_threshold = torch.full((), -1.0, dtype=torch.float64, device=device)
+        self.guess = torch.zeros((), dtype=torch.float64, device=device)
+        self._smallest_kept = torch.zeros((), dtype=torch.float64, device=device)
+
+    def k(self, moment: Moment) -> float:
+        """Latents kept per row at a moment; exactly `config.k` once annealed."""
+        config = self.config
+        if config.k_anneal_fraction == 0.0:
+            return float(config.k)
+        ramp = moment.ramp(config.k_anneal_fraction)
+        return config.k_start + (config.k - config.k_start) * ramp
+
+    def schedule(self, moment: Moment) -> dict[str, float]:
+        return {"k": self.k(moment)}
+
+    def state(self) -> dict[str, Tensor]:
+        return super().state() | {
+            "running_threshold": self.running_threshold,
+            "guess": self.guess,
+        }
+
+    def dead_L(self) -> Tensor:
+        """Latents that fired on none of the last `dead_after_rows` rows."""
+        return self.rows_since_fired_L >= self.dead_after_rows
+
+    def loss(self, x_BP: Tensor, moment: Moment) -> Loss:
+        crosscoder = self.crosscoder
+        pre_BL = x_BP @ crosscoder.W_enc_LP.t() + crosscoder.b_enc_L
+        v_BL = (torch.relu(pre_BL) * crosscoder.decoder_norms().sum(-1)).detach()
+        n_kept = self._n_kept(len(x_BP), moment)
+        smallest = v_BL.flatten().topk(n_kept).values[-1]
+        f_BL = pre_BL * ((v_BL >= smallest) & (v_BL > 0))
+        residual_BP = f_BL @ crosscoder.W_dec_LP + crosscoder.b_dec_P - x_BP
+        auxk = self.auxk.loss(crosscoder, pre_BL, residual_BP.detach(), self.dead_L())
+        return self._loss(residual_BP.square().sum(-1).mean(), auxk)
+
+    def _loss(self, reconstruction: Tensor, auxk: Tensor) -> Loss:
+        weights = {"reconstruction": 1.0, "auxk": self.config.auxk_coefficient}
+        return Loss({"reconstruction": reconstruction, "auxk": auxk}, weights)
+
+    def _n_kept(self, n_rows: int, moment: Moment) -> int:
+        return min(round(n_rows * self.k(moment)), n_rows * self.crosscoder.n_latents)
+
+    @torch.no_grad()
+    def step(self, x_BP: Tensor, moment: Moment) -> Step:
+        crosscoder, products = self.crosscoder, self.products
+        products.begin()
+        rows_BP = products.rounded("rows", x_BP)
+        pre_BL = products.preactivations(rows_BP)
+        norm_L = crosscoder.decoder_norms().sum(-1)
+        f = self._kept(pre_BL, norm_L, self._n_kept(len(x_BP), moment))
+        residual_BP = products.reconstruct(f).sub_(x_BP)
+
+        g_BP = products.rounded("gradient", residual_BP * (2 / len(x_BP)))
+        gradient_of(crosscoder.W_dec_LP).copy_(f.outer(g_BP))
+        torch.sum(residual_BP, 0, out=gradient_of(crosscoder.b_dec_P)).mul_(2 / len(x_BP))
+        pre_grad = f.with_values(f.dot(g_BP, products.W_dec_LP))
+        gradient_of(crosscoder.W_enc_LP).copy_(pre_grad.outer(rows_BP))
+        gradient_of(crosscoder.b_enc_L).copy_(pre_grad.latent_sums(x_BP.dtype))
+
+        coefficient = self.config.auxk_coefficient
+        auxk = self.auxk.step(
+            crosscoder, pre_BL, rows_BP, residual_BP, self.dead_L(), norm_L, coefficient
+        )
+        loss = self._loss(residual_BP.square().sum() / len(x_BP), auxk)
+        fired_L = torch.zeros_like(norm_L, dtype=torch.bool).index_fill_(0, f.latent_N, True)
+        return Step(loss, residual_BP, f.values, fired_L)
+
+    def _kept(self, pre_BL: Tensor, norm_L: Tensor, n_kept: int) -> SparseEntries:
+        """The entries with the n_kept largest scores. Exact: where the guess from the last batch
+        leaves too few candidates, every positive score is one."""
+        flat_N, v_N = self._candidates(pre_BL, norm_L, float(self.guess))
+        if len(flat_N) < n_kept and float(self.guess) > 0:
+            flat_N, v_N = self._candidates(pre_BL, norm_L, 0.0)
+        if len(flat_N) > n_kept:
+            smallest = v_N.topk(n_kept, sorted=False).values.min()
+            is_kept_N = v_N >= smallest
+            flat_N, v_N = flat_N[is_kept_N], v_N[is_kept_N]
+        if len(v_N) > 0:
+            self._smallest_kept = v_N.min().double()
+        return self.products.sparse(pre_BL, flat_N)
+
+    def _candidates(self, pre_BL: Tensor, norm_L: Tensor, floor: float) -> tuple[Tensor, Tensor]:
+        """Flat positions, ascending, and scores of the entries whose score is above `floor`."""
+        bound_L = (floor / norm_L).to(pre_BL.dtype)
+        flat_N = (pre_BL > bound_L).flatten().nonzero().squeeze(1)
+        v_N = pre_BL.flatten()[flat_N].to(norm_L.dtype) * norm_L[flat_N % len(norm_L)]
+        return flat_N, v_N
+
+    def advance(self, step: Step, n_rows: int) -> None:
+        super().advance(step, n_rows)
+        momentum = self.config.threshold_momentum
+        is_first = self.running_threshold < 0
+        moved = momentum * self.running_threshold + (1 - momentum) * self._smallest_kept
+        self.running_threshold.copy_(torch.where(is_first, self._smallest_kept, moved))
+        self.guess.copy_(GUESS_MARGIN * self._smallest_kept)
+
+    @property
+    def calibration_rows(self) -> int:
+        return self.config.calibration_rows if self.config.threshold == "calibrated" else 0
+
+    @torch.no_grad()
+    def finish(self, batches: Iterable[Tensor]) -> None:
+        theta = self.running_threshold.clamp_min(0)
+        if self.config.threshold == "calibrated":
+            theta = self.calibrated_threshold(batches)
+        norm_L = self.crosscoder.decoder_norms().sum(-1)
+        self.crosscoder.threshold_L.copy_(theta / norm_L)
+
+    def calibrated_threshold(self, batches: Iterable[Tensor]) -> Tensor:
+        """The threshold that keeps k latents per row on average over all given rows: the mean of
+        the (n k)-th and the next largest score of all n rows."""
+        crosscoder = self.crosscoder
+        norm_L = crosscoder.decoder_norms().sum(-1)
+        largest = torch.zeros(0, dtype=norm_L.dtype, device=norm_L.device)
+        n_rows = 0
+        for x_BP in batches:
+            n_rows += len(x_BP)
+            pre_BL = torch.addmm(crosscoder.b_enc_L, x_BP, crosscoder.W_enc_LP.t())
+            v = (pre_BL * norm_L).flatten()
+            largest = torch.cat([largest, v[v > 0]])
+            n_wanted = n_rows * self.config.k + 1
+            if len(largest) > n_wanted:
+                largest = largest.topk(n_wanted, sorted=False).values
+        return self._edge(largest, n_rows * self.config.k)
+
+    def _edge(self, scores: Tensor, n_kept: int) -> Tensor:
+        """A value below the n_kept largest scores and not below the next one."""
+        if len(scores) <= n_kept:
+            return torch.zeros((), dtype=scores.dtype, device=scores.device)
+        last_two = scores.sort(descending=True).values[n_kept - 1 : n_kept + 1]
+        return last_two.mean()

@@ -1,0 +1,43 @@
+"""Designated shared features. Letters: M models, D width, L latents, P = M * D."""
+
+import torch
+from torch import Tensor
+
+from pipeline.config.crosscoder import DsfConfig
+from pipeline.crosscoder.l1 import L1
+from pipeline.crosscoder.model import Crosscoder
+from pipeline.crosscoder.products import Precision, gradient_of
+from pipeline.crosscoder.variant import Moment, Step
+
+
+class Dsf(L1):
+    """L1 in which the first `n_shared_latents` latents have one decoder for all models.
+
+        d_m,i = d_i for every model m and shared latent i
+        total = mean_B sum_{m,d} (x_hat - x)^2  +  lambda(t) mean_B sum_i w_i f_i sum_m ||d_m,i||
+        w_i   = `shared_penalty_ratio` (published: 0.1 to 0.2) for a shared latent, else 1
+
+    The cheap shared latents take what both models have, so that the exclusive ones are left with
+    what only one has. The tied decoder is kept as M equal copies; each gets the mean of their
+    gradients, so they stay equal to the bit.
+    Source: Anthropic, "Insights on Crosscoder Model Diffing", February 2025.
+    """
+
+    def __init__(self, crosscoder: Crosscoder, config: DsfConfig, *, precision: Precision) -> None:
+        super().__init__(crosscoder, config, precision=precision)
+        self.n_shared_latents = config.n_shared_latents
+        self.penalty_weight_L[: self.n_shared_latents] = config.shared_penalty_ratio
+
+    def decoder(self) -> Tensor:
+        W_dec = self.crosscoder.W_dec
+        shared, exclusive = W_dec[: self.n_shared_latents], W_dec[self.n_shared_latents :]
+        tied = shared.mean(1, keepdim=True).expand_as(shared)
+        return torch.cat([tied, exclusive]).reshape_as(self.crosscoder.W_dec_LP)
+
+    @torch.no_grad()
+    def step(self, x_BP: Tensor, moment: Moment) -> Step:
+        step = super().step(x_BP, moment)
+        gradient = gradient_of(self.crosscoder.W_dec_LP).view_as(self.crosscoder.W_dec)
+        shared = gradient[: self.n_shared_latents]
+        shared.copy_(shared.mean(1, keepdim=True).expand_as(shared))
+        return step

@@ -1,0 +1,229 @@
+"""The matrix products of a training step, in fp32 or bf16, dense or over the active entries.
+
+Only the encoder's product needs every (row, latent) pair. The other four (decode, the gradient of
+the latents, and the two weight gradients) need the active pairs only: where few are active,
+gathering rows of the weights beats a dense product (`docs/performance.md`).
+
+Letters: B rows of a batch, L latents, P = models * width of a model, N entries.
+"""
+
+from dataclasses import dataclass, replace
+from typing import Literal, Protocol, Self
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from pipeline.crosscoder.model import Crosscoder
+
+Precision = Literal["fp32", "bf16"]
+
+SPARSE_BELOW = 1 / 16
+"""Share of active pairs below which gathering wins on a CPU; the break-even is at 0.1 to 0.2."""
+
+SAMPLE_ROWS = 64
+"""Rows that the share of active pairs is estimated on."""
+
+
+class Entries(Protocol):
+    """Values at some (row, latent) pairs of a batch; every other pair is 0."""
+
+    @property
+    def values(self) -> Tensor: ...
+
+    def with_values(self, values: Tensor) -> Self:
+        """Other values at the same pairs."""
+        ...
+
+    def per_latent(self, t_L: Tensor) -> Tensor:
+        """A quantity per latent, shaped to go with `values`."""
+        ...
+
+    def decode(self, W_LP: Tensor) -> Tensor:
+        """values W: [B, P]."""
+        ...
+
+    def dot(self, g_BP: Tensor, W_LP: Tensor) -> Tensor:
+        """<g_b, W_l> at every pair (b, l), shaped as `values`."""
+        ...
+
+    def outer(self, rows_BP: Tensor) -> Tensor:
+        """values^T rows: [L, P]."""
+        ...
+
+    def latent_sums(self, dtype: torch.dtype) -> Tensor:
+        """Sum over the rows: [L]."""
+        ...
+
+
+@dataclass(frozen=True)
+class DenseEntries:
+    """Every pair: values [B, L]. Results of products live in `buffers`, to be used again."""
+
+    values: Tensor
+    buffers: "Buffers"
+
+    def with_values(self, values: Tensor) -> "DenseEntries":
+        return replace(self, values=values)
+
+    def per_latent(self, t_L: Tensor) -> Tensor:
+        return t_L.to(self.values.dtype)
+
+    def decode(self, W_LP: Tensor) -> Tensor:
+        out_BP = self.buffers.take("decoded", (len(self.values), W_LP.shape[1]), W_LP.dtype)
+        return torch.mm(self.values, W_LP, out=out_BP)
+
+    def dot(self, g_BP: Tensor, W_LP: Tensor) -> Tensor:
+        out_BL = self.buffers.take("dot", (len(g_BP), len(W_LP)), W_LP.dtype)
+        return torch.mm(g_BP, W_LP.t(), out=out_BL)
+
+    def outer(self, rows_BP: Tensor) -> Tensor:
+        shape = (self.values.shape[1], rows_BP.shape[1])
+        out_LP = self.buffers.take("outer", shape, rows_BP.dtype)
+        return torch.mm(self.values.t(), rows_BP, out=out_LP)
+
+    def latent_sums(self, dtype: torch.dtype) -> Tensor:
+        return self.values.sum(0, dtype=dtype)
+
+
+@dataclass(frozen=True)
+class SparseEntries:
+    """N pairs, by row and then latent: values [N], row_N, latent_N.
+
+    row_start_B: where a row's entries start; order_N sorts the entries by latent and then row,
+    latent_start_L: where a latent's entries start in that order.
+    """
+
+    values: Tensor
+    row_N: Tensor
+    latent_N: Tensor
+    row_start_B: Tensor
+    order_N: Tensor
+    latent_start_L: Tensor
+
+    @classmethod
+    def at(cls, flat_N: Tensor, values: Tensor, n_rows: int, n_latents: int) -> "SparseEntries":
+        """Entries at the ascending flat positions row * n_latents + latent."""
+        row_N = flat_N // n_latents
+        latent_N = flat_N - row_N * n_latents
+        return cls(
+            values=values,
+            row_N=row_N,
+            latent_N=latent_N,
+            row_start_B=_starts(row_N, n_rows),
+            order_N=torch.argsort(latent_N, stable=True),
+            latent_start_L=_starts(latent_N, n_latents),
+        )
+
+    def with_values(self, values: Tensor) -> "SparseEntries":
+        return replace(self, values=values)
+
+    def per_latent(self, t_L: Tensor) -> Tensor:
+        return t_L.to(self.values.dtype)[self.latent_N]
+
+    def decode(self, W_LP: Tensor) -> Tensor:
+        return _weighted_bags(self.latent_N, W_LP, self.row_start_B, self.values)
+
+    def dot(self, g_BP: Tensor, W_LP: Tensor) -> Tensor:
+        # The gradient of a weighted sum of rows with respect to its weights is this product.
+        with torch.enable_grad():
+            weights_N = torch.zeros_like(self.values).requires_grad_()
+            decoded_BP = _weighted_bags(self.latent_N, W_LP, self.row_start_B, weights_N)
+        return torch.autograd.grad(decoded_BP, weights_N, g_BP)[0]
+
+    def outer(self, rows_BP: Tensor) -> Tensor:
+        values_N, row_N = self.values[self.order_N], self.row_N[self.order_N]
+        return _weighted_bags(row_N, rows_BP, self.latent_start_L, values_N)
+
+    def latent_sums(self, dtype: torch.dtype) -> Tensor:
+        sums_L = torch.zeros(len(self.latent_start_L), dtype=dtype, device=self.values.device)
+        return sums_L.index_add_(0, self.latent_N, self.values.to(dtype))
+
+
+def _starts(group_N: Tensor, n_groups: int) -> Tensor:
+    counts = torch.bincount(group_N, minlength=n_groups)
+    return counts.cumsum(0) - counts
+
+
+def _weighted_bags(index_N: Tensor, rows: Tensor, start: Tensor, weights_N: Tensor) -> Tensor:
+    """Sum of weights_N * rows[index_N] over each run of entries that `start` begins."""
+    return F.embedding_bag(index_N, rows, start, mode="sum", per_sample_weights=weights_N)
+
+
+class Buffers:
+    """Memory that every step uses again, which spares a page fault per 4 KiB and step."""
+
+    def __init__(self, device: torch.device) -> None:
+        self.device = device
+        self._kept: dict[str, Tensor] = {}
+
+    def take(self, name: str, shape: tuple[int, int], dtype: torch.dtype) -> Tensor:
+        """The buffer `name`, contents undefined; its memory is kept for later, shorter ones."""
+        kept = self._kept.get(name)
+        if kept is None or kept.dtype != dtype or kept.shape[0] < shape[0]:
+            kept = self._kept[name] = torch.empty(shape, dtype=dtype, device=self.device)
+        return kept[: shape[0]]
+
+
+class Products:
+    """Products of a batch with a crosscoder's weights.
+
+    fp32 computes in the parameters' own type. bf16 rounds the inputs and the result of each
+    product to bf16 and accumulates in fp32; the weights stay in the parameters' type, and `begin`
+    renews a rounded copy.
+    """
+
+    def __init__(self, crosscoder: Crosscoder, precision: Precision) -> None:
+        self.crosscoder = crosscoder
+        self.dtype = torch.bfloat16 if precision == "bf16" else crosscoder.W_dec_LP.dtype
+        self.buffers = Buffers(crosscoder.W_dec_LP.device)
+
+    def begin(self) -> None:
+        """Take over the weights of this step."""
+        self.W_enc_LP = self.rounded("W_enc", self.crosscoder.W_enc_LP)
+        self.W_dec_LP = self.rounded("W_dec", self.crosscoder.W_dec_LP)
+
+    def rounded(self, name: str, tensor: Tensor) -> Tensor:
+        """A matrix in the products' type, copied to the buffer `name` where it has another."""
+        tensor = tensor.detach()
+        if tensor.dtype == self.dtype:
+            return tensor
+        shape = (tensor.shape[0], tensor.shape[1])
+        return self.buffers.take(name, shape, self.dtype).copy_(tensor)
+
+    def preactivations(self, x_BP: Tensor) -> Tensor:
+        """x_BP W_enc + b_enc, [B, L]; x_BP in the products' type."""
+        shape = (len(x_BP), self.crosscoder.n_latents)
+        out_BL = self.buffers.take("preactivations", shape, self.dtype)
+        b_enc_L = self.crosscoder.b_enc_L.detach().to(self.dtype)
+        return torch.addmm(b_enc_L, x_BP, self.W_enc_LP.t(), out=out_BL)
+
+    def entries(self, values_BL: Tensor, mask_BL: Tensor) -> Entries:
+        """The entries where the mask holds or, where it holds for many, every entry."""
+        on_cpu = values_BL.device.type == "cpu"
+        sample_BL = mask_BL[:SAMPLE_ROWS]
+        if on_cpu and float(sample_BL.count_nonzero()) < SPARSE_BELOW * sample_BL.numel():
+            return self.sparse(values_BL, mask_BL.flatten().nonzero().squeeze(1))
+        return DenseEntries(values_BL, self.buffers)
+
+    def sparse(self, values_BL: Tensor, flat_N: Tensor) -> SparseEntries:
+        """The entries at ascending flat positions of [B, L]."""
+        values_N = values_BL.flatten()[flat_N]
+        return SparseEntries.at(flat_N, values_N, *values_BL.shape)
+
+    def reconstruct(self, f: Entries) -> Tensor:
+        """f W_dec + b_dec, [B, P], in the parameters' type."""
+        b_dec_P = self.crosscoder.b_dec_P.detach()
+        product_BP = f.decode(self.W_dec_LP)
+        if product_BP.dtype == b_dec_P.dtype:
+            return product_BP.add_(b_dec_P)
+        shape = (len(product_BP), len(b_dec_P))
+        out_BP = self.buffers.take("reconstruction", shape, b_dec_P.dtype)
+        return torch.add(product_BP, b_dec_P, out=out_BP)
+
+
+def gradient_of(parameter: torch.nn.Parameter) -> Tensor:
+    """The parameter's `.grad`, made where it is not there yet; contents are to be overwritten."""
+    if parameter.grad is None:
+        parameter.grad = torch.empty_like(parameter)
+    return parameter.grad
