@@ -67,10 +67,10 @@ def tokenizer() -> PreTrainedTokenizerFast:
 @pytest.fixture(scope="session")
 def sources() -> dict[str, SourceConfig]:
     return {
-        name: GeneratedSourceConfig(
-            kind="generated", generator=generator, n_documents=200, seed=seed
-        )
-        for seed, (name, generator) in enumerate({"pile": "documents", "chat": "chats"}.items())
+        "pile": GeneratedSourceConfig(
+            kind="generated", generator="documents", n_documents=200, seed=0
+        ),
+        "chat": GeneratedSourceConfig(kind="generated", generator="chats", n_documents=200, seed=1),
     }
 
 

@@ -49,6 +49,10 @@ def calls_of(modules: list[nn.Module], run: Callable[[], object]) -> list[int]:
     return counts
 
 
+def mlps(model: PreTrainedModel) -> list[nn.Module]:
+    return [block.get_submodule("mlp") for block in blocks(model)]
+
+
 @pytest.mark.parametrize("layer", range(N_LAYERS))
 def test_residual_equals_the_hidden_state_of_the_full_model(model, full, layer: int) -> None:
     assert torch.equal(residual(model, layer, TOKEN_IDS), full[0][layer])
@@ -65,7 +69,7 @@ def test_residual_keeps_the_dtype_of_the_model(random_weights: RandomWeights, dt
 
 @pytest.mark.parametrize("layer", [0, 2, N_LAYERS - 1])
 def test_residual_runs_nothing_above_the_layer(model, layer: int) -> None:
-    modules = [block.mlp for block in blocks(model)] + [model.model.norm, model.lm_head]
+    modules = [*mlps(model), model.get_submodule("model.norm"), model.get_submodule("lm_head")]
     calls = calls_of(modules, lambda: residual(model, layer, TOKEN_IDS))
     assert calls == [1] * layer + [0] * (N_LAYERS - layer + 2)
 
@@ -82,7 +86,7 @@ def test_the_true_hidden_state_gives_the_models_own_logits(model, full, layer: i
 
 @pytest.mark.parametrize("layer", [0, 2])
 def test_logits_with_computes_no_block_below(model, full, layer: int) -> None:
-    modules = [block.mlp for block in blocks(model)]
+    modules = mlps(model)
     calls = calls_of(modules, lambda: logits_with(model, layer, TOKEN_IDS, full[0][layer]))
     assert calls == [0] * layer + [1] * (N_LAYERS - layer)
 

@@ -7,6 +7,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from transformers import PreTrainedTokenizerFast
 
+from pipeline.config.models import ModelName
 from pipeline.errors import MissingArtifactError, ModelError
 from pipeline.models.hook import blocks, residual
 from pipeline.models.load import load_model, load_tokenizer, read_model, read_tokenizer
@@ -35,7 +36,7 @@ def models_dir(
     return models
 
 
-def load(models: Path, name="base", n_layers: int | None = None):
+def load(models: Path, name: ModelName = "base", n_layers: int | None = None):
     return load_model(
         models, name, dtype="float32", attention="eager", device="cpu", n_layers=n_layers
     )

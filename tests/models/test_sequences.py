@@ -37,7 +37,7 @@ def texts(sources: Sources, name: str, models: ModelsConfig, *, train: bool) -> 
 
 def joined(tokenizer: PreTrainedTokenizerFast, sequences: np.ndarray) -> str:
     """The text of sequences end to end, BOS left out."""
-    return tokenizer.decode(sequences[:, 1:].flatten().tolist())
+    return str(tokenizer.decode(sequences[:, 1:].flatten().tolist()))
 
 
 def test_training_sees_the_train_documents_alone(
