@@ -6,7 +6,7 @@ INSTALLED := $(VENV)/installed
 export PATH := $(VENV)/bin:$(PATH)
 export HF_HUB_DISABLE_TELEMETRY := 1
 
-.PHONY: demo test lint types environment clean
+.PHONY: demo test lint types deps environment clean
 .DEFAULT_GOAL := demo
 
 demo: environment
@@ -23,6 +23,9 @@ lint: environment
 
 types: environment
 	basedpyright
+
+deps: environment # write the files that each stage imports into dvc.yaml
+	python tests/code_dependencies.py
 
 environment: $(INSTALLED)
 

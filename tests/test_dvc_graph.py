@@ -1,7 +1,7 @@
 """dvc.yaml against the code: DVC looks at no imports and at no configuration of its own accord."""
 
-import ast
 import importlib
+import importlib.util
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,10 @@ from pipeline.config.compose import params_overrides
 from pipeline.stage import Stage
 
 ROOT = Path(__file__).parents[1]
+_spec = importlib.util.spec_from_file_location("code", ROOT / "tests/code_dependencies.py")
+assert _spec and _spec.loader
+code = importlib.util.module_from_spec(_spec)
+_spec.loader.exec_module(code)
 GRAPH: dict[str, Any] = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
 STAGES = sorted(set(GRAPH) - {"compose"})
 
@@ -26,54 +30,12 @@ def stage_of(name: str) -> Stage:
     return importlib.import_module(f"stages.{name}").STAGE
 
 
-def module_file(dotted: str) -> Path | None:
-    """The file of a project module, or None where the name is no module of the project."""
-    path = ROOT / dotted.replace(".", "/")
-    if (path / "__init__.py").exists():
-        return path / "__init__.py"
-    return path.with_suffix(".py") if path.with_suffix(".py").exists() else None
-
-
-def imported_modules(file: Path) -> set[str]:
-    names: set[str] = set()
-    for node in ast.walk(ast.parse(file.read_text())):
-        if isinstance(node, ast.Import):
-            names |= {alias.name for alias in node.names}
-        elif isinstance(node, ast.ImportFrom) and node.module:
-            names |= {node.module} | {f"{node.module}.{alias.name}" for alias in node.names}
-    return {name for name in names if name.split(".")[0] in ("pipeline", "stages")}
-
-
-def project_files_of(module: str) -> set[Path]:
-    """Every project file that a module loads: its imports, theirs, and the packages on the way."""
-    found: set[Path] = set()
-    queue = [module]
-    while queue:
-        parts = queue.pop().split(".")
-        for end in range(1, len(parts) + 1):
-            file = module_file(".".join(parts[:end]))
-            if file and file not in found:
-                found.add(file)
-                queue.extend(imported_modules(file))
-    return found
-
-
-def declared_files(deps: list[str]) -> set[Path]:
-    """The Python files that the deps of a stage stand for; a folder stands for all below it."""
-    files: set[Path] = set()
-    for dep in deps:
-        if dep.split("/")[0] in ("pipeline", "stages"):
-            path = ROOT / dep
-            files |= set(path.rglob("*.py")) if path.is_dir() else {path}
-    return {file for file in files if file.suffix == ".py"}
-
-
 @pytest.mark.parametrize("name", sorted(GRAPH))
 def test_the_deps_of_a_stage_are_the_project_files_it_imports(name: str) -> None:
-    needed = {str(p.relative_to(ROOT)) for p in project_files_of(f"stages.{name}")}
-    declared = {str(p.relative_to(ROOT)) for p in declared_files(GRAPH[name]["deps"])}
-    assert sorted(declared - needed) == [], "deps that the stage does not import"
-    assert sorted(needed - declared) == [], "imports that are not among the deps"
+    needed = {str(p.relative_to(ROOT)) for p in code.project_files_of(f"stages.{name}")}
+    declared = {str(p.relative_to(ROOT)) for p in code.declared_files(GRAPH[name]["deps"])}
+    assert sorted(declared - needed) == [], "deps that the stage does not import: run `make deps`"
+    assert sorted(needed - declared) == [], "imports that are not among the deps: run `make deps`"
 
 
 @pytest.mark.parametrize("name", STAGES)
