@@ -132,6 +132,8 @@ class _Done:
 class BucketWriter:
     """Deals rows, given in input order, to their buckets. Use as a context manager.
 
+    Stands in for a StoreWriter where rows come in order: `next_row`, `append`, `sealed`, `finish`.
+
     Rows are taken `load_rows` at a time: two loads are in memory, one being filled and one being
     written. After a kill, go on from `next_row`: what is written again is the same bytes.
     """
@@ -202,6 +204,11 @@ class BucketWriter:
             return self._load.start + self._load.n_rows
         return self._writing[0].stop if self._writing else self._done.next_row
 
+    @property
+    def sealed(self) -> bool:
+        """Whether all rows are in their buckets, as of an earlier writer."""
+        return self._done.next_row == self._permutation.n_rows
+
     def append(self, arrays: Mapping[str, np.ndarray]) -> None:
         """Add rows `{name: [n, *shape]}` of every array, in input order; any number n."""
         n_rows = len(next(iter(arrays.values())))
@@ -219,10 +226,11 @@ class BucketWriter:
                 self._load = None
                 self._write(load)
 
-    def finish(self) -> None:
-        """Wait until all rows are in their buckets."""
+    def finish(self) -> int:
+        """Wait until all rows are in their buckets. Returns their number."""
         assert self.next_row == self._permutation.n_rows, "fewer rows than were announced"
         self._settle()
+        return self._permutation.n_rows
 
     def close(self) -> None:
         """Stop the threads. Rows of an unfilled load are not on disk."""
@@ -351,6 +359,10 @@ class BucketReader:
             raise DamagedStoreError(_damage(path, path / PROGRESS, "the buckets are unfinished"))
         return cls(path, geometry, done.checksums)
 
+    @property
+    def permutation(self) -> Permutation:
+        return self.geometry.permutation
+
     def load(self, bucket: int, regions: list[np.ndarray]) -> dict[str, np.ndarray]:
         """Fill region arrays with a bucket and return its arrays, rows in order of arrival.
 
@@ -410,6 +422,11 @@ def buckets_complete(path: Path, layout: StoreLayout, permutation: Permutation) 
         return False
     done = _read_progress(path, geometry)
     return done is not None and done.next_row == permutation.n_rows
+
+
+def are_buckets(path: Path) -> bool:
+    """Whether `path` holds dealt rows rather than a store."""
+    return (path / HEADER).exists()
 
 
 def remove_buckets(path: Path) -> None:

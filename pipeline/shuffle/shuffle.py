@@ -10,9 +10,11 @@ from pathlib import Path
 
 import numpy as np
 
+from pipeline.errors import MismatchError
 from pipeline.shuffle.buckets import (
     BucketReader,
     BucketWriter,
+    are_buckets,
     buckets_complete,
     remove_buckets,
 )
@@ -39,12 +41,15 @@ def shuffle_store(
     n_threads: int = 2,
     report: Report = silent,
 ) -> int:
-    """Write all rows of the store `source`, permuted, as a store at `work`. Returns the rows.
+    """Write all rows of `source`, permuted, as a store at `work`. Returns the number of rows.
 
+    source: a store, or buckets that the producer of the rows has dealt for the same seed
     buffer_bytes: memory for buffers, beside the interpreter's own; it does not change the result
     report: told rows as they are done, two times each in all, also those of an earlier, killed run
     Raises what the reader and the writer raise, and ConfigError for too little memory.
     """
+    if are_buckets(source):
+        return _permute_source(source, work, seed, buffer_bytes, n_threads, report)
     with StoreReader.open(source, n_threads=n_threads) as reader:
         permutation = Permutation(seed, reader.n_rows)
         plan = plan_memory(reader.layout, permutation, buffer_bytes, n_threads)
@@ -66,6 +71,21 @@ def shuffle_store(
         )
     remove_buckets(scratch)
     return permutation.n_rows
+
+
+def _permute_source(
+    source: Path, work: Path, seed: int, buffer_bytes: int, n_threads: int, report: Report
+) -> int:
+    dealt = BucketReader.open(source).permutation
+    if dealt.seed != seed:
+        raise MismatchError(
+            f"{source} was dealt to buckets for shuffle.seed {dealt.seed}, but the configuration "
+            f"says {seed}: run `dvc repro dump`, or go back to shuffle.seed={dealt.seed}"
+        )
+    report(dealt.n_rows)
+    return permute_buckets(
+        source, work, buffer_bytes=buffer_bytes, n_threads=n_threads, report=report
+    )
 
 
 def scatter_store(
@@ -106,7 +126,7 @@ def permute_buckets(
     """
     reader = BucketReader.open(buckets)
     geometry = reader.geometry
-    permutation = geometry.permutation
+    permutation = reader.permutation
     plan = plan_memory(geometry.layout, permutation, buffer_bytes, n_threads)
     with StoreWriter.open(work, geometry.layout, n_threads=plan.n_threads) as writer:
         report(writer.next_row)
@@ -123,7 +143,7 @@ def _parts_in_order(
     reader: BucketReader, next_row: int, plan: MemoryPlan
 ) -> Iterator[tuple[np.ndarray, dict[str, np.ndarray]]]:
     """(rows, arrays) such that `arrays[name][rows]` are the next rows of the store."""
-    permutation = reader.geometry.permutation
+    permutation = reader.permutation
     first = next_row // permutation.bucket_rows
     skipped = next_row - first * permutation.bucket_rows
     parts = _whole_buckets if plan.n_bucket_buffers else _buckets_in_parts
@@ -137,7 +157,7 @@ def _whole_buckets(
     reader: BucketReader, first: int, skipped: int, plan: MemoryPlan
 ) -> Iterator[tuple[np.ndarray, dict[str, np.ndarray]]]:
     """Bucket after bucket, the next one read by a thread where there is memory for two."""
-    permutation = reader.geometry.permutation
+    permutation = reader.permutation
     buffers = [
         reader.geometry.empty(int(permutation.capacities[0])) for _ in range(plan.n_bucket_buffers)
     ]
@@ -159,7 +179,7 @@ def _buckets_in_parts(
     reader: BucketReader, first: int, skipped: int, plan: MemoryPlan
 ) -> Iterator[tuple[np.ndarray, dict[str, np.ndarray]]]:
     """For memory too small for a bucket: read it once for each part of its rows, and pick those."""
-    geometry, permutation = reader.geometry, reader.geometry.permutation
+    geometry, permutation = reader.geometry, reader.permutation
     part, slab = geometry.empty(plan.part_rows), geometry.empty(plan.slab_rows)
     for bucket in range(first, permutation.n_buckets):
         order = permutation.order(bucket)

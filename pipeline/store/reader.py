@@ -22,6 +22,8 @@ from pipeline.store.epochs import DEFAULT_WINDOW_ROWS, EpochOrder, epoch_order_b
 from pipeline.store.layout import StoreLayout
 from pipeline.store.seal import damage, read_manifest, read_seal
 
+PIECE_BYTES = 2**20
+
 
 class StoreReader:
     """A sealed store, open for reading. Use as a context manager, or call `close`.
@@ -205,7 +207,7 @@ class StoreReader:
             size = os.fstat(descriptor).st_size
             if size != expected["bytes"] or size != len(payload) + CHECKSUM_BYTES:
                 raise self._wrong_size(name, index, size)
-            n_read = read_all(descriptor, payload, 0)
+            n_read, found = _read_and_sum(descriptor, payload)
             n_read += read_all(descriptor, memoryview(tail), len(payload))
         except OSError as error:
             raise self._damaged(name, index, f"cannot be read ({error})") from error
@@ -213,7 +215,7 @@ class StoreReader:
             os.close(descriptor)
         if n_read != size:
             raise self._wrong_size(name, index, n_read)
-        found, stored = crc32c(payload), int.from_bytes(tail, "little")
+        stored = int.from_bytes(tail, "little")
         if found != expected["crc32c"] or stored != found:
             what = f"has crc32c {found:08x} and ends in {stored:08x}, "
             raise self._damaged(name, index, what + f"{int(expected['crc32c']):08x} was recorded")
@@ -236,3 +238,19 @@ class StoreReader:
     def _damaged(self, name: str, index: int, what: str) -> DamagedStoreError:
         file = self.layout.chunk_path(name, index)
         return DamagedStoreError(damage(self.path, file, f"(chunk {index} of {name}) {what}"))
+
+
+def _read_and_sum(descriptor: int, payload: memoryview) -> tuple[int, int]:
+    """Fill `payload` from the file's beginning. Returns the bytes read and their crc32c.
+
+    Piece by piece, so that a piece is summed while it is still in the processor's cache.
+    """
+    n_read = checksum = 0
+    while n_read < len(payload):
+        piece = payload[n_read : n_read + PIECE_BYTES]
+        got = read_all(descriptor, piece, n_read)
+        checksum = crc32c(piece[:got], checksum)
+        n_read += got
+        if got < len(piece):
+            break
+    return n_read, checksum

@@ -1,11 +1,13 @@
 """The shuffled store: the permuted rows, whatever the memory, the threads and the interruptions."""
 
+import errno
+import os
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from pipeline.errors import ConfigError, DamagedStoreError, MismatchError
+from pipeline.errors import ConfigError, DamagedStoreError, MismatchError, NoSpaceError
 from pipeline.shuffle import buckets as buckets_module
 from pipeline.shuffle import memory as memory_module
 from pipeline.shuffle import permutation as permutation_module
@@ -145,7 +147,7 @@ def test_a_producer_that_scatters_gets_the_same_store(
     tmp_path: Path, expected: dict[str, bytes]
 ) -> None:
     deal(tmp_path / "buckets", N_ROWS, 77)
-    permute_buckets(tmp_path / "buckets", tmp_path / "out", buffer_bytes=PLENTY)
+    shuffle_store(tmp_path / "buckets", tmp_path / "out", seed=SEED, buffer_bytes=PLENTY)
     assert bytes_below(tmp_path / "out") == expected
     permute_buckets(tmp_path / "buckets", tmp_path / "again", buffer_bytes=smallest())
     assert bytes_below(tmp_path / "again") == expected
@@ -164,6 +166,12 @@ def test_unfinished_buckets_are_refused(tmp_path: Path) -> None:
     deal(tmp_path / "buckets", 2000, 77)
     with pytest.raises(DamagedStoreError, match="unfinished"):
         permute_buckets(tmp_path / "buckets", tmp_path / "out", buffer_bytes=PLENTY)
+
+
+def test_buckets_dealt_for_another_seed_are_not_shuffled(tmp_path: Path) -> None:
+    deal(tmp_path / "buckets", N_ROWS, 500)
+    with pytest.raises(MismatchError, match=r"shuffle\.seed 11, but the configuration says 12"):
+        shuffle_store(tmp_path / "buckets", tmp_path / "out", seed=12, buffer_bytes=PLENTY)
 
 
 def test_buckets_of_another_seed_are_refused(tmp_path: Path) -> None:
@@ -199,6 +207,36 @@ def test_a_damaged_source_is_refused(tmp_path: Path) -> None:
     for buffer_bytes in (smallest(), PLENTY):
         with pytest.raises(DamagedStoreError, match=r"\(chunk 20 of token_class\)"):
             shuffle_store(source, tmp_path / "out", seed=SEED, buffer_bytes=buffer_bytes)
+
+
+@pytest.mark.parametrize("extra", [0, PLENTY])
+def test_a_full_disk_keeps_the_work_and_a_rerun_finishes(
+    source: Path,
+    tmp_path: Path,
+    expected: dict[str, bytes],
+    monkeypatch: pytest.MonkeyPatch,
+    extra: int,
+) -> None:
+    out, true_write, free_bytes = tmp_path / "out", os.pwrite, 0
+
+    def write_until_full(descriptor: int, data: memoryview, offset: int) -> int:
+        nonlocal free_bytes
+        free_bytes -= len(data)
+        if free_bytes < 0:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return true_write(descriptor, data, offset)
+
+    monkeypatch.setattr(os, "pwrite", write_until_full)
+    refusals = []
+    while not (out / "seal.json").exists():
+        free_bytes = 500_000
+        try:
+            shuffle_store(source, out, seed=SEED, buffer_bytes=smallest() + extra)
+        except NoSpaceError as error:
+            refusals.append(str(error))
+    assert len(refusals) >= 3
+    assert all("free some space and run the same command again" in text for text in refusals)
+    assert bytes_below(out) == expected
 
 
 def test_too_little_memory_is_refused_with_what_is_needed(source: Path, tmp_path: Path) -> None:

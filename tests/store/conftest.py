@@ -1,5 +1,6 @@
 """A small store with every array of the activation layout."""
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -7,6 +8,12 @@ import pytest
 
 from pipeline.store import StoreLayout, StoreWriter, activation_layout
 from tests.store.numbered import D_MODEL, N_ROWS, ROWS_PER_CHUNK, numbered_rows
+
+
+@pytest.fixture(autouse=True)
+def _no_flushing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Flushing to the disk takes most of a small store's time and changes no byte of it."""
+    monkeypatch.setattr(os, "fsync", lambda descriptor: None)
 
 
 @pytest.fixture

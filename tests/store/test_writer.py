@@ -207,6 +207,26 @@ def test_a_full_disk_keeps_the_work_and_a_rerun_finishes(
     assert bytes_below(path) == bytes_below(make_store())
 
 
+def test_every_chunk_is_flushed_before_it_gets_its_name(
+    tmp_path: Path, layout: StoreLayout, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    flushed: set[int] = set()
+    renamed: list[bool] = []
+    true_replace = os.replace
+
+    def replace(source: Path, target: Path) -> None:
+        renamed.append(Path(source).stat().st_ino in flushed)
+        true_replace(source, target)
+
+    monkeypatch.setattr(os, "fsync", lambda descriptor: flushed.add(os.fstat(descriptor).st_ino))
+    monkeypatch.setattr(os, "replace", replace)
+    with StoreWriter.open(tmp_path / "store", layout) as writer:
+        writer.append(numbered_rows(layout, 0, N_ROWS))
+        writer.finish()
+    assert all(renamed)
+    assert len(renamed) >= 10 * len(layout.arrays)
+
+
 def test_a_finished_store_holds_nothing_of_the_run(make_store: Callable[..., Path]) -> None:
     store = make_store()
     top = {p.name for p in store.iterdir() if p.is_file()}
