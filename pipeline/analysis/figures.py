@@ -69,6 +69,7 @@ def relative_norm_figure(table: Table, palette: Palette) -> alt.TopLevelMixin:
                 title="relative decoder norm r  (0 = base only, 1 = IT only)",
                 scale=alt.Scale(domain=[0, 1], nice=False),
                 bin=alt.BinParams(binned=True),
+                axis=alt.Axis(tickCount=10, format=".1f", grid=False),
             ),
             x2="high:Q",
             y=alt.Y("n_live:Q", title="live latents", scale=alt.Scale(type="symlog", constant=1)),
@@ -109,6 +110,7 @@ def decoder_cosine_figure(table: Table, palette: Palette) -> alt.Chart:
                 title="cosine of base and IT decoder",
                 scale=alt.Scale(domain=[-1, 1], nice=False),
                 bin=alt.BinParams(binned=True),
+                axis=alt.Axis(tickCount=10, format=".1f", grid=False),
             ),
             x2="high:Q",
             y=alt.Y(
@@ -145,8 +147,8 @@ def curve_figure(
             y=alt.Y(
                 "value:Q",
                 title=title,
-                scale=alt.Scale(type="log" if log else "linear", zero=False, nice=True),
-                axis=alt.Axis(tickCount=5, format="~g"),
+                scale=alt.Scale(type="log", nice=True) if log else alt.Scale(zero=False, nice=True),
+                axis=alt.Axis(tickCount=5, format=".3~r"),
             ),
             color=alt.Color(
                 "series:N", scale=alt.Scale(domain=names, range=colours), legend=legend
@@ -165,6 +167,9 @@ def interval_figure(
 ) -> alt.TopLevelMixin:
     """Points with intervals. table: group, series, value, low, high; series: name -> role."""
     colours = [getattr(palette, role) for role in series.values()]
+    ends = [*table["low"], *table["high"]] or [0.0, 1.0]
+    margin = max(0.01, 0.08 * (max(ends) - min(ends)))
+    domain = [min(ends) - margin, max(ends) + margin]
     base = alt.Chart(_values(table)).encode(
         y=alt.Y("group:N", title=None, sort=None, axis=alt.Axis(labelLimit=140)),
         yOffset=alt.YOffset("series:N", sort=list(series)),
@@ -178,7 +183,13 @@ def interval_figure(
         ],
     )
     span = base.mark_rule(strokeWidth=2).encode(
-        x=alt.X("low:Q", title=title, scale=alt.Scale(zero=False, nice=True)), x2="high:Q"
+        x=alt.X(
+            "low:Q",
+            title=title,
+            scale=alt.Scale(domain=domain, zero=False, nice=False),
+            axis=alt.Axis(tickCount=5, grid=True),
+        ),
+        x2="high:Q",
     )
     return alt.layer(span, base.mark_point(filled=True, size=60, opacity=1).encode(x="value:Q"))
 
@@ -193,12 +204,13 @@ def latent_figure(table: Table, palette: Palette) -> alt.Chart:
                 "relative_norm:Q",
                 title="relative decoder norm r",
                 scale=alt.Scale(domain=[0, 1], nice=False),
+                axis=alt.Axis(tickCount=10, format=".1f", grid=False),
             ),
             y=alt.Y(
                 "chat_share:Q",
                 title="share of firing on chat",
                 scale=alt.Scale(domain=[0, 1], nice=False),
-                axis=alt.Axis(format="%"),
+                axis=alt.Axis(format=".0%", tickCount=5),
             ),
             color=_colour("cluster", list(CLUSTERS), palette.clusters),
             tooltip=[
@@ -266,5 +278,5 @@ def _look(palette: Palette) -> dict[str, Any]:
             "titlePadding": 8,
         },
         "axisX": {"grid": False},
-        "legend": {"labelColor": palette.ink, "labelFontSize": 12, "columns": 2},
+        "legend": {"labelColor": palette.ink, "labelFontSize": 12, "columns": 4},
     }

@@ -1,0 +1,103 @@
+"""Everything the page is made of: the result files and the manifests, read and checked."""
+
+import csv
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pipeline.artifacts import Manifest
+from pipeline.errors import ArtifactError, MissingArtifactError
+
+Table = dict[str, list[Any]]
+"""Column name -> values."""
+Row = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Findings:
+    """The results of one run. Tables are columns, except `latents`, one dict per latent."""
+
+    config: dict[str, Any]
+    manifests: dict[str, Manifest]
+    models: dict[str, Any]
+    training: Table
+    relative_norm: dict[str, Any]
+    relative_norm_bins: Table
+    decoder_cosine: dict[str, Any]
+    decoder_cosine_bins: Table
+    evaluation: dict[str, Any]
+    latents: list[Row]
+    contexts: dict[str, list[Row]]
+
+
+def read_findings(
+    results: Path, manifests: dict[str, Manifest], config: dict[str, Any]
+) -> Findings:
+    """Read `results/`. MissingArtifactError names the first file that is not there."""
+    return Findings(
+        config=config,
+        manifests=manifests,
+        models=read_json(results / "models.json", "models"),
+        training=read_csv(results / "training.csv", "train"),
+        relative_norm=read_json(results / "relative_norm.json", "relative_norm"),
+        relative_norm_bins=read_csv(results / "relative_norm.csv", "relative_norm"),
+        decoder_cosine=read_json(results / "decoder_cosine.json", "decoder_cosine"),
+        decoder_cosine_bins=read_csv(results / "decoder_cosine.csv", "decoder_cosine"),
+        evaluation=read_json(results / "evaluation.json", "evaluate"),
+        latents=rows_of(read_csv(results / "latents.csv", "evaluate")),
+        contexts=read_json(results / "contexts.json", "evaluate"),
+    )
+
+
+def read_json(path: Path, stage: str) -> dict[str, Any]:
+    """A JSON object. Errors name the file and the stage that writes it."""
+    try:
+        return json.loads(_text(path, stage))
+    except ValueError as error:
+        raise ArtifactError(
+            f"{path} is no JSON ({error}): remove it and run `dvc repro {stage}`"
+        ) from error
+
+
+def read_csv(path: Path, stage: str) -> Table:
+    """A CSV file with a header, as columns of numbers where they are numbers; blank is None."""
+    reader = csv.DictReader(_text(path, stage).splitlines())
+    columns: Table = {name: [] for name in reader.fieldnames or []}
+    for row in reader:
+        for name in columns:
+            columns[name].append(_parse(row[name]))
+    return columns
+
+
+def rows_of(table: Table) -> list[Row]:
+    """One dict per row."""
+    return [dict(zip(table, row, strict=True)) for row in zip(*table.values(), strict=True)]
+
+
+def thinned(table: Table, n_points: int) -> Table:
+    """At most about `n_points` rows, evenly spaced, the last one always among them."""
+    n = len(next(iter(table.values()), []))
+    step = max(1, -(-n // n_points))
+    kept = sorted({*range(0, n, step), n - 1}) if n else []
+    return {name: [values[i] for i in kept] for name, values in table.items()}
+
+
+def _text(path: Path, stage: str) -> str:
+    try:
+        return path.read_text()
+    except FileNotFoundError as error:
+        raise MissingArtifactError(f"{path} not found: run `dvc repro {stage}`") from error
+
+
+def _parse(text: str | None) -> Any:
+    if not text:
+        return None
+    try:
+        return int(text)
+    except ValueError:
+        pass
+    try:
+        return float(text)
+    except ValueError:
+        return text

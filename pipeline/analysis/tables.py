@@ -1,0 +1,163 @@
+"""The page's tables as rows of text, and how its numbers are written."""
+
+from collections.abc import Callable
+from typing import Any
+
+from pipeline.analysis.findings import Findings
+from pipeline.analysis.geometry import CRITERIA
+
+GROUP_NAMES = {
+    "all": "all tokens",
+    "pile": "text",
+    "chat": "chat",
+    "other": "not template",
+    "template": "template",
+}
+MODEL_NAMES = {"base": "base", "it": "IT"}
+MISSING = "–"
+
+
+def number(value: float | None, digits: int = 3) -> str:
+    """A number for reading: thousands separated, `digits` significant digits for fractions."""
+    if value is None:
+        return MISSING
+    if isinstance(value, int) or abs(value) >= 1000:
+        return f"{value:,.0f}"
+    return f"{value:.{digits}g}"
+
+
+def percent(value: float | None, digits: int = 1) -> str:
+    return MISSING if value is None else f"{value:.{digits}%}"
+
+
+def fixed(value: float | None, digits: int = 3) -> str:
+    return MISSING if value is None else f"{value:.{digits}f}"
+
+
+def estimate(figure: dict[str, float | None], digits: int = 3) -> str:
+    """`0.812` of {value, low, high}."""
+    return fixed(figure["value"], digits)
+
+
+def interval(figure: dict[str, float | None], digits: int = 3) -> str:
+    """`0.79 to 0.83`, or nothing where it is not defined."""
+    if figure["low"] is None:
+        return ""
+    return f"{fixed(figure['low'], digits)} to {fixed(figure['high'], digits)}"
+
+
+def tail(text: str, n_characters: int = 28) -> str:
+    """The end of a text, with an ellipsis where something was left out."""
+    return text if len(text) <= n_characters else f"…{text[-n_characters:]}"
+
+
+FILTERS: dict[str, Callable[..., str]] = {
+    "number": number,
+    "percent": percent,
+    "fixed": fixed,
+    "estimate": estimate,
+    "interval": interval,
+    "tail": tail,
+}
+
+RECONSTRUCTION_COLUMNS = {
+    "l0": ("L0", 1),
+    "fve_base": ("FVE base", 3),
+    "fve_it": ("FVE IT", 3),
+    "fve_difference": ("FVE of IT − base", 3),
+    "reference_ev_both": ("per-token EV", 3),
+}
+SPLICE_COLUMNS = {
+    "ce_clean": ("CE clean", 3),
+    "ce_spliced": ("CE spliced", 3),
+    "ce_zero": ("CE zero-ablated", 3),
+    "ce_mean": ("CE mean-ablated", 3),
+    "delta_ce_spliced": ("ΔCE spliced", 3),
+    "ce_recovered_zero": ("recovered (zero)", 3),
+    "ce_recovered_mean": ("recovered (mean)", 3),
+    "kl_spliced": ("KL spliced", 3),
+}
+
+CRITERION_NAMES = {
+    "minder": "Minder et al. 2025: r < 1/6, r > 5/6",
+    "anthropic": "Anthropic 2025: r < 0.05, r > 0.95",
+    "reference": "Kissane et al. 2024, shared: 0.3 < r < 0.7",
+}
+
+
+def criterion_rows(findings: Findings) -> list[dict[str, Any]]:
+    """One row per published criterion: its name, source and our counts under it."""
+    return [
+        {
+            "name": CRITERION_NAMES[criterion.name],
+            "source": criterion.source,
+            **{"shared": None, **findings.relative_norm[criterion.name]},
+        }
+        for criterion in CRITERIA
+    ]
+
+
+def published_rows(findings: Findings) -> list[dict[str, Any]]:
+    """Ours first, then the published runs; a figure that a source does not give is None."""
+    everything = findings.evaluation["reconstruction"]["all"]
+    ours = {
+        "name": "this run",
+        "n_latents": findings.evaluation["n_latents"],
+        "l0": everything["l0"]["value"],
+        "fve": everything["fve_both"]["value"],
+        "explained_variance_per_token": everything["reference_ev_both"]["value"],
+        "it_only": findings.relative_norm["minder"]["it_only"],
+        "base_only": findings.relative_norm["minder"]["base_only"],
+    }
+    names = list(ours)
+    rows = [ours, *findings.evaluation["published"]["rows"]]
+    return [{name: row.get(name) for name in names} for row in rows]
+
+
+def model_name(spec: dict[str, Any]) -> str:
+    """What a reader calls a model of the section `models`."""
+    match spec["kind"]:
+        case "hub":
+            return f"{spec['repo']}"
+        case "local":
+            return f"{spec['path']}"
+        case "trained":
+            return f"{spec['architecture']} trained here"
+        case _:
+            return f"{spec['of']} model, tuned here"
+
+
+def count_rows(findings: Findings) -> list[tuple[str, str, int]]:
+    """(artifact, count, value) of every manifest, in the order of the pipeline."""
+    return [
+        (artifact, name.removeprefix("n_").replace("_", " "), value)
+        for artifact, manifest in findings.manifests.items()
+        for name, value in sorted(manifest.counts.items())
+    ]
+
+
+def config_lines(section: Any, depth: int = 0) -> list[tuple[int, str, str]]:
+    """(depth, key, value) of a configuration section, nested ones below their key."""
+    lines: list[tuple[int, str, str]] = []
+    for key, value in section.items():
+        if isinstance(value, dict):
+            lines.append((depth, key, ""))
+            lines += config_lines(value, depth + 1)
+        else:
+            shown = ", ".join(map(str, value)) if isinstance(value, list) else str(value)
+            lines.append((depth, key, "null" if value is None else shown))
+    return lines
+
+
+def model_losses(findings: Findings) -> list[dict[str, Any]]:
+    """Held-out loss of each model by source, in nats per token, before and after its training."""
+    rows = []
+    for model, name in MODEL_NAMES.items():
+        figures = findings.models.get(model, {})
+        after = figures.get("heldout_loss_nats", {})
+        before = figures.get("initial_heldout_loss_nats", {})
+        rows += [
+            {"model": name, "source": source, "before": before.get(source), "after": loss}
+            for source, loss in after.items()
+        ]
+    return rows

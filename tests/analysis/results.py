@@ -1,0 +1,155 @@
+"""A made-up run's results, to draw the page from: three clusters, and text of our choosing."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from pipeline.analysis import decoders
+from pipeline.analysis.bootstrap import Bootstrap
+from pipeline.analysis.cells import N_CELLS
+from pipeline.analysis.evaluation import evaluation
+from pipeline.analysis.findings import Findings, read_findings
+from pipeline.analysis.geometry import decoder_geometry
+from pipeline.analysis.heldout import HeldoutSums
+from pipeline.analysis.latent_table import latent_table, to_csv
+from pipeline.analysis.splicing import SpliceSums
+from pipeline.artifacts import Manifest, write_bytes, write_json
+from pipeline.config import compose
+
+PLAIN_TEXT = "Sure! Here is a short list of things to try next, in order of cost."
+
+
+def made_up_findings(
+    results: Path, *, text: str = PLAIN_TEXT, n_latents: int = 600, experiment: str = "smoke"
+) -> Findings:
+    """Write a run's results below `results` and read them back. `text` is in every example."""
+    random = np.random.default_rng(0)
+    geometry = decoder_geometry(_decoders(random, n_latents))
+    sums, splice = _heldout(random, n_latents), _splice(random)
+    live = sums.n_fired_CL.sum(axis=0) > 0
+    table = latent_table(geometry, sums)
+    bootstraps = {
+        name: Bootstrap(n, n_resamples=100, confidence=0.95, random=random)
+        for name, n in (("rows", len(sums.n_UC)), ("splice", len(splice.n_QC)))
+    }
+    config = compose([f"+experiment={experiment}"]).model_dump(mode="json", exclude={"runtime"})
+    norm_bins = decoders.relative_norm_table(geometry, live, 60)
+    cosine_bins = decoders.decoder_cosine_table(geometry, live, low=0.3, high=0.7, n_bins=60)
+    documents: dict[str, Any] = {
+        "models.json": _models(),
+        "relative_norm.json": decoders.relative_norm_summary(geometry, live, window_tokens=65_536),
+        "decoder_cosine.json": decoders.decoder_cosine_summary(geometry, live, 0.3, 0.7),
+        "evaluation.json": evaluation(
+            sums, splice, bootstrap_of=bootstraps, confidence=0.95, models=config["models"]
+        ),
+        "contexts.json": _contexts(table, text),
+    }
+    for name, document in documents.items():
+        write_json(results / name, document)
+    write_bytes(results / "relative_norm.csv", decoders.csv_bytes(norm_bins))
+    write_bytes(results / "decoder_cosine.csv", decoders.csv_bytes(cosine_bins))
+    write_bytes(results / "latents.csv", to_csv(table))
+    write_bytes(results / "training.csv", decoders.csv_bytes(_training()))
+    return read_findings(results, _manifests(), config)
+
+
+def _decoders(random: np.random.Generator, n_latents: int) -> np.ndarray:
+    """[L, 2, 24]: mostly shared, a tenth IT-only, a few base-only."""
+    W = np.repeat(random.normal(size=(n_latents, 1, 24)), 2, axis=1)
+    W += 0.35 * random.normal(size=W.shape) * random.uniform(size=(n_latents, 1, 1))
+    W[:, 1] *= np.exp(0.25 * random.normal(size=(n_latents, 1)))
+    n_it, n_base = n_latents // 10, n_latents // 40
+    W[:n_it, 0] *= 0.15 * random.uniform(size=(n_it, 1))
+    W[n_it : n_it + n_base, 1] *= 0.15 * random.uniform(size=(n_base, 1))
+    return W
+
+
+def _heldout(random: np.random.Generator, n_latents: int) -> HeldoutSums:
+    n_UC = np.tile([1000.0, 24.0, 900.0, 124.0], (32, 1))
+    noise = 1 + 0.05 * random.normal(size=(32, N_CELLS, 3))
+    total = n_UC[..., None] * np.array([3000.0, 3600.0, 500.0]) * noise
+    rate = random.lognormal(-6, 1.5, size=(N_CELLS, n_latents)).clip(0, 0.5)
+    rate[:, ::9] = 0
+    rate[:2, : n_latents // 10] *= 0.05
+    fired = np.round(rate * n_UC.sum(axis=0)[:, None]).astype(np.int64)
+    return HeldoutSums(
+        n_UC=n_UC,
+        n_active_UC=n_UC * 40 * (1 + 0.1 * random.normal(size=n_UC.shape)),
+        error_UCK=total * np.array([0.2, 0.23, 0.52]) * (1 + 0.1 * random.normal(size=total.shape)),
+        total_UCK=total,
+        reference_ev_UCM=0.75 * n_UC[..., None] * noise[..., :2],
+        reference_ev_UC=0.74 * n_UC * noise[..., 0],
+        n_fired_CL=fired,
+        sum_fired_CL=fired * 1.5,
+        max_L=random.uniform(1, 9, size=n_latents),
+        mean_KD=np.zeros((3, 24)),
+        activation_scale_M=np.array([0.3, 0.25]),
+    )
+
+
+def _splice(random: np.random.Generator) -> SpliceSums:
+    n_QC = np.zeros((40, N_CELLS))
+    n_QC[:20, :2] = 240, 14
+    n_QC[20:, 2:] = 215, 39
+    ce = np.array([3.1, 3.3, 9.8, 7.9]) * (1 + 0.05 * random.normal(size=(2, 40, N_CELLS, 1)))
+    kl = np.array([0.0, 0.18, 6.4, 4.9]) * (1 + 0.1 * random.normal(size=(2, 40, N_CELLS, 1)))
+    return SpliceSums(n_QC, ce * n_QC[..., None], kl * n_QC[..., None])
+
+
+def _training() -> decoders.Table:
+    step = np.arange(0, 4000, 20)
+    fade = np.exp(-step / 500)
+    return {
+        "step": step.tolist(),
+        "n_rows": (step * 1024).tolist(),
+        "loss": (120 + 700 * fade).tolist(),
+        "l0": (45 + 300 * fade).tolist(),
+        "fve_base": (0.8 - 0.9 * fade).tolist(),
+        "fve_it": (0.77 - 0.9 * fade).tolist(),
+        "gradient_norm": (5 + 60 * fade).tolist(),
+        "n_dead": (60 * (1 - fade)).round().astype(int).tolist(),
+    }
+
+
+def _models() -> dict[str, Any]:
+    return {
+        "base": {
+            "heldout_loss_nats": {"pile": 3.21, "chat": 3.9},
+            "initial_heldout_loss_nats": {"pile": 8.3, "chat": 8.3},
+        },
+        "it": {
+            "heldout_loss_nats": {"pile": 3.3, "chat": 2.6},
+            "initial_heldout_loss_nats": {"pile": 3.21, "chat": 3.9},
+        },
+        "loss_change_nats": {"pile": 0.09, "chat": -1.3},
+    }
+
+
+def _contexts(table: Any, text: str) -> dict[str, list[dict[str, Any]]]:
+    example = {
+        "token": text,
+        "value": 3.25,
+        "token_class": "template",
+        "sequence": 3,
+        "position": 9,
+    }
+    exclusive = table.loc[table["bin"].isin(["it_only", "base_only"]), "latent"]
+    return {
+        str(latent): [
+            {**example, "before": f"{text} {latent} ", "after": f" {text}", "source": source}
+            for source in ("chat", "pile")
+        ]
+        for latent in exclusive.tolist()
+    }
+
+
+def _manifests() -> dict[str, Manifest]:
+    counts = {
+        "tokens": {"n_train_sequences": 4096, "n_heldout_sequences": 256, "n_dropped_empty": 3},
+        "activations": {"n_rows": 1_048_320},
+    }
+    return {
+        name: Manifest(name, 1, "", {}, {}, {}, numbers, {}, {}, {})
+        for name, numbers in counts.items()
+    }
