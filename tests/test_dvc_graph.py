@@ -14,7 +14,8 @@ from pipeline.stage import Stage
 
 ROOT = Path(__file__).parents[1]
 _spec = importlib.util.spec_from_file_location("code", ROOT / "tests/code_dependencies.py")
-assert _spec and _spec.loader
+assert _spec is not None
+assert _spec.loader is not None
 code = importlib.util.module_from_spec(_spec)
 _spec.loader.exec_module(code)
 GRAPH: dict[str, Any] = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
