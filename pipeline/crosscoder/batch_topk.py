@@ -8,7 +8,13 @@ from torch import Tensor
 from pipeline.config.crosscoder import BatchTopKConfig
 from pipeline.crosscoder.auxk import AuxK
 from pipeline.crosscoder.model import Crosscoder
-from pipeline.crosscoder.products import Precision, Products, SparseEntries, gradient_of
+from pipeline.crosscoder.products import (
+    Precision,
+    Products,
+    SparseEntries,
+    gradient_of,
+    positions_above,
+)
 from pipeline.crosscoder.variant import Loss, Moment, Step, Variant
 
 GUESS_MARGIN = 0.9
@@ -98,11 +104,11 @@ class BatchTopK(Variant):
         residual_BP = products.reconstruct(f).sub_(x_BP)
 
         g_BP = products.rounded("gradient", residual_BP * (2 / len(x_BP)))
-        gradient_of(crosscoder.W_dec_LP).copy_(f.outer(g_BP))
+        f.outer(g_BP, gradient_of(crosscoder.W_dec_LP))
         torch.sum(residual_BP, 0, out=gradient_of(crosscoder.b_dec_P)).mul_(2 / len(x_BP))
         pre_grad = f.with_values(f.dot(g_BP, products.W_dec_LP))
-        gradient_of(crosscoder.W_enc_LP).copy_(pre_grad.outer(rows_BP))
-        gradient_of(crosscoder.b_enc_L).copy_(pre_grad.latent_sums(x_BP.dtype))
+        pre_grad.outer(rows_BP, gradient_of(crosscoder.W_enc_LP))
+        gradient_of(crosscoder.b_enc_L).copy_(pre_grad.latent_sums())
 
         coefficient = self.config.auxk_coefficient
         auxk = self.auxk.step(
@@ -128,8 +134,7 @@ class BatchTopK(Variant):
 
     def _candidates(self, pre_BL: Tensor, norm_L: Tensor, floor: float) -> tuple[Tensor, Tensor]:
         """Flat positions, ascending, and scores of the entries whose score is above `floor`."""
-        bound_L = (floor / norm_L).to(pre_BL.dtype)
-        flat_N = (pre_BL > bound_L).flatten().nonzero().squeeze(1)
+        flat_N = positions_above(pre_BL, (floor / norm_L).to(pre_BL.dtype))
         v_N = pre_BL.flatten()[flat_N].to(norm_L.dtype) * norm_L[flat_N % len(norm_L)]
         return flat_N, v_N
 
@@ -154,25 +159,26 @@ class BatchTopK(Variant):
         self.crosscoder.threshold_L.copy_(theta / norm_L)
 
     def calibrated_threshold(self, batches: Iterable[Tensor]) -> Tensor:
-        """The threshold that keeps k latents per row on average over all given rows: the mean of
-        the (n k)-th and the next largest score of all n rows."""
+        """The threshold that keeps k latents per row on average over all given rows, of which
+        there are at most `calibration_rows`: half-way from the last kept score to the next."""
         crosscoder = self.crosscoder
         norm_L = crosscoder.decoder_norms().sum(-1)
-        largest = torch.zeros(0, dtype=norm_L.dtype, device=norm_L.device)
-        n_rows = 0
+        largest, floor, n_rows = norm_L.new_zeros(0), 0.0, 0
+        n_enough = self.config.calibration_rows * self.config.k + 1
         for x_BP in batches:
             n_rows += len(x_BP)
             pre_BL = torch.addmm(crosscoder.b_enc_L, x_BP, crosscoder.W_enc_LP.t())
-            v = (pre_BL * norm_L).flatten()
-            largest = torch.cat([largest, v[v > 0]])
-            n_wanted = n_rows * self.config.k + 1
-            if len(largest) > n_wanted:
-                largest = largest.topk(n_wanted, sorted=False).values
-        return self._edge(largest, n_rows * self.config.k)
+            v_BL = pre_BL.mul_(norm_L)
+            largest = torch.cat([largest, v_BL.flatten()[positions_above(v_BL, floor)]])
+            if len(largest) > n_enough:
+                largest = largest.topk(n_enough, sorted=False).values
+                floor = float(largest.min())
+        assert n_rows <= self.config.calibration_rows
+        return _edge(largest, n_rows * self.config.k)
 
-    def _edge(self, scores: Tensor, n_kept: int) -> Tensor:
-        """A value below the n_kept largest scores and not below the next one."""
-        if len(scores) <= n_kept:
-            return torch.zeros((), dtype=scores.dtype, device=scores.device)
-        last_two = scores.sort(descending=True).values[n_kept - 1 : n_kept + 1]
-        return last_two.mean()
+
+def _edge(scores: Tensor, n_kept: int) -> Tensor:
+    """A value below the n_kept largest scores and not below the next one; 0 keeps them all."""
+    if len(scores) <= n_kept:
+        return scores.new_zeros(())
+    return scores.topk(n_kept + 1).values[-2:].mean()

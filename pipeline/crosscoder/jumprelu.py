@@ -73,7 +73,7 @@ class JumpRelu(Variant):
         norm_L, theta_L = crosscoder.decoder_norms().sum(-1), self.log_theta_L.exp()
         half = self.config.bandwidth / 2
         # Everything above the kernel's lower end: the active entries and those about to be.
-        reach = products.entries(pre_BL, pre_BL > ((theta_L - half) / norm_L).to(pre_BL.dtype))
+        reach = products.entries(pre_BL, ((theta_L - half) / norm_L).to(pre_BL.dtype))
         pre, theta = reach.values, reach.per_latent(theta_L)
         v = pre * reach.per_latent(norm_L)
         gate, kernel = v > theta, (v - theta).abs_() < half
@@ -83,18 +83,18 @@ class JumpRelu(Variant):
         loss = self._loss(residual_BP.square().sum() / n_rows, n_active, moment)
 
         g_BP = products.rounded("gradient", residual_BP * (2 / n_rows))
-        gradient_of(crosscoder.W_dec_LP).copy_(f.outer(g_BP))
+        f.outer(g_BP, gradient_of(crosscoder.W_dec_LP))
         torch.sum(residual_BP, 0, out=gradient_of(crosscoder.b_dec_P)).mul_(2 / n_rows)
         f_grad = f.dot(g_BP, products.W_dec_LP)
         per_gate = f_grad * reach.per_latent(theta_L / norm_L)
         per_gate += loss.weights["n_active"] / n_rows
-        at_edge_L = reach.with_values(per_gate.mul_(kernel)).latent_sums(x_BP.dtype)
+        at_edge_L = reach.with_values(per_gate.mul_(kernel)).latent_sums().to(x_BP.dtype)
         # d / d log theta = theta d / d theta
         torch.mul(at_edge_L, -theta_L / self.config.bandwidth, out=gradient_of(self.log_theta_L))
         pre_grad = f.with_values(f_grad.mul_(gate))
-        gradient_of(crosscoder.W_enc_LP).copy_(pre_grad.outer(rows_BP))
-        gradient_of(crosscoder.b_enc_L).copy_(pre_grad.latent_sums(x_BP.dtype))
-        return Step(loss, residual_BP, f.values, f.latent_sums(x_BP.dtype) != 0)
+        pre_grad.outer(rows_BP, gradient_of(crosscoder.W_enc_LP))
+        gradient_of(crosscoder.b_enc_L).copy_(pre_grad.latent_sums())
+        return Step(loss, residual_BP, f.values, f.latent_sums() != 0)
 
     @torch.no_grad()
     def finish(self, batches: Iterable[Tensor]) -> None:  # noqa: ARG002 - needs no rows

@@ -57,10 +57,10 @@ class L1(Variant):
         products.begin()
         rows_BP = products.rounded("rows", x_BP)
         pre_BL = products.preactivations(rows_BP)
-        active = products.entries(pre_BL, pre_BL > 0)
+        active = products.entries(pre_BL, 0.0)
         f = active.with_values(active.values.relu_())
         residual_BP = products.reconstruct(f).sub_(x_BP)
-        mean_f_L = f.latent_sums(x_BP.dtype) / len(x_BP)
+        mean_f_L = f.latent_sums().to(x_BP.dtype) / len(x_BP)
         norms_LM = self.crosscoder.decoder_norms()
         loss = self._loss(
             residual_BP.square().sum() / len(x_BP),
@@ -91,11 +91,16 @@ class L1(Variant):
         pull_LM = torch.where(norms_LM > 0, (weight_L * mean_f_L)[:, None] / norms_LM, 0)
         W_dec_grad = gradient_of(crosscoder.W_dec_LP)
         torch.mul(crosscoder.W_dec, pull_LM[:, :, None], out=W_dec_grad.view_as(crosscoder.W_dec))
-        W_dec_grad.add_(f.outer(g_BP))
+        f.outer(g_BP, W_dec_grad, add=True)
         torch.sum(residual_BP, 0, out=gradient_of(crosscoder.b_dec_P)).mul_(2 / n_rows)
 
         f_grad = f.dot(g_BP, products.W_dec_LP)
         f_grad.add_(f.per_latent(weight_L * norms_LM.sum(-1) / n_rows))
-        pre_grad = f.with_values(f_grad.mul_(f.values > 0))
-        gradient_of(crosscoder.W_enc_LP).copy_(pre_grad.outer(rows_BP))
-        gradient_of(crosscoder.b_enc_L).copy_(pre_grad.latent_sums(residual_BP.dtype))
+        pre_grad = f.with_values(relu_backward(f_grad, f.values))
+        pre_grad.outer(rows_BP, gradient_of(crosscoder.W_enc_LP))
+        gradient_of(crosscoder.b_enc_L).copy_(pre_grad.latent_sums())
+
+
+def relu_backward(gradient: Tensor, value: Tensor) -> Tensor:
+    """`gradient` with zeros where `value` is 0, in place and in one pass."""
+    return torch.ops.aten.threshold_backward.grad_input(gradient, value, 0, grad_input=gradient)

@@ -47,12 +47,12 @@ class Entries(Protocol):
         """<g_b, W_l> at every pair (b, l), shaped as `values`."""
         ...
 
-    def outer(self, rows_BP: Tensor) -> Tensor:
-        """values^T rows: [L, P]."""
+    def outer(self, rows_BP: Tensor, out_LP: Tensor, *, add: bool = False) -> None:
+        """values^T rows into `out_LP`, or added to it."""
         ...
 
-    def latent_sums(self, dtype: torch.dtype) -> Tensor:
-        """Sum over the rows: [L]."""
+    def latent_sums(self) -> Tensor:
+        """Sum over the rows: [L], accumulated in fp32 or better."""
         ...
 
 
@@ -77,13 +77,16 @@ class DenseEntries:
         out_BL = self.buffers.take("dot", (len(g_BP), len(W_LP)), W_LP.dtype)
         return torch.mm(g_BP, W_LP.t(), out=out_BL)
 
-    def outer(self, rows_BP: Tensor) -> Tensor:
+    def outer(self, rows_BP: Tensor, out_LP: Tensor, *, add: bool = False) -> None:
+        if rows_BP.dtype == out_LP.dtype:
+            out_LP.addmm_(self.values.t(), rows_BP, beta=1 if add else 0)
+            return
         shape = (self.values.shape[1], rows_BP.shape[1])
-        out_LP = self.buffers.take("outer", shape, rows_BP.dtype)
-        return torch.mm(self.values.t(), rows_BP, out=out_LP)
+        product_LP = self.buffers.take("outer", shape, rows_BP.dtype)
+        _put(torch.mm(self.values.t(), rows_BP, out=product_LP), out_LP, add=add)
 
-    def latent_sums(self, dtype: torch.dtype) -> Tensor:
-        return self.values.sum(0, dtype=dtype)
+    def latent_sums(self) -> Tensor:
+        return self.values.sum(0)
 
 
 @dataclass(frozen=True)
@@ -125,19 +128,27 @@ class SparseEntries:
         return _weighted_bags(self.latent_N, W_LP, self.row_start_B, self.values)
 
     def dot(self, g_BP: Tensor, W_LP: Tensor) -> Tensor:
-        # The gradient of a weighted sum of rows with respect to its weights is this product.
-        with torch.enable_grad():
-            weights_N = torch.zeros_like(self.values).requires_grad_()
-            decoded_BP = _weighted_bags(self.latent_N, W_LP, self.row_start_B, weights_N)
-        return torch.autograd.grad(decoded_BP, weights_N, g_BP)[0]
+        # embedding_bag's own backward for its weights: a dot product per entry, and no more.
+        sum_mode = 0
+        return torch.ops.aten._embedding_bag_per_sample_weights_backward(
+            g_BP, W_LP, self.latent_N, self.row_start_B, self.row_N, sum_mode
+        )
 
-    def outer(self, rows_BP: Tensor) -> Tensor:
+    def outer(self, rows_BP: Tensor, out_LP: Tensor, *, add: bool = False) -> None:
         values_N, row_N = self.values[self.order_N], self.row_N[self.order_N]
-        return _weighted_bags(row_N, rows_BP, self.latent_start_L, values_N)
+        _put(_weighted_bags(row_N, rows_BP, self.latent_start_L, values_N), out_LP, add=add)
 
-    def latent_sums(self, dtype: torch.dtype) -> Tensor:
+    def latent_sums(self) -> Tensor:
+        dtype = torch.promote_types(self.values.dtype, torch.float32)
         sums_L = torch.zeros(len(self.latent_start_L), dtype=dtype, device=self.values.device)
         return sums_L.index_add_(0, self.latent_N, self.values.to(dtype))
+
+
+def _put(result: Tensor, out: Tensor, *, add: bool) -> None:
+    if add:
+        out.add_(result)
+    else:
+        out.copy_(result)
 
 
 def _starts(group_N: Tensor, n_groups: int) -> Tensor:
@@ -198,12 +209,13 @@ class Products:
         b_enc_L = self.crosscoder.b_enc_L.detach().to(self.dtype)
         return torch.addmm(b_enc_L, x_BP, self.W_enc_LP.t(), out=out_BL)
 
-    def entries(self, values_BL: Tensor, mask_BL: Tensor) -> Entries:
-        """The entries where the mask holds or, where it holds for many, every entry."""
-        on_cpu = values_BL.device.type == "cpu"
-        sample_BL = mask_BL[:SAMPLE_ROWS]
-        if on_cpu and float(sample_BL.count_nonzero()) < SPARSE_BELOW * sample_BL.numel():
-            return self.sparse(values_BL, mask_BL.flatten().nonzero().squeeze(1))
+    def entries(self, values_BL: Tensor, above: Tensor | float) -> Entries:
+        """The entries whose value is above a bound ([L] or one number) or, where they are many,
+        every entry."""
+        if values_BL.device.type == "cpu":
+            sample_BL = values_BL[:SAMPLE_ROWS] > above
+            if float(sample_BL.count_nonzero()) < SPARSE_BELOW * sample_BL.numel():
+                return self.sparse(values_BL, positions_above(values_BL, above))
         return DenseEntries(values_BL, self.buffers)
 
     def sparse(self, values_BL: Tensor, flat_N: Tensor) -> SparseEntries:
@@ -220,6 +232,11 @@ class Products:
         shape = (len(product_BP), len(b_dec_P))
         out_BP = self.buffers.take("reconstruction", shape, b_dec_P.dtype)
         return torch.add(product_BP, b_dec_P, out=out_BP)
+
+
+def positions_above(values_BL: Tensor, above: Tensor | float) -> Tensor:
+    """Ascending flat positions [N] of the values above a bound, [L] or one number."""
+    return (values_BL > above).flatten().nonzero().squeeze(1)
 
 
 def gradient_of(parameter: torch.nn.Parameter) -> Tensor:

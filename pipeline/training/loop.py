@@ -91,7 +91,7 @@ class Run:
         began = time.perf_counter()
         n_rows_before, waited_before = self.n_rows, self.stream.waited_seconds
         for batch in self.stream.batches(self.n_rows):
-            figures = self._train_on(batch)
+            figures = self.train_on(batch)
             if figures:
                 elapsed = time.perf_counter() - began
                 waited = self.stream.waited_seconds - waited_before
@@ -104,7 +104,7 @@ class Run:
                 self.save_checkpoint()
         self.save_checkpoint()
 
-    def _train_on(self, batch: Batch) -> dict[str, float]:
+    def train_on(self, batch: Batch) -> dict[str, float]:
         """One step; the point of the curve where the step is logged, else nothing."""
         moment = Moment(self.step, self.stream.n_steps)
         x_BP = self._normalised(batch)

@@ -141,9 +141,9 @@ class Training:
         n_wanted = min(variant.calibration_rows, self.heldout.n_rows)
         n_blocks = -(-n_wanted // self.train.batch_rows)
         for block in range(n_blocks):
+            first, last = (i * n_wanted // n_blocks for i in (block, block + 1))
             start = block * self.heldout.n_rows // n_blocks
-            stop = min(start + self.train.batch_rows, (block + 1) * self.heldout.n_rows // n_blocks)
-            rows = next(self.heldout.batches(self.train.batch_rows, start, stop, (ACTIVATIONS,)))
+            rows = next(self.heldout.batches(last - first, start, start + last - first))
             x_raw = as_tensor(rows[ACTIVATIONS]).to(self.device)
             yield variant.crosscoder.normalise(x_raw).view(len(x_raw), -1)
 

@@ -1,0 +1,166 @@
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pipeline.config.crosscoder import BatchTopKConfig
+from pipeline.crosscoder.batch_topk import BatchTopK
+from pipeline.crosscoder.initialise import initial_crosscoder
+from pipeline.crosscoder.variant import Moment
+from tests.training.planted_rows import crosscoder_config
+
+D_MODEL = 7
+
+
+def make(seed: int = 3, **changes: object) -> BatchTopK:
+    config = crosscoder_config("batch_topk", seed=seed, **changes)
+    assert isinstance(config, BatchTopKConfig)
+    crosscoder = initial_crosscoder(
+        config,
+        n_models=2,
+        d_model=D_MODEL,
+        activation_scale=torch.ones(2),
+        dtype=torch.float64,
+    )
+    return BatchTopK(crosscoder, config, precision="fp32", dead_after_rows=100)
+
+
+def rows(seed: int, n_rows: int = 50) -> torch.Tensor:
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randn(n_rows, 2 * D_MODEL, generator=generator, dtype=torch.float64)
+
+
+def scores(variant: BatchTopK, x_BP: torch.Tensor) -> torch.Tensor:
+    crosscoder = variant.crosscoder
+    pre_BL = x_BP @ crosscoder.W_enc_LP.t() + crosscoder.b_enc_L
+    return (torch.relu(pre_BL) * crosscoder.decoder_norms().sum(-1)).detach()
+
+
+def train_step(variant: BatchTopK, x_BP: torch.Tensor, moment: Moment) -> float:
+    step = variant.step(x_BP, moment)
+    l0 = float(step.latents.count_nonzero()) / len(x_BP)
+    variant.advance(step, len(x_BP))
+    return l0
+
+
+@settings(max_examples=20, deadline=None)
+@given(seed=st.integers(0, 10_000), guess=st.floats(0.0, 20.0))
+def test_exactly_the_largest_scores_are_kept_whatever_the_guess(seed: int, guess: float):
+    variant, x_BP = make(seed), rows(seed)
+    variant.guess.fill_(guess)
+    step = variant.step(x_BP, Moment(19, 20))
+    largest = scores(variant, x_BP).flatten().topk(50 * 3).values
+    assert int(step.latents.count_nonzero()) == 50 * 3
+    assert float(variant._smallest_kept) == pytest.approx(float(largest[-1]), rel=1e-12)
+
+
+def test_k_falls_from_its_start_and_ends_at_the_configured_k():
+    variant = make()
+    values = [variant.k(Moment(step, 20)) for step in range(20)]
+    assert values[0] == pytest.approx(8)
+    assert values == sorted(values, reverse=True)
+    assert values[10:] == [3.0] * 10
+
+
+@pytest.mark.parametrize("fraction", [0.0, 0.5, 1.0])
+def test_l0_at_the_last_step_is_the_configured_k(fraction: float):
+    variant = make(k_anneal_fraction=fraction)
+    l0s = [train_step(variant, rows(step), Moment(step, 20)) for step in range(21)]
+    assert l0s[-1] == pytest.approx(3.0)
+    assert l0s[0] == pytest.approx(3.0 if fraction == 0.0 else 8.0)
+
+
+def test_the_running_threshold_is_the_mean_of_the_smallest_kept_scores():
+    variant = make(threshold_momentum=0.5, threshold="running_mean")
+    smallest = []
+    for step in range(3):
+        train_step(variant, rows(step), Moment(19, 20))
+        smallest.append(float(scores(variant, rows(step)).flatten().topk(150).values[-1]))
+    expected = 0.5 * (0.5 * smallest[0] + 0.5 * smallest[1]) + 0.5 * smallest[2]
+    assert float(variant.running_threshold) == pytest.approx(expected)
+    variant.finish([])
+    theta_L = variant.crosscoder.threshold * variant.crosscoder.decoder_norms().sum(-1)
+    torch.testing.assert_close(theta_L.detach(), torch.full_like(theta_L, expected))
+
+
+@pytest.mark.parametrize("n_batches", [1, 4])
+def test_the_calibrated_threshold_gives_the_target_l0_on_the_rows_it_saw(n_batches: int):
+    variant = make()
+    batches = [rows(seed) for seed in range(n_batches)]
+    variant.finish(batches)
+    f_BL = variant.crosscoder.encode(torch.cat(batches).view(-1, 2, D_MODEL))
+    assert float((f_BL > 0).sum(-1).double().mean()) == pytest.approx(3.0)
+
+
+def test_calibrating_changes_nothing_but_the_threshold():
+    variant = make()
+    before = {name: tensor.clone() for name, tensor in variant.crosscoder.state_dict().items()}
+    variant.finish([rows(0)])
+    after = variant.crosscoder.state_dict()
+    assert [name for name in before if not torch.equal(before[name], after[name])] == [
+        "threshold_L"
+    ]
+
+
+def test_inference_keeps_what_the_training_step_kept_where_the_threshold_fits():
+    variant, x_BP = make(), rows(0)
+    step = variant.step(x_BP, Moment(19, 20))
+    variant.finish([x_BP])
+    f_BL = variant.crosscoder.encode(x_BP.view(-1, 2, D_MODEL))
+    torch.testing.assert_close(f_BL[f_BL > 0], step.latents)
+
+
+def test_fewer_positive_scores_than_k_are_all_kept():
+    variant = make()
+    with torch.no_grad():
+        variant.crosscoder.b_enc_L.fill_(-1e3)
+        variant.crosscoder.b_enc_L[0] = 5.0
+    step = variant.step(rows(0), Moment(19, 20))
+    assert int(step.latents.count_nonzero()) == 50
+    assert int(step.fired_L.sum()) == 1
+
+
+def test_the_auxiliary_loss_reaches_dead_latents_and_no_others():
+    variant, x_BP = make(), rows(0)
+    variant.step(x_BP, Moment(19, 20))
+    without = variant.crosscoder.W_dec_LP.grad
+    assert without is not None
+    without = without.clone()
+    variant.rows_since_fired_L[::4] = 100
+    step = variant.step(x_BP, Moment(19, 20))
+    assert variant.crosscoder.W_dec_LP.grad is not None
+    moved_L = (variant.crosscoder.W_dec_LP.grad - without).norm(dim=-1) > 1e-12
+    assert bool(moved_L[::4].any())
+    moved_L[::4] = False
+    assert not bool(moved_L.any())
+    assert float(step.loss.terms["auxk"]) > 0
+
+
+def test_the_auxiliary_loss_is_zero_while_none_is_dead():
+    step = make().step(rows(0), Moment(19, 20))
+    assert float(step.loss.terms["auxk"]) == 0.0
+    assert float(step.loss.total) == pytest.approx(float(step.loss.terms["reconstruction"]))
+
+
+def test_explaining_the_whole_residual_costs_nothing():
+    """A dead latent whose decoder is the one residual direction can take the term to 0."""
+    variant = make(k_aux=1)
+    crosscoder = variant.crosscoder
+    residual_BP = torch.zeros(4, 2 * D_MODEL, dtype=torch.float64)
+    residual_BP[:, 0] = torch.tensor([-1.0, -2.0, -3.0, -4.0])
+    pre_BL = torch.zeros(4, crosscoder.n_latents, dtype=torch.float64)
+    pre_BL[:, 5] = torch.tensor([1.0, 2.0, 3.0, 4.0])
+    with torch.no_grad():
+        crosscoder.W_dec_LP[5] = 0.0
+        crosscoder.W_dec_LP[5, 0] = 1.0
+    dead_L = torch.zeros(crosscoder.n_latents, dtype=torch.bool)
+    dead_L[5] = True
+    with torch.no_grad():
+        explained = variant.auxk.loss(crosscoder, pre_BL, residual_BP, dead_L)
+    dead_L[5] = False
+    dead_L[6] = True
+    # A silent latent explains nothing: mean ||e||^2 is 30 / 4, its spread 5 / 4.
+    with torch.no_grad():
+        silent = variant.auxk.loss(crosscoder, pre_BL, residual_BP, dead_L)
+    assert float(explained) == pytest.approx(0.0)
+    assert float(silent) == pytest.approx(30 / 4 / 1.25)

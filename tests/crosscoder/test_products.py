@@ -1,0 +1,85 @@
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pipeline.crosscoder.products import (
+    Buffers,
+    DenseEntries,
+    Products,
+    SparseEntries,
+    positions_above,
+)
+from tests.crosscoder.test_model import random_crosscoder
+
+B, L, P = 9, 14, 6
+
+
+def normal(*shape: int, seed: int = 0) -> torch.Tensor:
+    generator = torch.Generator().manual_seed(seed)
+    return torch.randn(*shape, generator=generator, dtype=torch.float64)
+
+
+def both_forms(values_BL: torch.Tensor) -> tuple[DenseEntries, SparseEntries]:
+    flat_N = values_BL.flatten().nonzero().squeeze(1)
+    sparse = SparseEntries.at(flat_N, values_BL.flatten()[flat_N], *values_BL.shape)
+    return DenseEntries(values_BL, Buffers(values_BL.device)), sparse
+
+
+@settings(max_examples=40, deadline=None)
+@given(seed=st.integers(0, 10_000), above=st.floats(-2.0, 3.0))
+def test_sparse_and_dense_entries_give_the_same_products(seed: int, above: float):
+    values_BL = normal(B, L, seed=seed)
+    values_BL *= values_BL > above  # from all pairs active to none, empty rows and latents too
+    dense, sparse = both_forms(values_BL)
+    W_LP, g_BP = normal(L, P, seed=seed + 1), normal(B, P, seed=seed + 2)
+    torch.testing.assert_close(sparse.decode(W_LP), dense.decode(W_LP))
+    torch.testing.assert_close(sparse.latent_sums(), dense.latent_sums())
+    at_entries = dense.dot(g_BP, W_LP)[sparse.row_N, sparse.latent_N]
+    torch.testing.assert_close(sparse.dot(g_BP, W_LP), at_entries)
+    t_L = normal(L, seed=seed + 3)
+    torch.testing.assert_close(sparse.per_latent(t_L), t_L[sparse.latent_N])
+    for add in (False, True):
+        out_dense, out_sparse = normal(L, P, seed=5), normal(L, P, seed=5)
+        dense.outer(g_BP, out_dense, add=add)
+        sparse.outer(g_BP, out_sparse, add=add)
+        torch.testing.assert_close(out_sparse, out_dense)
+
+
+def test_entries_are_sparse_where_few_are_active_and_dense_where_many_are():
+    products = Products(random_crosscoder(), "fp32")
+    values_BL = normal(64, 100)
+    assert isinstance(products.entries(values_BL, 2.0), SparseEntries)
+    assert isinstance(products.entries(values_BL, 0.0), DenseEntries)
+
+
+def test_positions_above_a_bound_per_latent_are_ascending():
+    values_BL, bound_L = normal(B, L), normal(L, seed=1)
+    flat_N = positions_above(values_BL, bound_L)
+    expected = [
+        row * L + latent
+        for row in range(B)
+        for latent in range(L)
+        if values_BL[row, latent] > bound_L[latent]
+    ]
+    assert flat_N.tolist() == expected
+
+
+def test_a_buffer_keeps_its_memory_for_shorter_use():
+    buffers = Buffers(torch.device("cpu"))
+    long = buffers.take("a", (8, 3), torch.float32)
+    short = buffers.take("a", (2, 3), torch.float32)
+    assert short.data_ptr() == long.data_ptr()
+    assert short.shape == (2, 3)
+    assert buffers.take("a", (9, 3), torch.float32).shape == (9, 3)
+
+
+@pytest.mark.parametrize("active", [0.02, 0.9])
+def test_bf16_sums_over_many_rows_are_accumulated_in_fp32(active: float):
+    values_BL = (
+        torch.rand(4096, 8, generator=torch.Generator().manual_seed(0)) < active
+    ).bfloat16()
+    dense, sparse = both_forms(values_BL)
+    exact_L = values_BL.double().sum(0)
+    for entries in (dense, sparse):
+        torch.testing.assert_close(entries.latent_sums().double(), exact_L, rtol=4e-3, atol=0)
