@@ -50,7 +50,8 @@ def save(crosscoder: Crosscoder, folder: Path, *, provenance: Mapping[str, Any])
 
 
 def load(folder: Path | str) -> Crosscoder:
-    """The crosscoder in `folder`, in evaluation mode: this project's layout or a public one.
+    """The crosscoder in `folder`, to be used and not trained (evaluation mode, no gradients): this
+    project's layout or a public one.
 
     Raises MissingArtifactError where there is none and ArtifactError where it cannot be read.
     """
@@ -64,7 +65,7 @@ def load(folder: Path | str) -> Crosscoder:
             f"{public_formats.LEARNING_WEIGHTS} or {public_formats.REFERENCE_WEIGHTS}: "
             "run `dvc repro train`, or name another folder"
         )
-    return crosscoder.eval()
+    return crosscoder.eval().requires_grad_(False)
 
 
 def _load_own(folder: Path) -> Crosscoder:
@@ -89,7 +90,7 @@ def _load_own(folder: Path) -> Crosscoder:
             f"{folder / WEIGHTS} has (n_models, d_model, n_latents) {found}, but {CONFIG} says "
             f"{expected}: the two do not belong together, run `dvc repro train`"
         )
-    return crosscoder.eval()
+    return crosscoder.eval().requires_grad_(False)
 
 
 def read_config(folder: Path) -> dict[str, Any]:

@@ -24,6 +24,7 @@ def test_a_loaded_crosscoder_maps_raw_activations_as_the_saved_one(tmp_path: Pat
         assert torch.equal(loaded.state_dict()[name], tensor)
     assert loaded.kind == crosscoder.kind
     assert not loaded.training
+    assert not any(parameter.requires_grad for parameter in loaded.parameters())
     assert read_config(tmp_path / "crosscoder")["provenance"] == {"train": {"n_rows": 12}}
 
 

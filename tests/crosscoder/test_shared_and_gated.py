@@ -9,6 +9,7 @@ import torch
 from pipeline.crosscoder.initialise import initial_crosscoder
 from pipeline.crosscoder.variant import Moment
 from pipeline.crosscoder.variants import build_variant
+from pipeline.training.loop import Run
 from tests.training.planted_rows import crosscoder_config, make_training
 
 
@@ -89,8 +90,8 @@ def test_the_decoder_bias_can_start_at_the_geometric_median(tmp_path: Path):
     plain = training.start()
     batch = next(plain.stream.batches())
 
-    def distance(run) -> float:
+    def distance(run: Run) -> float:
         x = run.variant.crosscoder.normalise(batch.x_raw)
-        return float((x - run.variant.crosscoder.b_dec).norm(dim=-1).mean())
+        return (x - run.variant.crosscoder.b_dec).norm(dim=-1).mean().item()
 
     assert distance(centred) < distance(plain)
