@@ -128,11 +128,20 @@ def test_the_graph_is_drawn(checkout: Checkout) -> None:
         ("report.n_latents=10", ["report"]),
         (
             "train.learning_rate=2.0e-3",
-            ["train", "relative_norm", "decoder_cosine", "evaluate", "report"],
+            ["train", "relative_norm", "decoder_cosine", "evaluate", "latent_scaling", "report"],
         ),
         (
             "dump.rows_per_chunk=512",
-            ["dump", "shuffle", "train", "relative_norm", "decoder_cosine", "evaluate", "report"],
+            [
+                "dump",
+                "shuffle",
+                "train",
+                "relative_norm",
+                "decoder_cosine",
+                "evaluate",
+                "latent_scaling",
+                "report",
+            ],
         ),
     ],
 )

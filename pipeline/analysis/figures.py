@@ -224,6 +224,43 @@ def latent_figure(table: Table, palette: Palette) -> alt.Chart:
     )
 
 
+def scaling_figure(table: Table, palette: Palette) -> alt.TopLevelMixin:
+    """Latents by nu_eps and nu_r, coloured by verdict; the box is where a latent is exclusive."""
+    roles = {
+        "shared": palette.shared,
+        "base_only": palette.base,
+        "it_only": palette.it,
+        "undecided": palette.other,
+    }
+    span = alt.Scale(domain=[-0.5, 1.5], nice=False, clamp=True)
+    points = (
+        alt.Chart(_values(table))
+        .mark_circle(opacity=0.65, size=24)
+        .encode(
+            x=alt.X("nu_eps:Q", title="ν of the error", scale=span, axis=alt.Axis(tickCount=8)),
+            y=alt.Y(
+                "nu_r:Q",
+                title="ν of the reconstruction",
+                scale=span,
+                axis=alt.Axis(tickCount=8),
+            ),
+            color=_colour("verdict", list(roles), list(roles.values())),
+            tooltip=[
+                alt.Tooltip("latent:Q"),
+                alt.Tooltip("verdict:N"),
+                alt.Tooltip("norm_bin:N", title="by norm"),
+                alt.Tooltip("relative_norm:Q", title="r", format=".3f"),
+                alt.Tooltip("nu_eps:Q", title="ν error", format=".3f"),
+                alt.Tooltip("nu_r:Q", title="ν reconstruction", format=".3f"),
+            ],
+        )
+    )
+    edge = {"color": palette.muted, "strokeDash": [3, 3]}
+    upright = alt.Chart(_values({"nu": [0.2]})).mark_rule(**edge).encode(x="nu:Q")
+    level = alt.Chart(_values({"nu": [0.5]})).mark_rule(**edge).encode(y="nu:Q")
+    return alt.layer(upright, level, points)
+
+
 def cluster_of(relative_norm: float) -> str:
     """The legend name of the cluster a relative norm lies in."""
     return _cluster(relative_norm)

@@ -29,6 +29,8 @@ class Findings:
     evaluation: dict[str, Any]
     latents: list[Row]
     contexts: dict[str, list[Row]]
+    scaling: dict[str, Any]
+    verdicts: Table
 
 
 def read_findings(
@@ -47,6 +49,8 @@ def read_findings(
         evaluation=read_json(results / "evaluation.json", "evaluate"),
         latents=rows_of(read_csv(results / "latents.csv", "evaluate")),
         contexts=read_json(results / "contexts.json", "evaluate"),
+        scaling=read_json(results / "latent_scaling.json", "latent_scaling"),
+        verdicts=read_parquet(results / "latents.parquet", "latent_scaling"),
     )
 
 
@@ -68,6 +72,21 @@ def read_csv(path: Path, stage: str) -> Table:
         for name in columns:
             columns[name].append(_parse(row[name]))
     return columns
+
+
+def read_parquet(path: Path, stage: str) -> Table:
+    """A Parquet file as columns; what is not a number is None."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        return pq.read_table(path).to_pydict()
+    except FileNotFoundError as error:
+        raise MissingArtifactError(f"{path} not found: run `dvc repro {stage}`") from error
+    except pa.ArrowInvalid as error:
+        raise ArtifactError(
+            f"{path} is no Parquet file ({error}): remove it and run `dvc repro {stage}`"
+        ) from error
 
 
 def rows_of(table: Table) -> list[Row]:

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 Floats = NDArray[np.float64]
 Mask = NDArray[np.bool_]
 
+EXCLUSIVE_BINS = ("base_only", "it_only")
 BINS = ("dead", "base_only", "between", "shared", "it_only")
 
 

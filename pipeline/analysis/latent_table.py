@@ -5,13 +5,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from pipeline.analysis.cells import GROUPS
-from pipeline.analysis.geometry import Geometry, bins_of
+from pipeline.analysis.geometry import EXCLUSIVE_BINS, Geometry, bins_of
 from pipeline.analysis.heldout import HeldoutSums
 
 if TYPE_CHECKING:
     import pandas as pd
-
-EXCLUSIVE_BINS = ("base_only", "it_only")
 
 COLUMNS = {
     "latent": "index in the dictionary",

@@ -16,10 +16,14 @@ def headline(findings: Findings) -> str:
     """One sentence: how many latents look as if fine-tuning made or removed them."""
     counts, live = findings.relative_norm["minder"], findings.relative_norm["n_live"]
     return (
-        f"Of {live:,} live latents, {counts['it_only']:,} look added by "
-        f"fine-tuning and {counts['base_only']:,} look lost; {_shared(findings):,} are shared by "
-        "both models."
+        f"Of {live:,} live latents, {_count(counts['it_only'])} look added by fine-tuning and "
+        f"{_count(counts['base_only'])} look lost; {_count(_shared(findings))} are shared by both "
+        "models."
     )
+
+
+def _count(n: int) -> str:
+    return f"{n:,}" if n else "none"
 
 
 def _shared(findings: Findings) -> int:
@@ -28,7 +32,12 @@ def _shared(findings: Findings) -> int:
 
 def paragraphs(findings: Findings) -> list[str]:
     """What was found: the clusters, what the exclusive latents fire on, the shared ones' angle."""
-    return [_clusters(findings), *_exclusive(findings), _cosine(findings)]
+    return [
+        _clusters(findings),
+        _verdicts(findings),
+        *_exclusive(findings),
+        _cosine(findings),
+    ]
 
 
 def _clusters(findings: Findings) -> str:
@@ -43,6 +52,23 @@ def _clusters(findings: Findings) -> str:
         f"{norm['reference']['shared']:,} lie between 0.3 and 0.7, where latents are called "
         f"shared. {norm['n_dead']:,} of {norm['n_latents']:,} latents never fired in "
         f"{norm['dead_window_tokens']:,} held-out tokens and are left out."
+    )
+
+
+def _verdicts(findings: Findings) -> str:
+    found = findings.scaling
+    called = found["called_exclusive_by_norm"]
+    if not called:
+        return (
+            f"Latent scaling, which asks the activations rather than the norms, finds "
+            f"{found['it_only']:,} IT-only and {found['base_only']:,} base-only latents."
+        )
+    return (
+        "Norms can mislead, so latent scaling asks the activations instead: is the latent’s "
+        f"direction really absent from the other model? Of the {called:,} latents that the norms "
+        f"call exclusive it confirms {found['of_these_confirmed']:,} and refutes "
+        f"{found['of_these_refuted']:,}; for the rest the held-out data do not decide. In all it "
+        f"finds {found['it_only']:,} IT-only and {found['base_only']:,} base-only latents."
     )
 
 
@@ -83,10 +109,10 @@ def cautions(findings: Findings) -> list[str]:
     kind = findings.config["crosscoder"]["kind"]
     if kind in SHRINKING_KINDS:
         found.append(
-            "The counts come from decoder norms alone, and an L1 penalty is known to overstate "
+            "The headline counts decoder norms alone, and an L1 penalty is known to overstate "
             "them: it can shrink a weaker base decoder to zero (Complete Shrinkage) or split one "
             "shared concept in two (Latent Decoupling). Minder et al. 2025 count 3,176 IT-only "
-            "latents with L1 and 134 with BatchTopK on the same models."
+            "latents with L1 and 134 with BatchTopK on the same models. Trust the verdicts more."
         )
     fve = min(_value(everything, "fve_base"), _value(everything, "fve_it"))
     if fve < POOR_FVE:

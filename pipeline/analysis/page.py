@@ -19,11 +19,13 @@ from markupsafe import Markup
 
 from pipeline.analysis import figures, overview, tables
 from pipeline.analysis.findings import Findings, Row, Table, thinned
+from pipeline.analysis.scatter import scaling_points
 from pipeline.config.analysis import ReportConfig
 
 ASSETS = Path(__file__).parent / "assets"
 N_SHOWN_LATENTS = 3_000
 """Dots in the scatter of latents; every exclusive latent is among them."""
+NU_COLUMNS = ("nu_eps", "nu_eps_low", "nu_eps_high", "nu_r", "nu_r_low", "nu_r_high", "q_present")
 PALETTE = figures.PAGE_PALETTE
 
 GLOSSARY = {
@@ -39,6 +41,13 @@ GLOSSARY = {
     "decoder cosine": "angle between a latent’s two decoders: 1 means the same direction in both "
     "models",
     "dead": "never on in the stated number of held-out tokens",
+    "latent scaling, ν": "how strongly a latent’s own direction is present in the other model, as "
+    "a share of its own model: ν of the error looks in what the crosscoder missed, ν of the "
+    "reconstruction in what its other latents put there. Both small: truly exclusive",
+    "Complete Shrinkage": "the norms call a latent exclusive, but the other model carries its "
+    "direction too: the penalty shrank the weaker decoder to nothing",
+    "Latent Decoupling": "the norms call a latent exclusive, but other latents write the same "
+    "direction in the other model: one concept was split in two",
     "L0": "latents on per token, on average",
     "FVE": "fraction of variance explained: 1 − Σ‖x − x̂‖² / Σ‖x − mean‖², the mean taken over "
     "all held-out tokens",
@@ -123,10 +132,12 @@ def page_charts(findings: Findings, config: ReportConfig) -> dict[str, dict[str,
     norm = figures.relative_norm_figure(findings.relative_norm_bins, PALETTE)
     cosine = figures.decoder_cosine_figure(findings.decoder_cosine_bins, PALETTE)
     scatter = figures.latent_figure(shown_latents(findings.latents), PALETTE)
+    scaling = figures.scaling_figure(scaling_points(findings.verdicts), PALETTE)
     charts = {
         "relative_norm": (norm, 280, "Live latents by relative norm; the scale is logarithmic"),
         "latents": (scatter, 300, "Each dot is a latent: whose it is, and where it fires"),
         "decoder_cosine": (cosine, 240, "Shared latents by the angle between their decoders"),
+        "scaling": (scaling, 320, "Live latents by latent scaling; exclusive is bottom left"),
         "fve": (_fve_chart(findings), 220, "Variance explained, by group of tokens"),
         "recovered": (_recovered_chart(findings), 220, "Cross entropy recovered when spliced in"),
         **training_charts(thinned(findings.training, config.n_curve_points)),
@@ -177,12 +188,16 @@ def shown_latents(latents: list[Row]) -> Table:
 
 def exclusive_latents(findings: Findings, n_each: int) -> dict[str, list[Row]]:
     """For IT-only and base-only: the latents that fire most, with what the page shows of each."""
+    verdicts = findings.verdicts
     return {
         side: [
             {
                 **row,
                 "chat_share": overview.chat_share(row),
                 "template_share": overview.template_share(findings, row),
+                "verdict": verdicts["verdict"][row["latent"]],
+                "artefact": verdicts["artefact"][row["latent"]],
+                "nu": {name: verdicts[name][row["latent"]] for name in NU_COLUMNS},
                 "contexts": findings.contexts.get(str(row["latent"]), []),
             }
             for row in sorted(findings.latents, key=lambda row: -row["rate_all"])

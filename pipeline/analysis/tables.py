@@ -1,5 +1,6 @@
 """The page's tables as rows of text, and how its numbers are written."""
 
+from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
@@ -94,6 +95,34 @@ def criterion_rows(findings: Findings) -> list[dict[str, Any]]:
             **{"shared": None, **findings.relative_norm[criterion.name]},
         }
         for criterion in CRITERIA
+    ]
+
+
+VERDICT_NAMES = {
+    "base_only": "base-only",
+    "shared": "shared",
+    "it_only": "IT-only",
+    "undecided": "undecided",
+}
+NORM_BIN_NAMES = {
+    "base_only": "base-only (r < 1/6)",
+    "shared": "shared (0.3 < r < 0.7)",
+    "between": "between",
+    "it_only": "IT-only (r > 5/6)",
+}
+ARTEFACT_NAMES = {
+    "complete_shrinkage": "Complete Shrinkage",
+    "latent_decoupling": "Latent Decoupling",
+    "both": "Complete Shrinkage and Latent Decoupling",
+}
+
+
+def verdict_rows(findings: Findings) -> list[dict[str, Any]]:
+    """What the norms say (rows) against the verdict (columns): counts of live latents."""
+    pairs = Counter(zip(findings.verdicts["norm_bin"], findings.verdicts["verdict"], strict=True))
+    return [
+        {"name": name, **{verdict: pairs[norm_bin, verdict] for verdict in VERDICT_NAMES}}
+        for norm_bin, name in NORM_BIN_NAMES.items()
     ]
 
 

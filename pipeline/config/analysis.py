@@ -70,6 +70,29 @@ class EvaluateConfig(Section):
     """Seed of the sequence sample and of the bootstrap."""
 
 
+class LatentScalingConfig(Section):
+    """How much of each latent's direction each model carries, and the verdict that follows."""
+
+    n_rows: PositiveInt
+    """Held-out activation rows at most."""
+    batch_rows: PositiveInt
+    """Rows encoded at once; the null pairing draws rows from within a batch."""
+    n_blocks: Annotated[int, Field(ge=8, le=1_024)]
+    """Blocks of documents that are resampled; memory grows with blocks x latents."""
+    n_bootstrap: Annotated[int, Field(ge=100, le=100_000)]
+    """Resamples of the blocks behind each interval."""
+    confidence: Fraction
+    """Coverage of each interval, such as 0.95."""
+    max_nu_error: Fraction
+    """A latent is exclusive where nu_eps is surely below this (Minder et al. 2025: 0.2)."""
+    max_nu_reconstruction: Fraction
+    """And nu_r surely below this (Minder et al. 2025: 0.5)."""
+    min_active_rows: PositiveInt
+    """Rows on which a latent must be active to get a verdict."""
+    seed: Annotated[int, Field(ge=0)]
+    """Seed of the null pairing and of the bootstrap."""
+
+
 class ReportConfig(Section):
     """The offline page."""
 

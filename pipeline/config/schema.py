@@ -7,6 +7,7 @@ from pydantic import Field, model_validator
 from pipeline.config.analysis import (
     DecoderCosineConfig,
     EvaluateConfig,
+    LatentScalingConfig,
     RelativeNormConfig,
     ReportConfig,
 )
@@ -57,6 +58,7 @@ class Config(Section):
     relative_norm: RelativeNormConfig
     decoder_cosine: DecoderCosineConfig
     evaluate: EvaluateConfig
+    latent_scaling: LatentScalingConfig
     report: ReportConfig
     runtime: RuntimeConfig
 

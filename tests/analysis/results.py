@@ -10,10 +10,11 @@ from pipeline.analysis.bootstrap import Bootstrap
 from pipeline.analysis.cells import N_CELLS
 from pipeline.analysis.evaluation import evaluation
 from pipeline.analysis.findings import Findings, read_findings
-from pipeline.analysis.geometry import decoder_geometry
+from pipeline.analysis.geometry import Geometry, decoder_geometry
 from pipeline.analysis.heldout import HeldoutSums
 from pipeline.analysis.latent_table import latent_table, to_csv
 from pipeline.analysis.splicing import SpliceSums
+from pipeline.analysis.verdicts import COLUMNS, summary
 from pipeline.artifacts import Manifest, write_bytes, write_json
 from pipeline.config import compose
 
@@ -50,6 +51,12 @@ def made_up_findings(
     write_bytes(results / "relative_norm.csv", decoders.csv_bytes(norm_bins))
     write_bytes(results / "decoder_cosine.csv", decoders.csv_bytes(cosine_bins))
     write_bytes(results / "latents.csv", to_csv(table))
+    verdicts = _verdicts(random, geometry, table)
+    verdicts.to_parquet(results / "latents.parquet", index=False)
+    write_json(
+        results / "latent_scaling.json",
+        summary(verdicts, window_tokens=65_536, confidence=0.95),
+    )
     write_bytes(results / "training.csv", decoders.csv_bytes(_training()))
     return read_findings(results, _manifests(), config)
 
@@ -63,6 +70,27 @@ def _decoders(random: np.random.Generator, n_latents: int) -> np.ndarray:
     W[:n_it, 0] *= 0.15 * random.uniform(size=(n_it, 1))
     W[n_it : n_it + n_base, 1] *= 0.15 * random.uniform(size=(n_base, 1))
     return W
+
+
+def _verdicts(random: np.random.Generator, geometry: Geometry, table: Any) -> Any:
+    """Most norms are right; a third of the IT-only ones are Complete Shrinkage."""
+    import pandas as pd
+
+    n = geometry.cosine.size
+    norm_bin = table["bin"].to_numpy()
+    exclusive = np.isin(norm_bin, ("base_only", "it_only"))
+    shrunk = exclusive & (np.arange(n) % 3 == 0)
+    nu = np.where(exclusive & ~shrunk, 0.05, 0.95) + 0.04 * random.normal(size=(2, n))
+    live = norm_bin != "dead"
+    nu[:, ~live] = np.nan
+    verdict = np.where(live, np.where(exclusive & ~shrunk, norm_bin, "shared"), "dead")
+    filled = {name: np.zeros(n) for name in COLUMNS}
+    filled |= {"latent": np.arange(n), "verdict": verdict, "norm_bin": norm_bin}
+    for name, values in zip(("nu_eps", "nu_r"), nu, strict=True):
+        filled |= {name: values, f"{name}_low": values - 0.05, f"{name}_high": values + 0.05}
+    filled["artefact"] = np.where(shrunk & live, "complete_shrinkage", "")
+    filled["relative_norm"] = geometry.relative_norm
+    return pd.DataFrame(filled)
 
 
 def _heldout(random: np.random.Generator, n_latents: int) -> HeldoutSums:

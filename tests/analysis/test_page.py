@@ -99,7 +99,9 @@ def test_ours_stands_first_beside_the_published_runs(findings: Findings) -> None
     assert (rows[1]["it_only"], rows[1]["base_only"], rows[1]["l0"]) == (225, 60, 81.0)
 
 
-@pytest.mark.parametrize("name", ["evaluation.json", "latents.csv", "training.csv"])
+@pytest.mark.parametrize(
+    "name", ["evaluation.json", "latents.csv", "training.csv", "latents.parquet"]
+)
 def test_a_missing_result_names_the_stage_that_makes_it(
     tmp_path: Path, findings: Findings, name: str
 ) -> None:
@@ -199,7 +201,7 @@ def test_the_page_opens_clean_and_fits(
     assert seen.said == []
     assert seen.asked == [seen.file.as_uri()]
     assert seen.page.evaluate("document.documentElement.scrollWidth") == width
-    assert seen.page.locator(".plot svg").count() == 10
+    assert seen.page.locator(".plot svg").count() == 11
 
 
 @pytest.mark.browser

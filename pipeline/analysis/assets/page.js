@@ -70,7 +70,7 @@
     };
     const sort = () => {
       const key = $("sort").value;
-      const sign = key === "latent" ? 1 : -1;
+      const sign = key === "latent" || key === "nu" ? 1 : -1;
       lists.forEach((list, i) => {
         items[i].sort((a, b) => sign * (a.dataset[key] - b.dataset[key]));
         list.append(...items[i]);

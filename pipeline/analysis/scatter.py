@@ -1,0 +1,35 @@
+"""Which latents a scatter shows, and where: every one that matters, an even sample of the rest."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from pipeline.analysis.geometry import EXCLUSIVE_BINS
+
+N_SHARED = 2_000
+NU_SHOWN = (-0.5, 1.5)
+"""nu beyond this is drawn on the edge."""
+
+Table = dict[str, list[Any]]
+
+
+def scaling_points(latents: Mapping[str, Any]) -> Table:
+    """Columns of the nu figure, of the columns of `results/latents.parquet`.
+
+    All latents that norm or nu calls exclusive, or that nu leaves undecided; at most N_SHARED of
+    the shared ones. Latents without a nu (dead, or not growing with their anchor) are left out.
+    """
+    nu = {name: np.asarray(latents[name], dtype=np.float64) for name in ("nu_eps", "nu_r")}
+    norm_bin, verdict = np.asarray(latents["norm_bin"]), np.asarray(latents["verdict"])
+    known = np.isfinite(nu["nu_eps"]) & np.isfinite(nu["nu_r"])
+    special = np.isin(norm_bin, EXCLUSIVE_BINS) | (verdict != "shared")
+    kept, others = np.flatnonzero(known & special), np.flatnonzero(known & ~special)
+    rows = np.concatenate([kept, others[:: max(1, -(-others.size // N_SHARED))]])
+    return {
+        "latent": rows.tolist(),
+        **{name: values[rows].clip(*NU_SHOWN).round(4).tolist() for name, values in nu.items()},
+        "verdict": verdict[rows].tolist(),
+        "norm_bin": norm_bin[rows].tolist(),
+        "relative_norm": np.asarray(latents["relative_norm"])[rows].round(4).tolist(),
+    }
