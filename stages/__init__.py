@@ -1,1 +1,1 @@
-"""One thin module per DVC stage: parse the configuration, call the library, publish the artifact."""
+"""One thin module per DVC stage: parse the configuration, call the library, publish."""
