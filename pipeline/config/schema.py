@@ -12,11 +12,9 @@ from pipeline.config.analysis import (
     ReportConfig,
 )
 from pipeline.config.crosscoder import CrosscoderConfig, TrainConfig
-from pipeline.config.models import DumpConfig, HookPointConfig, ModelsConfig
+from pipeline.config.models import DumpConfig, HookPointConfig, ModelsConfig, TrainedModel
 from pipeline.config.section import Section
 from pipeline.config.text import MixConfig, SourceConfig
-
-SUM_TOLERANCE = 1e-6
 
 
 class ShuffleConfig(Section):
@@ -72,6 +70,8 @@ class Config(Section):
         for model in ("base", "it"):
             spec = getattr(self.models, model)
             named[f"models.{model}.sources"] = list(getattr(spec, "sources", {}))
+            if isinstance(spec, TrainedModel):
+                named[f"models.{model}.tokenizer.sources"] = list(spec.tokenizer.sources)
         for key, names in named.items():
             unknown = [name for name in names if name not in self.sources]
             if unknown:

@@ -35,6 +35,7 @@ def test_one_seed_reseeds_every_section() -> None:
         ("train.precision=fp8", ["train.precision", "fp8", "fp32"]),
         ("~train.batch_rows", ["train.batch_rows", "missing"]),
         ("mix.text_source=wiki", ["mix.text_source", "wiki", "pile"]),
+        ("models.base.tokenizer.sources=[wiki]", ["models.base.tokenizer.sources", "wiki"]),
         ("models.it.of=other", ["models.it.of", "other"]),
         ("models.base.kind=magic", ["models.base", "magic", "trained"]),
         ("crosscoder=transformer", ["crosscoder"]),
