@@ -9,4 +9,6 @@ class Section(BaseModel):
     Values live in `conf/` alone, so a field has no default here.
     """
 
-    model_config = ConfigDict(strict=True, frozen=True, extra="forbid")
+    model_config = ConfigDict(
+        strict=True, frozen=True, extra="forbid", use_attribute_docstrings=True
+    )
