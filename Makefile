@@ -15,7 +15,7 @@ demo: environment
 	@echo "The report: file://$(CURDIR)/results/report.html"
 
 test: environment lint types
-	python -m pytest
+	python -m pytest -n 2 --dist loadfile
 
 lint: environment
 	ruff check .
