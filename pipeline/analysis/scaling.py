@@ -14,7 +14,7 @@ so that nothing of shape latents x rows x d_model is ever held. Everything is in
 space of the crosscoder. Anchored at IT, nu = beta^base / beta^IT; anchored at base, the inverse.
 
 Letters: B rows, M models, D d_model, L latents, A anchors (base, IT), G blocks of documents,
-Y targets (error, reconstruction).
+Y targets (error, reconstruction). `member_GB` is 1 where a row belongs to a block.
 """
 
 from dataclasses import dataclass
@@ -71,30 +71,25 @@ class ScalingPass:
         """Add normalised rows; block_B [B] numbers the block of documents each belongs to."""
         f_BL = self._crosscoder.encode(x_BMD)
         x_hat = self._crosscoder.decode(f_BL)
+        member_GB = torch.zeros(len(self._square), len(x_BMD), dtype=f_BL.dtype, device=f_BL.device)
+        member_GB[block_B, torch.arange(len(x_BMD), device=block_B.device)] = 1
         drawn = torch.randperm(len(x_BMD), generator=self._random).to(x_BMD.device)
-        self._add(self._square, f_BL.square(), block_B)
-        self._add(self._n_active, (f_BL > 0).to(f_BL.dtype), block_B)
+        self._square += member_GB @ f_BL.square()
+        self._n_active += member_GB @ (f_BL > 0).to(f_BL.dtype)
         for y, target in enumerate((x_BMD - x_hat, x_hat)):
             for a in range(2):
                 for m in range(2):
                     inner_BL = target[:, m] @ self._W_MLD[a].T
-                    self._add(self._product[:, y, a, m], f_BL * inner_BL, block_B)
+                    self._product[:, y, a, m] += member_GB @ (f_BL * inner_BL)
                     if a != m:
-                        self._add_null(y, a, f_BL, inner_BL, drawn, block_B)
+                        other_BL = self._other_row(y, a, f_BL, inner_BL, drawn)
+                        self._null[:, y, a] += member_GB @ (f_BL * other_BL)
 
-    def _add_null(
-        self, y: int, a: int, f_BL: Tensor, inner_BL: Tensor, drawn: Tensor, block_B: Tensor
-    ) -> None:
-        """The other model's row comes from another token: its target brings its own latent back."""
-        other = inner_BL[drawn]
-        if TARGETS[y] == "eps":
-            other = other + f_BL[drawn] * self._gram_AML[a, 1 - a].to(f_BL.dtype)
-        self._add(self._null[:, y, a], f_BL * other, block_B)
-
-    @staticmethod
-    def _add(sums_GL: Tensor, values_BL: Tensor, block_B: Tensor) -> None:
-        for block in block_B.unique().tolist():
-            sums_GL[block] += values_BL[block_B == block].sum(dim=0, dtype=torch.float64)
+    def _other_row(self, y: int, a: int, f_BL: Tensor, inner_BL: Tensor, drawn_B: Tensor) -> Tensor:
+        """[B, L] <d_j^a, y> of another token's row, which brings its own latent back with it."""
+        if TARGETS[y] == "r":
+            return inner_BL[drawn_B]
+        return inner_BL[drawn_B] + f_BL[drawn_B] * self._gram_AML[a, 1 - a].to(f_BL.dtype)
 
     def finish(self) -> ScalingSums:
         arrays = (self._square, self._n_active, self._product, self._null, self._gram_AML)
