@@ -16,6 +16,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,7 @@ from pipeline.training.stream import Batch, Stream
 from pipeline.training.training import Training
 
 N_MODELS = 2
+Make = Callable[[], Callable[[], None]]
 
 
 @dataclass(frozen=True)
@@ -196,7 +198,7 @@ def matrix_products(size: Size, dtype: torch.dtype) -> Callable[[], None]:
 
 
 def our_step(
-    size: Size, kind: str, precision: str, folder: Path, *, l0: int | None = None
+    size: Size, kind: str, precision: str, folder: Path, l0: int | None = None
 ) -> Callable[[], None]:
     """One whole step of the library's loop: normalise, gradients, checks, update, counters.
 
@@ -231,31 +233,39 @@ def reference_step(size: Size) -> Callable[[], None]:
     return one
 
 
-def timed(candidates: dict[str, Callable[[], None]], rounds: int) -> dict[str, float]:
-    """Median seconds of each candidate, run in turn for `rounds` rounds after one to warm up."""
+def timed(candidates: dict[str, Make], rounds: int, *, keep: bool = True) -> dict[str, float]:
+    """Median seconds of each candidate, run in turn for `rounds` rounds after one to warm up.
+
+    keep: hold all candidates in memory at once, else make each anew for its turn.
+    """
     seconds: dict[str, list[float]] = {name: [] for name in candidates}
+    kept = {name: make() for name, make in candidates.items()} if keep else {}
     for turn in range(rounds + 1):
-        for name, run in candidates.items():
+        for name, make in candidates.items():
+            run = kept.get(name) or make()
+            if name not in kept:
+                run()
             began = time.perf_counter()
             run()
-            if turn > 0:
+            if turn > 0 or not keep:
                 seconds[name].append(time.perf_counter() - began)
     return {name: statistics.median(values) for name, values in seconds.items()}
 
 
-def step_candidates(size: Size, folder: Path) -> dict[str, Callable[[], None]]:
+def step_candidates(size: Size, folder: Path) -> dict[str, Make]:
     sparse_l0 = round(0.02 * size.n_latents)
-    return {
-        "matrix_limit_fp32": matrix_products(size, torch.float32),
-        "matrix_limit_bf16": matrix_products(size, torch.bfloat16),
-        "reference": reference_step(size),
-        "l1_fp32": our_step(size, "l1", "fp32", folder),
-        "l1_bf16": our_step(size, "l1", "bf16", folder),
-        "l1_fp32_sparse": our_step(size, "l1", "fp32", folder, l0=sparse_l0),
-        "l1_bf16_sparse": our_step(size, "l1", "bf16", folder, l0=sparse_l0),
-        "batch_topk_fp32": our_step(size, "batch_topk", "fp32", folder),
-        "batch_topk_bf16": our_step(size, "batch_topk", "bf16", folder),
+    candidates: dict[str, tuple[Callable[..., Callable[[], None]], tuple[Any, ...]]] = {
+        "matrix_limit_fp32": (matrix_products, (size, torch.float32)),
+        "matrix_limit_bf16": (matrix_products, (size, torch.bfloat16)),
+        "reference": (reference_step, (size,)),
+        "l1_fp32": (our_step, (size, "l1", "fp32", folder)),
+        "l1_bf16": (our_step, (size, "l1", "bf16", folder)),
+        "l1_fp32_sparse": (our_step, (size, "l1", "fp32", folder, sparse_l0)),
+        "l1_bf16_sparse": (our_step, (size, "l1", "bf16", folder, sparse_l0)),
+        "batch_topk_fp32": (our_step, (size, "batch_topk", "fp32", folder)),
+        "batch_topk_bf16": (our_step, (size, "batch_topk", "bf16", folder)),
     }
+    return {name: partial(make, *values) for name, (make, values) in candidates.items()}
 
 
 def disk_over_memory(size: Size, folder: Path, n_batches: int, rounds: int) -> float:
@@ -287,7 +297,7 @@ def disk_over_memory(size: Size, folder: Path, n_batches: int, rounds: int) -> f
                 run.train_on(batch)
                 run.step = 1
 
-        seconds = timed({name: lambda name=name: epoch(name) for name in runs}, rounds)
+        seconds = timed({name: lambda name=name: partial(epoch, name) for name in runs}, rounds)
     return seconds["memory"] / seconds["disk"]
 
 
@@ -318,7 +328,8 @@ def measure(size_name: str, rounds: int) -> dict[str, Any]:
     idle = peak_of("nothing", size_name)
     peaks = {step: peak_of(step, size_name) - idle for step in ("reference", "l1_fp32")}
     with tempfile.TemporaryDirectory() as folder:
-        seconds = timed(step_candidates(size, Path(folder)), rounds)
+        keep = size_name == "small"
+        seconds = timed(step_candidates(size, Path(folder)), rounds, keep=keep)
         disk = disk_over_memory(size, Path(folder), 24 if size_name == "small" else 3, rounds)
     reference = seconds["reference"]
     return {

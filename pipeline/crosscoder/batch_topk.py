@@ -71,7 +71,7 @@ class BatchTopK(Variant):
             "guess": self.guess,
         }
 
-    def dead_L(self) -> Tensor:
+    def dead(self) -> Tensor:
         """Latents that fired on none of the last `dead_after_rows` rows."""
         return self.rows_since_fired_L >= self.dead_after_rows
 
@@ -83,7 +83,7 @@ class BatchTopK(Variant):
         smallest = v_BL.flatten().topk(n_kept).values[-1]
         f_BL = pre_BL * ((v_BL >= smallest) & (v_BL > 0))
         residual_BP = f_BL @ crosscoder.W_dec_LP + crosscoder.b_dec_P - x_BP
-        auxk = self.auxk.loss(crosscoder, pre_BL, residual_BP.detach(), self.dead_L())
+        auxk = self.auxk.loss(crosscoder, pre_BL, residual_BP.detach(), self.dead())
         return self._loss(residual_BP.square().sum(-1).mean(), auxk)
 
     def _loss(self, reconstruction: Tensor, auxk: Tensor) -> Loss:
@@ -112,7 +112,7 @@ class BatchTopK(Variant):
 
         coefficient = self.config.auxk_coefficient
         auxk = self.auxk.step(
-            crosscoder, pre_BL, rows_BP, residual_BP, self.dead_L(), norm_L, coefficient
+            crosscoder, pre_BL, rows_BP, residual_BP, self.dead(), norm_L, coefficient
         )
         loss = self._loss(residual_BP.square().sum() / len(x_BP), auxk)
         fired_L = torch.zeros_like(norm_L, dtype=torch.bool).index_fill_(0, f.latent_N, True)

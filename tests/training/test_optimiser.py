@@ -1,0 +1,50 @@
+import copy
+
+import pytest
+import torch
+
+from pipeline.training.optimiser import Adam
+from tests.training.planted_rows import train_config
+
+
+def parameters(seed: int = 0) -> list[torch.nn.Parameter]:
+    generator = torch.Generator().manual_seed(seed)
+    shapes = ((7, 5), (11,), (3, 4))
+    return [torch.nn.Parameter(torch.randn(*shape, generator=generator)) for shape in shapes]
+
+
+@pytest.mark.parametrize("clip", [None, 1.0, 1e6])
+def test_updates_equal_those_of_a_clipped_plain_adam(clip: float | None):
+    ours, theirs = parameters(), parameters()
+    config = train_config(gradient_clip=clip)
+    optimiser = Adam(ours, config)
+    plain = torch.optim.Adam(theirs, lr=1e-2, betas=(0.9, 0.999), eps=1e-8, foreach=False)
+    generator = torch.Generator().manual_seed(1)
+    for _ in range(5):
+        for mine, other in zip(ours, theirs, strict=True):
+            mine.grad = torch.randn(mine.shape, generator=generator)
+            other.grad = mine.grad.clone()
+        if clip is not None:
+            torch.nn.utils.clip_grad_norm_(theirs, clip)
+        plain.step()
+        optimiser.update(learning_rate=1e-2, gradient_norm=optimiser.gradient_norm())
+    for mine, other in zip(ours, theirs, strict=True):
+        torch.testing.assert_close(mine, other, rtol=1e-5, atol=1e-6)
+
+
+def test_the_state_is_all_that_the_next_update_depends_on():
+    ours = parameters()
+    optimiser = Adam(ours, train_config())
+
+    def update(adam: Adam, moved: list[torch.nn.Parameter]) -> None:
+        for parameter in moved:
+            parameter.grad = torch.ones_like(parameter)
+        adam.update(learning_rate=1e-2, gradient_norm=adam.gradient_norm())
+
+    update(optimiser, ours)
+    twin = copy.deepcopy(ours)
+    taken_up = Adam(twin, train_config())
+    taken_up.load_state(optimiser.state())
+    update(optimiser, ours)
+    update(taken_up, twin)
+    assert all(torch.equal(a, b) for a, b in zip(ours, twin, strict=True))
