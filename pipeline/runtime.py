@@ -56,7 +56,7 @@ def set_threads(n_threads: int) -> None:
     torch.set_num_threads(n_threads)
     torch.use_deterministic_algorithms(True, warn_only=True)
     # Filling every new tensor with NaN guards against reads of unset memory and costs a pass each.
-    torch.utils.deterministic.fill_uninitialized_memory = False
+    setattr(torch.utils.deterministic, "fill_uninitialized_memory", False)  # noqa: B010 (untyped)
     # Denormal optimiser moments make fused Adam ten times slower on a CPU.
     torch.set_flush_denormal(True)
 

@@ -76,11 +76,11 @@ def matrix_rate(device: "torch.device", dtype: "torch.dtype", seconds: float = 0
     left = torch.randn(MATRIX_SIZE, MATRIX_SIZE, device=device).to(dtype)
     right = torch.randn(MATRIX_SIZE, MATRIX_SIZE, device=device).to(dtype)
     wait = torch.cuda.synchronize if device.type == "cuda" else lambda: None
-    left @ right
+    torch.mm(left, right)
     wait()
     began, products = time.perf_counter(), 0
     while time.perf_counter() - began < seconds:
-        left @ right
+        torch.mm(left, right)
         wait()
         products += 1
     return products * 2 * MATRIX_SIZE**3 / (time.perf_counter() - began)

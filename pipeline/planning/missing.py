@@ -77,12 +77,11 @@ def _reachable(spec: HubSourceConfig) -> bool:
     """Whether the hub answers for this dataset within a few seconds."""
     if Path(spec.dataset).exists():
         return True
-    from huggingface_hub import HfApi
-    from huggingface_hub.errors import HTTPError
+    from huggingface_hub import HfApi, errors
 
     try:
         HfApi().dataset_info(spec.dataset, revision=spec.revision, timeout=HUB_TIMEOUT_SECONDS)
-    except (HTTPError, OSError):
+    except (errors.HTTPError, OSError):
         return False
     return True
 
