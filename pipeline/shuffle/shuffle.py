@@ -50,7 +50,7 @@ def shuffle_store(
     """
     if are_buckets(source):
         return _permute_source(source, work, seed, buffer_bytes, n_threads, report)
-    with StoreReader.open(source, n_threads=n_threads) as reader:
+    with StoreReader.open(source, n_threads=n_threads, direct=True) as reader:
         permutation = Permutation(seed, reader.n_rows)
         plan = plan_memory(reader.layout, permutation, buffer_bytes, n_threads)
         layout, scratch = reader.layout, work / SCRATCH
@@ -93,7 +93,7 @@ def scatter_store(
 ) -> None:
     """First pass: deal all rows of a store to their buckets."""
     with (
-        StoreReader.open(source, n_threads=plan.n_threads) as reader,
+        StoreReader.open(source, n_threads=plan.n_threads, direct=True) as reader,
         BucketWriter.open(
             buckets,
             reader.layout,

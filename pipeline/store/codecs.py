@@ -37,9 +37,7 @@ def zarr_codecs(codec: str, dtype: np.dtype) -> list[dict[str, Any]]:
 
 
 def encode(codec: str, payload: np.ndarray) -> Any:
-    """Coded bytes of a C-contiguous chunk, as an object with the buffer interface."""
-    if codec == "none":
-        return payload
+    """Compressed bytes of a C-contiguous chunk. Not used for `none`, which is written in place."""
     return _numcodec(codec, payload.dtype.itemsize).encode(payload.reshape(-1))
 
 

@@ -14,6 +14,7 @@ import numpy as np
 
 from pipeline.runtime import numpy_generator
 from pipeline.store.batches import Allocate, Batch, ChunkSource
+from pipeline.store.chunkfile import aligned_empty
 
 DEFAULT_WINDOW_ROWS = 65_536
 
@@ -74,7 +75,9 @@ class Window:
     def __init__(self, source: ChunkSource, names: Sequence[str], n_chunks: int) -> None:
         self.source, self.length = source, source.layout.rows_per_chunk
         specs = [source.layout[name] for name in names]
-        self.arrays = {s.name: np.empty((n_chunks * self.length, *s.shape), s.dtype) for s in specs}
+        self.arrays = {
+            s.name: aligned_empty((n_chunks * self.length, *s.shape), s.dtype) for s in specs
+        }
         self._reads: list[Future[None]] = []
         self.order = np.empty(0, np.int64)
 

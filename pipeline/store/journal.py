@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
+import numpy as np
 from crc32c import crc32c
 
 from pipeline.errors import BusyError, MismatchError
@@ -20,13 +21,29 @@ from pipeline.store.layout import StoreLayout
 JOURNAL = "journal.jsonl"
 
 
-@dataclass(frozen=True)
+FILE_DTYPE = np.dtype([("bytes", "<u8"), ("crc32c", "<u4")])
+
+
+@dataclass(frozen=True, slots=True)
 class ChunkRecord:
-    """A chunk on disk. files: (bytes, crc32c) per array, in the layout's order."""
+    """A chunk on disk. packed: its files' FILE_DTYPE records, in the layout's order of arrays.
+
+    Packed, because a store of terabytes has a hundred thousand of these in memory at its end.
+    """
 
     index: int
     n_rows: int
-    files: tuple[tuple[int, int], ...]
+    packed: bytes
+
+    @classmethod
+    def of(cls, index: int, n_rows: int, files: list[tuple[int, int]]) -> "ChunkRecord":
+        """files: (bytes, crc32c) per array."""
+        return cls(index, n_rows, np.array(files, FILE_DTYPE).tobytes())
+
+    @property
+    def files(self) -> np.ndarray:
+        """`[n_arrays]` of FILE_DTYPE."""
+        return np.frombuffer(self.packed, FILE_DTYPE)
 
 
 class Journal:
@@ -62,7 +79,7 @@ class Journal:
     def add(self, record: ChunkRecord) -> None:
         """Record a chunk whose files are all durable."""
         with clear_space_errors(self.path):
-            self._append([record.index, record.n_rows, record.files])
+            self._append([record.index, record.n_rows, record.packed.hex()])
         self.records[record.index] = record
 
     def close(self) -> None:
@@ -109,8 +126,8 @@ def _read_lines(path: Path) -> tuple[list[Any], int]:
 def _records(lines: list[Any], store: Path, layout: StoreLayout) -> dict[int, ChunkRecord]:
     """Records whose files still have their recorded sizes."""
     records: dict[int, ChunkRecord] = {}
-    for index, n_rows, files in lines:
-        record = ChunkRecord(index, n_rows, tuple((size, crc) for size, crc in files))
+    for index, n_rows, packed in lines:
+        record = ChunkRecord(index, n_rows, bytes.fromhex(packed))
         if _files_are_there(record, store, layout):
             records[index] = record
         else:
@@ -119,7 +136,7 @@ def _records(lines: list[Any], store: Path, layout: StoreLayout) -> dict[int, Ch
 
 
 def _files_are_there(record: ChunkRecord, store: Path, layout: StoreLayout) -> bool:
-    for name, (size, _) in zip(layout.names, record.files, strict=True):
+    for name, size in zip(layout.names, record.files["bytes"].tolist(), strict=True):
         try:
             if os.stat(store / layout.chunk_path(name, record.index)).st_size != size:  # noqa: PTH116
                 return False

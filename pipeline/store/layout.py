@@ -88,13 +88,6 @@ class StoreLayout:
         """Bytes of one uncompressed chunk of an array, checksum not counted."""
         return self.by_name[name].row_bytes * self.rows_per_chunk
 
-    def empty_chunk(self) -> dict[str, np.ndarray]:
-        """Uninitialised arrays `[rows_per_chunk, *shape]`, one per array."""
-        return {
-            spec.name: np.empty((self.rows_per_chunk, *spec.shape), spec.dtype)
-            for spec in self.arrays
-        }
-
     def to_json(self) -> dict[str, Any]:
         """The layout as plain data, equal exactly for equal layouts."""
         plain = {

@@ -4,8 +4,9 @@ A chunk that is missing, short, long, altered or out of place is a DamagedStoreE
 values. Chunks are read by threads that hold no interpreter lock while they read and sum.
 """
 
+import errno
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import TracebackType
@@ -16,13 +17,22 @@ from crc32c import crc32c
 
 from pipeline.errors import DamagedStoreError
 from pipeline.store.batches import Allocate, stored_order
-from pipeline.store.chunkfile import CHECKSUM_BYTES, bytes_of, read_all
+from pipeline.store.chunkfile import (
+    BLOCK_BYTES,
+    CHECKSUM_BYTES,
+    DIRECT,
+    MIN_DIRECT_BYTES,
+    aligned_empty,
+    bytes_of,
+    read_all,
+)
 from pipeline.store.codecs import decode_into
 from pipeline.store.epochs import DEFAULT_WINDOW_ROWS, EpochOrder, epoch_order_batches
 from pipeline.store.layout import StoreLayout
 from pipeline.store.seal import damage, read_manifest, read_seal
 
 PIECE_BYTES = 2**20
+DIRECT_PIECE_BYTES = 2**23
 
 
 class StoreReader:
@@ -39,21 +49,25 @@ class StoreReader:
         table: np.ndarray,
         manifest: Mapping[str, Any] | None,
         n_threads: int,
+        direct: bool | None,
     ) -> None:
         self.path, self.layout, self.n_rows, self.manifest = path, layout, n_rows, manifest
         self.n_threads = n_threads
         self._table = {name: table[i] for i, name in enumerate(layout.names)}
+        self._direct = _larger_than_cache(table) if direct is None else direct
         self.pool = ThreadPoolExecutor(n_threads, "store-reader")
 
     @classmethod
-    def open(cls, path: Path, *, n_threads: int = 2) -> Self:
+    def open(cls, path: Path, *, n_threads: int = 2, direct: bool | None = None) -> Self:
         """Open a store. Checks seal, metadata, manifest, and that every chunk has its size.
 
+        direct: read large chunks past the page cache; None: where the store is larger than half
+        of this machine's memory, so that it could not be cached for a second epoch anyway
         Raises MissingArtifactError or DamagedStoreError.
         """
         seal = read_seal(path)
         manifest = read_manifest(path, seal.n_rows)
-        reader = cls(path, seal.layout, seal.n_rows, seal.table, manifest, n_threads)
+        reader = cls(path, seal.layout, seal.n_rows, seal.table, manifest, n_threads, direct)
         reader._check_sizes()
         return reader
 
@@ -80,7 +94,7 @@ class StoreReader:
         stop = self.n_rows if stop is None else stop
         assert 0 <= start <= stop <= self.n_rows
         spec, length = self.layout[name], self.layout.rows_per_chunk
-        result = np.empty((stop - start, *spec.shape), spec.dtype)
+        result = aligned_empty((stop - start, *spec.shape), spec.dtype)
 
         def load(index: int) -> None:
             first, last = max(start, index * length), min(stop, (index + 1) * length)
@@ -122,12 +136,13 @@ class StoreReader:
         names: Sequence[str] = ("activations",),
         *,
         keep: int = 1,
-        allocate: Allocate = np.empty,
+        allocate: Allocate = aligned_empty,
     ) -> Iterator[dict[str, np.ndarray]]:
         """Batches in stored order, read ahead by threads, the last one as short as it comes.
 
         keep: a batch stays valid until `keep` further ones were asked for; then its buffer is
-        reused. allocate: makes the buffers (page-locked memory, say), called as `np.empty` is.
+        reused. allocate: makes the buffers (page-locked memory, say), called as `np.empty` is;
+        memory that does not begin at a block boundary is read into through the page cache.
         """
         stop = self.n_rows if stop_row is None else stop_row
         assert 0 <= start_row <= stop <= self.n_rows
@@ -145,7 +160,7 @@ class StoreReader:
         window_rows: int = DEFAULT_WINDOW_ROWS,
         names: Sequence[str] = ("activations",),
         keep: int = 1,
-        allocate: Allocate = np.empty,
+        allocate: Allocate = aligned_empty,
     ) -> Iterator[dict[str, np.ndarray]]:
         """Batches of one epoch from its `start_row`-th row on, every row once in an epoch.
 
@@ -161,8 +176,7 @@ class StoreReader:
     def read_chunk(self, name: str, index: int, out: np.ndarray) -> None:
         """Fill `out` `[rows_per_chunk, *shape]`, C-contiguous, with one whole, checked chunk.
 
-        `out` may be `[chunk length, *shape]` for a last, short chunk only when it is full.
-        Raises DamagedStoreError.
+        The last chunk of a store is padded. Raises DamagedStoreError.
         """
         payload = bytes_of(out)
         codec = self.layout.codec
@@ -190,32 +204,25 @@ class StoreReader:
     def chunk_file(self, name: str, index: int) -> Path:
         return self.path / self.layout.chunk_path(name, index)
 
-    def for_each_chunk(self, work: Callable[[str, int], Any]) -> None:
-        """Call `work(name, index)` for every chunk of every array, in the reader's threads."""
-        for name in self.layout.names:
-            list(self.pool.map(lambda index, name=name: work(name, index), range(self.n_chunks)))
-
     def _read_checked(self, name: str, index: int, payload: memoryview) -> None:
         """Read a chunk file's payload into `payload` and hold size and both sums against it."""
         expected = self._table[name][index]
-        tail = bytearray(CHECKSUM_BYTES)
+        direct = self._direct and _is_blocks(payload)
         try:
-            descriptor = os.open(self.chunk_file(name, index), os.O_RDONLY)
+            descriptor, direct = _open(self.chunk_file(name, index), direct)
         except OSError as error:
-            raise self._damaged(name, index, "is missing") from error
+            raise self._damaged(name, index, f"cannot be opened ({error.strerror})") from error
         try:
             size = os.fstat(descriptor).st_size
             if size != expected["bytes"] or size != len(payload) + CHECKSUM_BYTES:
                 raise self._wrong_size(name, index, size)
-            n_read, found = _read_and_sum(descriptor, payload)
-            n_read += read_all(descriptor, memoryview(tail), len(payload))
+            n_read, found, stored = _read_and_sum(descriptor, payload, direct)
         except OSError as error:
             raise self._damaged(name, index, f"cannot be read ({error})") from error
         finally:
             os.close(descriptor)
         if n_read != size:
             raise self._wrong_size(name, index, n_read)
-        stored = int.from_bytes(tail, "little")
         if found != expected["crc32c"] or stored != found:
             what = f"has crc32c {found:08x} and ends in {stored:08x}, "
             raise self._damaged(name, index, what + f"{int(expected['crc32c']):08x} was recorded")
@@ -227,7 +234,8 @@ class StoreReader:
                 try:
                     found = os.stat(self.chunk_file(name, index)).st_size  # noqa: PTH116
                 except OSError as error:
-                    raise self._damaged(name, index, "is missing") from error
+                    what = f"cannot be found ({error.strerror})"
+                    raise self._damaged(name, index, what) from error
                 if found != expected:
                     raise self._wrong_size(name, index, found)
 
@@ -240,17 +248,41 @@ class StoreReader:
         return DamagedStoreError(damage(self.path, file, f"(chunk {index} of {name}) {what}"))
 
 
-def _read_and_sum(descriptor: int, payload: memoryview) -> tuple[int, int]:
-    """Fill `payload` from the file's beginning. Returns the bytes read and their crc32c.
+def _read_and_sum(descriptor: int, payload: memoryview, direct: bool) -> tuple[int, int, int]:
+    """Fill `payload` from a chunk file. Returns bytes read, crc32c found, crc32c at the end.
 
     Piece by piece, so that a piece is summed while it is still in the processor's cache.
     """
     n_read = checksum = 0
-    while n_read < len(payload):
-        piece = payload[n_read : n_read + PIECE_BYTES]
-        got = read_all(descriptor, piece, n_read)
+    step = DIRECT_PIECE_BYTES if direct else PIECE_BYTES
+    for start in range(0, len(payload), step):
+        piece = payload[start : start + step]
+        got = read_all(descriptor, piece, start)
         checksum = crc32c(piece[:got], checksum)
         n_read += got
-        if got < len(piece):
-            break
-    return n_read, checksum
+    tail = aligned_empty(BLOCK_BYTES, np.uint8).data if direct else memoryview(bytearray(4))
+    n_read += read_all(descriptor, tail, len(payload))
+    return n_read, checksum, int.from_bytes(tail[:CHECKSUM_BYTES], "little")
+
+
+def _open(file: Path, direct: bool) -> tuple[int, bool]:
+    """An open chunk file, and whether it is read past the page cache."""
+    if direct and DIRECT:
+        try:
+            return os.open(file, os.O_RDONLY | DIRECT), True
+        except OSError as error:
+            if error.errno != errno.EINVAL:
+                raise
+    return os.open(file, os.O_RDONLY), False
+
+
+def _is_blocks(payload: memoryview) -> bool:
+    """Whether memory begins at a block boundary, is large, and is whole blocks long."""
+    address = np.frombuffer(payload, np.uint8).ctypes.data if len(payload) else 1
+    aligned = address % BLOCK_BYTES == 0 and len(payload) % BLOCK_BYTES == 0
+    return aligned and len(payload) >= MIN_DIRECT_BYTES
+
+
+def _larger_than_cache(table: np.ndarray) -> bool:
+    memory = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
+    return bool(table["bytes"].sum() > memory // 2)

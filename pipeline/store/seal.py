@@ -17,7 +17,7 @@ import numpy as np
 
 from pipeline.errors import DamagedStoreError, MissingArtifactError
 from pipeline.store.chunkfile import write_file
-from pipeline.store.journal import JOURNAL, ChunkRecord
+from pipeline.store.journal import FILE_DTYPE, JOURNAL, ChunkRecord
 from pipeline.store.layout import StoreLayout, array_metadata, group_metadata
 
 SEAL = "seal.json"
@@ -25,7 +25,6 @@ TABLE = "chunks.npy"
 GROUP = "zarr.json"
 MANIFEST = "manifest.json"
 FORMAT_VERSION = 1
-TABLE_DTYPE = np.dtype([("bytes", "<u8"), ("crc32c", "<u4")])
 
 
 @dataclass(frozen=True)
@@ -39,7 +38,7 @@ class Seal:
 
 def write_seal(path: Path, layout: StoreLayout, n_rows: int, records: list[ChunkRecord]) -> None:
     """Write metadata, chunk table and, last, the seal. records: of all chunks, in order."""
-    table = np.array([list(record.files) for record in records], TABLE_DTYPE)
+    table = np.frombuffer(b"".join(record.packed for record in records), FILE_DTYPE)
     table = np.ascontiguousarray(table.reshape(len(records), len(layout.arrays)).T)
     files = {
         **{f"{n}/{GROUP}": json_bytes(array_metadata(layout, n, n_rows)) for n in layout.names},

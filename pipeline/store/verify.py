@@ -3,12 +3,16 @@
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from threading import local
 
 from pipeline.errors import DamagedStoreError
 from pipeline.store.reader import StoreReader
 from pipeline.store.seal import GROUP, MANIFEST, SEAL, TABLE, damage
+
+# Jobs handed to the threads at a time: all of a large store's would fill the memory.
+CHUNKS_AT_ONCE = 256
 
 
 @dataclass(frozen=True)
@@ -39,13 +43,12 @@ def verify_store(
             return reader.check_chunk(name, index, scratch.buffer)
 
         for name in reader.layout.names:
-            checks = reader.pool.map(
-                lambda index, name=name: check(name, index), range(reader.n_chunks)
-            )
-            for n_bytes in checks:
-                total += n_bytes
-                if progress is not None:
-                    progress(n_bytes)
+            for start in range(0, reader.n_chunks, CHUNKS_AT_ONCE):
+                indices = range(start, min(start + CHUNKS_AT_ONCE, reader.n_chunks))
+                for n_bytes in reader.pool.map(partial(check, name), indices):
+                    total += n_bytes
+                    if progress is not None:
+                        progress(n_bytes)
         return Verified(reader.n_rows, reader.n_chunks * len(reader.layout.names), total)
 
 

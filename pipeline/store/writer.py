@@ -16,7 +16,13 @@ from typing import Self
 
 import numpy as np
 
-from pipeline.store.chunkfile import clear_space_errors, sync_directory, write_chunk_file
+from pipeline.store.chunkfile import (
+    ChunkBuffer,
+    clear_space_errors,
+    sync_directory,
+    write_coded_chunk,
+    write_plain_chunk,
+)
 from pipeline.store.codecs import encode
 from pipeline.store.journal import ChunkRecord, Journal
 from pipeline.store.layout import StoreLayout
@@ -25,7 +31,7 @@ from pipeline.store.seal import is_sealed, read_seal, write_seal
 TEMPORARY_DIR = ".tmp"
 
 Arrays = Mapping[str, np.ndarray]
-Buffer = dict[str, np.ndarray]
+Buffer = dict[str, ChunkBuffer]
 
 
 @dataclass
@@ -149,7 +155,7 @@ class StoreWriter:
         assert self._filling is None
         buffer = self._acquire()
         for name, target in buffer.items():
-            target[:n_rows] = arrays[name]
+            target.rows[:n_rows] = arrays[name]
         self._submit(index, buffer, n_rows)
 
     def flush(self) -> None:
@@ -193,7 +199,7 @@ class StoreWriter:
                 filling = self._filling = _Filling(self._next_index, self._acquire())
             n = min(n_rows - done, self.layout.rows_per_chunk - filling.n_rows)
             for name, target in filling.buffer.items():
-                fill(name, target[filling.n_rows : filling.n_rows + n], done)
+                fill(name, target.rows[filling.n_rows : filling.n_rows + n], done)
             filling.n_rows += n
             done += n
             if filling.n_rows == self.layout.rows_per_chunk:
@@ -205,7 +211,11 @@ class StoreWriter:
         """A free chunk buffer; waits for a thread to be done with one where all are in use."""
         if self._n_buffers_left and self._free.empty():
             self._n_buffers_left -= 1
-            return self.layout.empty_chunk()
+            length = self.layout.rows_per_chunk
+            return {
+                spec.name: ChunkBuffer.empty((length, *spec.shape), spec.dtype)
+                for spec in self.layout.arrays
+            }
         buffer = self._free.get()
         for future in [f for f in self._pending if f.done()]:
             self._pending.discard(future)
@@ -217,20 +227,24 @@ class StoreWriter:
 
     def _write(self, index: int, buffer: Buffer, n_rows: int) -> None:
         try:
-            files = tuple(self._write_array(name, index, buffer, n_rows) for name in buffer)
+            files = [
+                self._write_array(name, index, chunk, n_rows) for name, chunk in buffer.items()
+            ]
             assert self._journal is not None
             with self._lock:
-                self._journal.add(ChunkRecord(index, n_rows, files))
+                self._journal.add(ChunkRecord.of(index, n_rows, files))
         finally:
             self._free.put(buffer)
 
-    def _write_array(self, name: str, index: int, buffer: Buffer, n_rows: int) -> tuple[int, int]:
-        buffer[name][n_rows:] = self.layout[name].fill_value
-        return write_chunk_file(
-            self.path / self.layout.chunk_path(name, index),
-            self.path / TEMPORARY_DIR / f"{name}.{index}",
-            encode(self.layout.codec, buffer[name]),
-        )
+    def _write_array(
+        self, name: str, index: int, chunk: ChunkBuffer, n_rows: int
+    ) -> tuple[int, int]:
+        chunk.rows[n_rows:] = self.layout[name].fill_value
+        path = self.path / self.layout.chunk_path(name, index)
+        temporary = self.path / TEMPORARY_DIR / f"{name}.{index}"
+        if self.layout.codec == "none":
+            return write_plain_chunk(path, temporary, chunk)
+        return write_coded_chunk(path, temporary, encode(self.layout.codec, chunk.rows))
 
     def _check(self, arrays: Arrays) -> int:
         """Number of rows; the arrays must be those of the layout, of one length."""

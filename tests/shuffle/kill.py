@@ -25,7 +25,7 @@ from pipeline.shuffle.buckets import BucketWriter
 from pipeline.shuffle.memory import least_bytes
 from pipeline.shuffle.permutation import Permutation
 from pipeline.shuffle.shuffle import permute_buckets, shuffle_store
-from pipeline.store import StoreWriter, activation_layout, verify_store
+from pipeline.store import StoreWriter, activation_layout, chunkfile, verify_store
 from tests.store.numbered import bytes_below, numbered_rows
 
 N_ROWS, SEED = 1500, 3
@@ -93,6 +93,7 @@ def use_small_buckets() -> None:
     permutation.ROWS_PER_PIECE = 4
     memory.SLACK_BYTES = 0
     memory.MIN_SLAB_ROWS = 16
+    chunkfile.MIN_DIRECT_BYTES = 20_000  # activations past the page cache, the other arrays not
 
 
 def campaign(folder: Path, n_kills: int, draw: random.Random) -> dict[str, Any]:

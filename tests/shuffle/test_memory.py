@@ -16,13 +16,14 @@ ROOT = Path(__file__).parents[2]
 LAYOUT = activation_layout(2, 1024, 512)
 N_ROWS = 50_000  # 205 MB, four buckets
 CHILD = """
-import sys
+import re, sys
 from pathlib import Path
-from pipeline.runtime import peak_memory_bytes, resident_memory_bytes
+from pipeline.runtime import resident_memory_bytes
 from pipeline.shuffle.shuffle import shuffle_store
 source, out, limit = Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3])
 shuffle_store(source, out, seed=0, buffer_bytes=limit - resident_memory_bytes())
-print(peak_memory_bytes())
+# Not ru_maxrss, which begins at the size of the parent process.
+print(int(re.search(r"VmHWM:\\s+(\\d+)", Path("/proc/self/status").read_text())[1]) * 1024)
 """
 
 
