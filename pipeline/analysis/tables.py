@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from pipeline.analysis.findings import Findings
@@ -149,7 +150,7 @@ def model_name(spec: dict[str, Any]) -> str:
         case "hub":
             return f"{spec['repo']}"
         case "local":
-            return f"{spec['path']}"
+            return Path(spec["path"]).name
         case "trained":
             return f"{spec['architecture']} trained here"
         case _:

@@ -1,0 +1,1 @@
+"""Dump: paired residual activations of both models, token by token, into a store."""
