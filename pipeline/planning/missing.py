@@ -81,7 +81,7 @@ def _reachable(spec: HubSourceConfig) -> bool:
 
     try:
         HfApi().dataset_info(spec.dataset, revision=spec.revision, timeout=HUB_TIMEOUT_SECONDS)
-    except (errors.HTTPError, OSError):
+    except (errors.HTTPError, OSError):  # pyright: ignore[reportPrivateImportUsage]
         return False
     return True
 
