@@ -4,7 +4,8 @@
     python -m benchmarks.train_step --size gemma --rounds 2 # the published size, many minutes
 
 Everything is measured in one run, turn by turn, so that a busy machine slows all alike; times are
-medians. Letters: B rows of a batch, M models, D width, L latents, P = M * D.
+medians. On a machine that others use too, `--cpu-time --threads 1` counts processor time instead.
+Letters: B rows of a batch, M models, D width, L latents, P = M * D.
 """
 
 import argparse
@@ -32,6 +33,7 @@ from pipeline.training.training import Training
 
 N_MODELS = 2
 Make = Callable[[], Callable[[], None]]
+Clock = Callable[[], float]
 
 
 @dataclass(frozen=True)
@@ -233,7 +235,9 @@ def reference_step(size: Size) -> Callable[[], None]:
     return one
 
 
-def timed(candidates: dict[str, Make], rounds: int, *, keep: bool = True) -> dict[str, float]:
+def timed(
+    candidates: dict[str, Make], rounds: int, clock: Clock, *, keep: bool = True
+) -> dict[str, float]:
     """Median seconds of each candidate, run in turn for `rounds` rounds after one to warm up.
 
     keep: hold all candidates in memory at once, else make each anew for its turn.
@@ -245,10 +249,10 @@ def timed(candidates: dict[str, Make], rounds: int, *, keep: bool = True) -> dic
             run = kept.get(name) or make()
             if name not in kept:
                 run()
-            began = time.perf_counter()
+            began = clock()
             run()
             if turn > 0 or not keep:
-                seconds[name].append(time.perf_counter() - began)
+                seconds[name].append(clock() - began)
     return {name: statistics.median(values) for name, values in seconds.items()}
 
 
@@ -268,7 +272,7 @@ def step_candidates(size: Size, folder: Path) -> dict[str, Make]:
     return {name: partial(make, *values) for name, (make, values) in candidates.items()}
 
 
-def disk_over_memory(size: Size, folder: Path, n_batches: int, rounds: int) -> float:
+def disk_over_memory(size: Size, folder: Path, n_batches: int, rounds: int, clock: Clock) -> float:
     """Rows per second from a store over those from memory, on the fastest step there is."""
     from pipeline.store import StoreReader, StoreWriter, activation_layout
 
@@ -297,7 +301,9 @@ def disk_over_memory(size: Size, folder: Path, n_batches: int, rounds: int) -> f
                 run.train_on(batch)
                 run.step = 1
 
-        seconds = timed({name: lambda name=name: partial(epoch, name) for name in runs}, rounds)
+        seconds = timed(
+            {name: lambda name=name: partial(epoch, name) for name in runs}, rounds, clock
+        )
     return seconds["memory"] / seconds["disk"]
 
 
@@ -322,15 +328,17 @@ def report_peak(step: str, size: Size) -> None:
     print(peak_memory_bytes())
 
 
-def measure(size_name: str, rounds: int) -> dict[str, Any]:
+def measure(size_name: str, rounds: int, clock: Clock) -> dict[str, Any]:
     size = SIZES[size_name]
     # First, while this process is small: a child's peak starts from its parent's.
     idle = peak_of("nothing", size_name)
     peaks = {step: peak_of(step, size_name) - idle for step in ("reference", "l1_fp32")}
     with tempfile.TemporaryDirectory() as folder:
         keep = size_name == "small"
-        seconds = timed(step_candidates(size, Path(folder)), rounds, keep=keep)
-        disk = disk_over_memory(size, Path(folder), 24 if size_name == "small" else 3, rounds)
+        seconds = timed(step_candidates(size, Path(folder)), rounds, clock, keep=keep)
+        disk = disk_over_memory(
+            size, Path(folder), 24 if size_name == "small" else 3, rounds, clock
+        )
     reference = seconds["reference"]
     return {
         "fp32_of_matrix_limit": seconds["matrix_limit_fp32"] / seconds["l1_fp32"],
@@ -352,13 +360,15 @@ def main() -> None:
     parser.add_argument("--size", choices=SIZES, default="small")
     parser.add_argument("--rounds", type=int, default=9, help="timed turns of every candidate")
     parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--cpu-time", action="store_true", help="processor, not elapsed, time")
     parser.add_argument("--peak", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     set_threads(arguments.threads)
     if arguments.peak:
         report_peak(arguments.peak, SIZES[arguments.size])
         return
-    figures = measure(arguments.size, arguments.rounds)
+    clock = time.process_time if arguments.cpu_time else time.perf_counter
+    figures = measure(arguments.size, arguments.rounds, clock)
     for name, value in figures.items():
         print(name, json.dumps(value, indent=2) if isinstance(value, dict) else value)
     if arguments.json:

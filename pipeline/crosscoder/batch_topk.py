@@ -17,7 +17,7 @@ from pipeline.crosscoder.products import (
 )
 from pipeline.crosscoder.variant import Loss, Moment, Step, Variant
 
-GUESS_MARGIN = 0.9
+GUESS_MARGIN = 0.95
 """Share of the last batch's smallest kept score from which scores are looked at at all."""
 
 
@@ -104,10 +104,10 @@ class BatchTopK(Variant):
         residual_BP = products.reconstruct(f).sub_(x_BP)
 
         g_BP = products.rounded("gradient", residual_BP * (2 / len(x_BP)))
-        f.outer(g_BP, gradient_of(crosscoder.W_dec_LP))
+        f.outer_into(crosscoder.W_dec_LP, g_BP)
         torch.sum(residual_BP, 0, out=gradient_of(crosscoder.b_dec_P)).mul_(2 / len(x_BP))
         pre_grad = f.with_values(f.dot(g_BP, products.W_dec_LP))
-        pre_grad.outer(rows_BP, gradient_of(crosscoder.W_enc_LP))
+        pre_grad.outer_into(crosscoder.W_enc_LP, rows_BP)
         gradient_of(crosscoder.b_enc_L).copy_(pre_grad.latent_sums())
 
         coefficient = self.config.auxk_coefficient
@@ -121,22 +121,15 @@ class BatchTopK(Variant):
     def _kept(self, pre_BL: Tensor, norm_L: Tensor, n_kept: int) -> SparseEntries:
         """The entries with the n_kept largest scores. Exact: where the guess from the last batch
         leaves too few candidates, every positive score is one."""
-        flat_N, v_N = self._candidates(pre_BL, norm_L, float(self.guess))
+        flat_N, pre_N, v_N = _above(pre_BL, norm_L, float(self.guess))
         if len(flat_N) < n_kept and float(self.guess) > 0:
-            flat_N, v_N = self._candidates(pre_BL, norm_L, 0.0)
+            flat_N, pre_N, v_N = _above(pre_BL, norm_L, 0.0)
         if len(flat_N) > n_kept:
-            smallest = v_N.topk(n_kept, sorted=False).values.min()
-            is_kept_N = v_N >= smallest
-            flat_N, v_N = flat_N[is_kept_N], v_N[is_kept_N]
+            is_kept_N = v_N >= v_N.topk(n_kept, sorted=False).values.min()
+            flat_N, pre_N, v_N = flat_N[is_kept_N], pre_N[is_kept_N], v_N[is_kept_N]
         if len(v_N) > 0:
             self._smallest_kept = v_N.min().double()
-        return self.products.sparse(pre_BL, flat_N)
-
-    def _candidates(self, pre_BL: Tensor, norm_L: Tensor, floor: float) -> tuple[Tensor, Tensor]:
-        """Flat positions, ascending, and scores of the entries whose score is above `floor`."""
-        flat_N = positions_above(pre_BL, (floor / norm_L).to(pre_BL.dtype))
-        v_N = pre_BL.flatten()[flat_N].to(norm_L.dtype) * norm_L[flat_N % len(norm_L)]
-        return flat_N, v_N
+        return SparseEntries.at(flat_N, pre_N, *pre_BL.shape)
 
     def advance(self, step: Step, n_rows: int) -> None:
         super().advance(step, n_rows)
@@ -175,6 +168,13 @@ class BatchTopK(Variant):
                 floor = float(largest.min())
         assert n_rows <= self.config.calibration_rows
         return _edge(largest, n_rows * self.config.k)
+
+
+def _above(pre_BL: Tensor, norm_L: Tensor, floor: float) -> tuple[Tensor, Tensor, Tensor]:
+    """Flat positions [N], ascending, preactivations and scores of the scores above `floor`."""
+    flat_N = positions_above(pre_BL, (floor / norm_L).to(pre_BL.dtype))
+    pre_N = pre_BL.flatten()[flat_N]
+    return flat_N, pre_N, pre_N.to(norm_L.dtype) * norm_L[flat_N % len(norm_L)]
 
 
 def _edge(scores: Tensor, n_kept: int) -> Tensor:

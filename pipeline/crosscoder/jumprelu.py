@@ -83,7 +83,7 @@ class JumpRelu(Variant):
         loss = self._loss(residual_BP.square().sum() / n_rows, n_active, moment)
 
         g_BP = products.rounded("gradient", residual_BP * (2 / n_rows))
-        f.outer(g_BP, gradient_of(crosscoder.W_dec_LP))
+        f.outer_into(crosscoder.W_dec_LP, g_BP)
         torch.sum(residual_BP, 0, out=gradient_of(crosscoder.b_dec_P)).mul_(2 / n_rows)
         f_grad = f.dot(g_BP, products.W_dec_LP)
         per_gate = f_grad * reach.per_latent(theta_L / norm_L)
@@ -92,7 +92,7 @@ class JumpRelu(Variant):
         # d / d log theta = theta d / d theta
         torch.mul(at_edge_L, -theta_L / self.config.bandwidth, out=gradient_of(self.log_theta_L))
         pre_grad = f.with_values(f_grad.mul_(gate))
-        pre_grad.outer(rows_BP, gradient_of(crosscoder.W_enc_LP))
+        pre_grad.outer_into(crosscoder.W_enc_LP, rows_BP)
         gradient_of(crosscoder.b_enc_L).copy_(pre_grad.latent_sums())
         return Step(loss, residual_BP, f.values, f.latent_sums() != 0)
 

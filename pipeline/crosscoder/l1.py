@@ -91,13 +91,13 @@ class L1(Variant):
         pull_LM = torch.where(norms_LM > 0, (weight_L * mean_f_L)[:, None] / norms_LM, 0)
         W_dec_grad = gradient_of(crosscoder.W_dec_LP)
         torch.mul(crosscoder.W_dec, pull_LM[:, :, None], out=W_dec_grad.view_as(crosscoder.W_dec))
-        f.outer(g_BP, W_dec_grad, add=True)
+        f.outer_into(crosscoder.W_dec_LP, g_BP, add=True)
         torch.sum(residual_BP, 0, out=gradient_of(crosscoder.b_dec_P)).mul_(2 / n_rows)
 
         f_grad = f.dot(g_BP, products.W_dec_LP)
         f_grad.add_(f.per_latent(weight_L * norms_LM.sum(-1) / n_rows))
         pre_grad = f.with_values(relu_backward(f_grad, f.values))
-        pre_grad.outer(rows_BP, gradient_of(crosscoder.W_enc_LP))
+        pre_grad.outer_into(crosscoder.W_enc_LP, rows_BP)
         gradient_of(crosscoder.b_enc_L).copy_(pre_grad.latent_sums())
 
 

@@ -13,6 +13,7 @@ from typing import Literal, Protocol, Self
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch.nn import Parameter
 
 from pipeline.crosscoder.model import Crosscoder
 
@@ -47,8 +48,8 @@ class Entries(Protocol):
         """<g_b, W_l> at every pair (b, l), shaped as `values`."""
         ...
 
-    def outer(self, rows_BP: Tensor, out_LP: Tensor, *, add: bool = False) -> None:
-        """values^T rows into `out_LP`, or added to it."""
+    def outer_into(self, parameter: Parameter, rows_BP: Tensor, *, add: bool = False) -> None:
+        """values^T rows [L, P] becomes the parameter's gradient, or is added to it."""
         ...
 
     def latent_sums(self) -> Tensor:
@@ -77,13 +78,15 @@ class DenseEntries:
         out_BL = self.buffers.take("dot", (len(g_BP), len(W_LP)), W_LP.dtype)
         return torch.mm(g_BP, W_LP.t(), out=out_BL)
 
-    def outer(self, rows_BP: Tensor, out_LP: Tensor, *, add: bool = False) -> None:
-        if rows_BP.dtype == out_LP.dtype:
-            out_LP.addmm_(self.values.t(), rows_BP, beta=1 if add else 0)
+    def outer_into(self, parameter: Parameter, rows_BP: Tensor, *, add: bool = False) -> None:
+        gradient_LP = gradient_of(parameter)
+        if rows_BP.dtype == gradient_LP.dtype:
+            gradient_LP.addmm_(self.values.t(), rows_BP, beta=1 if add else 0)
             return
         shape = (self.values.shape[1], rows_BP.shape[1])
         product_LP = self.buffers.take("outer", shape, rows_BP.dtype)
-        _put(torch.mm(self.values.t(), rows_BP, out=product_LP), out_LP, add=add)
+        torch.mm(self.values.t(), rows_BP, out=product_LP)
+        (gradient_LP.add_ if add else gradient_LP.copy_)(product_LP)
 
     def latent_sums(self) -> Tensor:
         return self.values.sum(0)
@@ -134,21 +137,20 @@ class SparseEntries:
             g_BP, W_LP, self.latent_N, self.row_start_B, self.row_N, sum_mode
         )
 
-    def outer(self, rows_BP: Tensor, out_LP: Tensor, *, add: bool = False) -> None:
+    def outer_into(self, parameter: Parameter, rows_BP: Tensor, *, add: bool = False) -> None:
         values_N, row_N = self.values[self.order_N], self.row_N[self.order_N]
-        _put(_weighted_bags(row_N, rows_BP, self.latent_start_L, values_N), out_LP, add=add)
+        product_LP = _weighted_bags(row_N, rows_BP, self.latent_start_L, values_N)
+        if add:
+            gradient_of(parameter).add_(product_LP)
+        elif product_LP.dtype == parameter.dtype:
+            parameter.grad = product_LP
+        else:
+            gradient_of(parameter).copy_(product_LP)
 
     def latent_sums(self) -> Tensor:
         dtype = torch.promote_types(self.values.dtype, torch.float32)
         sums_L = torch.zeros(len(self.latent_start_L), dtype=dtype, device=self.values.device)
         return sums_L.index_add_(0, self.latent_N, self.values.to(dtype))
-
-
-def _put(result: Tensor, out: Tensor, *, add: bool) -> None:
-    if add:
-        out.add_(result)
-    else:
-        out.copy_(result)
 
 
 def _starts(group_N: Tensor, n_groups: int) -> Tensor:
@@ -215,13 +217,9 @@ class Products:
         if values_BL.device.type == "cpu":
             sample_BL = values_BL[:SAMPLE_ROWS] > above
             if float(sample_BL.count_nonzero()) < SPARSE_BELOW * sample_BL.numel():
-                return self.sparse(values_BL, positions_above(values_BL, above))
+                flat_N = positions_above(values_BL, above)
+                return SparseEntries.at(flat_N, values_BL.flatten()[flat_N], *values_BL.shape)
         return DenseEntries(values_BL, self.buffers)
-
-    def sparse(self, values_BL: Tensor, flat_N: Tensor) -> SparseEntries:
-        """The entries at ascending flat positions of [B, L]."""
-        values_N = values_BL.flatten()[flat_N]
-        return SparseEntries.at(flat_N, values_N, *values_BL.shape)
 
     def reconstruct(self, f: Entries) -> Tensor:
         """f W_dec + b_dec, [B, P], in the parameters' type."""
@@ -239,7 +237,7 @@ def positions_above(values_BL: Tensor, above: Tensor | float) -> Tensor:
     return (values_BL > above).flatten().nonzero().squeeze(1)
 
 
-def gradient_of(parameter: torch.nn.Parameter) -> Tensor:
+def gradient_of(parameter: Parameter) -> Tensor:
     """The parameter's `.grad`, made where it is not there yet; contents are to be overwritten."""
     if parameter.grad is None:
         parameter.grad = torch.empty_like(parameter)

@@ -40,10 +40,11 @@ def test_sparse_and_dense_entries_give_the_same_products(seed: int, above: float
     t_L = normal(L, seed=seed + 3)
     torch.testing.assert_close(sparse.per_latent(t_L), t_L[sparse.latent_N])
     for add in (False, True):
-        out_dense, out_sparse = normal(L, P, seed=5), normal(L, P, seed=5)
-        dense.outer(g_BP, out_dense, add=add)
-        sparse.outer(g_BP, out_sparse, add=add)
-        torch.testing.assert_close(out_sparse, out_dense)
+        parameters = [torch.nn.Parameter(torch.zeros(L, P, dtype=torch.float64)) for _ in "ab"]
+        for parameter, entries in zip(parameters, (dense, sparse), strict=True):
+            parameter.grad = normal(L, P, seed=5)
+            entries.outer_into(parameter, g_BP, add=add)
+        torch.testing.assert_close(parameters[1].grad, parameters[0].grad)
 
 
 def test_entries_are_sparse_where_few_are_active_and_dense_where_many_are():
