@@ -7,6 +7,7 @@ gathering rows of the weights beats a dense product (`docs/performance.md`).
 Letters: B rows of a batch, L latents, P = models * width of a model, N entries.
 """
 
+import warnings
 from dataclasses import dataclass, replace
 from typing import Literal, Protocol, Self
 
@@ -131,11 +132,24 @@ class SparseEntries:
         return _weighted_bags(self.latent_N, W_LP, self.row_start_B, self.values)
 
     def dot(self, g_BP: Tensor, W_LP: Tensor) -> Tensor:
+        if g_BP.device.type == "cpu" and g_BP.dtype != torch.bfloat16:
+            return self._sampled(g_BP, W_LP)
         # embedding_bag's own backward for its weights: a dot product per entry, and no more.
         sum_mode = 0
         return torch.ops.aten._embedding_bag_per_sample_weights_backward(
             g_BP, W_LP, self.latent_N, self.row_start_B, self.row_N, sum_mode
         )
+
+    def _sampled(self, g_BP: Tensor, W_LP: Tensor) -> Tensor:
+        """The same by the sampled product of sparse matrices: 2.5 times as fast, not for bf16."""
+        n_entries = torch.tensor([len(self.latent_N)], device=g_BP.device)
+        pattern = _csr(
+            torch.cat([self.row_start_B, n_entries]),
+            self.latent_N,
+            torch.zeros_like(self.values),
+            (len(g_BP), len(W_LP)),
+        )
+        return torch.sparse.sampled_addmm(pattern, g_BP, W_LP.t(), beta=0.0).values()
 
     def outer_into(self, parameter: Parameter, rows_BP: Tensor, *, add: bool = False) -> None:
         values_N, row_N = self.values[self.order_N], self.row_N[self.order_N]
@@ -151,6 +165,13 @@ class SparseEntries:
         dtype = torch.promote_types(self.values.dtype, torch.float32)
         sums_L = torch.zeros(len(self.latent_start_L), dtype=dtype, device=self.values.device)
         return sums_L.index_add_(0, self.latent_N, self.values.to(dtype))
+
+
+def _csr(starts: Tensor, columns: Tensor, values: Tensor, shape: tuple[int, int]) -> Tensor:
+    with warnings.catch_warnings():
+        # PyTorch says once per process that the layout is in beta.
+        warnings.filterwarnings("ignore", message="Sparse CSR tensor support is in beta state")
+        return torch.sparse_csr_tensor(starts, columns, values, shape, check_invariants=False)
 
 
 def _starts(group_N: Tensor, n_groups: int) -> Tensor:
