@@ -14,6 +14,7 @@ import os
 import shutil
 from collections.abc import Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -26,7 +27,17 @@ from crc32c import crc32c
 from pipeline.errors import DamagedStoreError, MismatchError
 from pipeline.shuffle.permutation import Block, Permutation, group_rows
 from pipeline.store import StoreLayout
-from pipeline.store.chunkfile import bytes_of, clear_space_errors, read_all, write_all, write_file
+from pipeline.store.chunkfile import (
+    BLOCK_BYTES,
+    aligned_empty,
+    bytes_of,
+    clear_space_errors,
+    open_direct,
+    read_all,
+    whole_blocks,
+    write_all,
+    write_file,
+)
 from pipeline.store.layout import ArraySpec
 
 HEADER = "buckets.json"
@@ -34,6 +45,8 @@ PROGRESS = "progress.json"
 # Arrays with shorter rows are packed into one record, so that a piece is one write for all of them.
 WIDE_ROW_BYTES = 512
 MAX_FILES = 256
+# Pieces go to the disk past the page cache, by way of a block-aligned buffer of this size.
+STAGE_BYTES = 4 * 2**20
 
 
 @dataclass(frozen=True)
@@ -60,6 +73,12 @@ class Geometry:
         return (*widths, self.narrow.itemsize) if self.narrow.itemsize else widths
 
     @cached_property
+    def region_bytes(self) -> tuple[int, ...]:
+        """Bytes of each region of a bucket, in whole blocks."""
+        capacity = self.permutation.bucket_rows
+        return tuple(whole_blocks(capacity * width) for width in self.region_row_bytes)
+
+    @cached_property
     def buckets_per_file(self) -> int:
         return -(-self.permutation.n_buckets // MAX_FILES)
 
@@ -68,15 +87,14 @@ class Geometry:
 
     def offset(self, bucket: int, region: int, rank: int) -> int:
         """Byte offset in its file of a row of a bucket's region."""
-        capacity = self.permutation.bucket_rows
-        before = sum(self.region_row_bytes[:region])
-        start = bucket % self.buckets_per_file * sum(self.region_row_bytes) + before
-        return capacity * start + rank * self.region_row_bytes[region]
+        start = bucket % self.buckets_per_file * sum(self.region_bytes)
+        start += sum(self.region_bytes[:region])
+        return start + rank * self.region_row_bytes[region]
 
     def empty(self, n_rows: int) -> list[np.ndarray]:
         """One uninitialised array `[n_rows, ...]` per region."""
-        regions = [np.empty((n_rows, *spec.shape), spec.dtype) for spec in self.wide]
-        return [*regions, np.empty(n_rows, self.narrow)] if self.narrow.itemsize else regions
+        regions = [aligned_empty((n_rows, *spec.shape), spec.dtype) for spec in self.wide]
+        return [*regions, aligned_empty(n_rows, self.narrow)] if self.narrow.itemsize else regions
 
     def named(self, regions: list[np.ndarray]) -> Iterator[tuple[str, np.ndarray]]:
         """(array name, its rows) of a set of region arrays."""
@@ -147,6 +165,7 @@ class BucketWriter:
         self._n_threads = n_threads
         self._pool = ThreadPoolExecutor(n_threads, "bucket-writer")
         self._files: dict[str, int] = {}
+        self._tails = Tails(geometry)
         self._deal = _Deal(self._permutation, done.next_row, done.block_filled)
         self._spare: list[list[np.ndarray]] = []
         self._n_loads_left = 2
@@ -267,6 +286,7 @@ class BucketWriter:
 
     def _write_pieces(self, load: _Load, buckets: np.ndarray) -> None:
         checksums, geometry = self._done.checksums, self._geometry
+        stage = aligned_empty(STAGE_BYTES, np.uint8).data
         regions = [(r, bytes_of(a)) for r, a in enumerate(load.regions)]
         with clear_space_errors(self.path):
             for bucket in buckets.tolist():
@@ -276,7 +296,8 @@ class BucketWriter:
                     width = geometry.region_row_bytes[region]
                     piece = rows[first * width : last * width]
                     offset = geometry.offset(bucket, region, int(load.filled[bucket]))
-                    write_all(descriptor, piece, offset)
+                    tail = self._tails.before(descriptor, bucket, region, offset)
+                    write_blocks(descriptor, piece, offset, tail, stage)
                     checksums[bucket, region] = crc32c(piece, int(checksums[bucket, region]))
 
     def _settle(self) -> None:
@@ -293,8 +314,46 @@ class BucketWriter:
 
     def _descriptor(self, name: str) -> int:
         if name not in self._files:
-            self._files[name] = os.open(self.path / name, os.O_RDWR | os.O_CREAT, 0o666)
+            self._files[name], _ = open_direct(self.path / name, os.O_RDWR | os.O_CREAT)
         return self._files[name]
+
+
+class Tails:
+    """The last, partly filled block of every region: the next piece begins in the middle of it."""
+
+    def __init__(self, geometry: Geometry) -> None:
+        shape = (geometry.permutation.n_buckets, len(geometry.region_row_bytes))
+        self._blocks = np.zeros((*shape, BLOCK_BYTES), np.uint8)
+        self._known = np.zeros(shape, bool)
+
+    def before(self, descriptor: int, bucket: int, region: int, offset: int) -> memoryview:
+        """The block that byte `offset` is in; read from the disk after an earlier run's end."""
+        block = self._blocks[bucket, region]
+        if not self._known[bucket, region] and offset % BLOCK_BYTES:
+            aligned = aligned_empty(BLOCK_BYTES, np.uint8)
+            read_all(descriptor, aligned.data, offset // BLOCK_BYTES * BLOCK_BYTES)
+            block[:] = aligned
+        self._known[bucket, region] = True
+        return block.data
+
+
+def write_blocks(
+    descriptor: int, data: memoryview, offset: int, tail: memoryview, stage: memoryview
+) -> None:
+    """Write `data` at any offset in whole, aligned blocks.
+
+    tail: the contents so far of the block that `offset` is in; afterwards of the last block
+    stage: aligned memory to write from
+    """
+    while len(data):
+        head = offset % BLOCK_BYTES
+        n = min(len(data), len(stage) - head)
+        stage[:head] = tail[:head]
+        stage[head : head + n] = data[:n]
+        left = (head + n) % BLOCK_BYTES
+        tail[:left] = stage[head + n - left : head + n]
+        write_all(descriptor, stage[: whole_blocks(head + n)], offset - head)
+        data, offset = data[n:], offset + n
 
 
 class _Deal:
@@ -370,9 +429,10 @@ class BucketReader:
         """
         n_rows = int(self.geometry.permutation.capacities[bucket])
         arrays = [array[:n_rows] for array in regions]
-        for region in range(len(arrays)):
-            for _ in self.slabs(bucket, region, n_rows, arrays[region]):
-                pass
+        with self._opened(bucket) as descriptor:
+            for region, array in enumerate(arrays):
+                offset = self.geometry.offset(bucket, region, 0)
+                self._check(bucket, region, read_and_sum(descriptor, bytes_of(array), offset))
         return {name: np.ascontiguousarray(array) for name, array in self.geometry.named(arrays)}
 
     def slabs(
@@ -382,27 +442,36 @@ class BucketReader:
 
         Raises DamagedStoreError after the last slab where the whole is not as it was written.
         """
-        file = self.path / self.geometry.file_name(bucket)
-        width = self.geometry.region_row_bytes[region]
         n_rows = int(self.geometry.permutation.capacities[bucket])
         checksum = 0
-        try:
-            descriptor = os.open(file, os.O_RDONLY)
-        except OSError as error:
-            raise DamagedStoreError(_damage(self.path, file, "missing")) from error
-        try:
+        with self._opened(bucket, direct=False) as descriptor:
             for first in range(0, n_rows, slab_rows):
                 rows = out[: min(slab_rows, n_rows - first)]
                 payload = bytes_of(rows)
                 got = read_all(descriptor, payload, self.geometry.offset(bucket, region, first))
                 checksum = crc32c(payload[:got], checksum)
                 yield first, rows
+        self._check(bucket, region, checksum)
+
+    @contextmanager
+    def _opened(self, bucket: int, *, direct: bool = True) -> Iterator[int]:
+        file = self.path / self.geometry.file_name(bucket)
+        try:
+            descriptor = open_direct(file, os.O_RDONLY)[0] if direct else os.open(file, os.O_RDONLY)
+        except OSError as error:
+            what = f"cannot be opened ({error.strerror})"
+            raise DamagedStoreError(_damage(self.path, file, what)) from error
+        try:
+            yield descriptor
         finally:
             os.close(descriptor)
+
+    def _check(self, bucket: int, region: int, found: int) -> None:
         expected = int(self.checksums[bucket, region])
-        if checksum != expected:
-            what = f"bucket {bucket} has crc32c {checksum:08x}, {expected:08x} was recorded"
-            raise DamagedStoreError(_damage(self.path, file, f"{what} (row bytes {width})"))
+        if found != expected:
+            file = self.path / self.geometry.file_name(bucket)
+            what = f"bucket {bucket} has crc32c {found:08x}, {expected:08x} was recorded"
+            raise DamagedStoreError(_damage(self.path, file, what))
 
     def release(self, n_buckets: int) -> None:
         """Delete the files that hold only the first `n_buckets` buckets."""
@@ -412,6 +481,21 @@ class BucketReader:
                 missing_ok=True
             )
             self.n_released += 1
+
+
+def read_and_sum(descriptor: int, payload: memoryview, offset: int) -> int:
+    """Fill block-aligned memory from a block-aligned offset. Returns the crc32c of it."""
+    checksum = 0
+    n_whole = len(payload) // BLOCK_BYTES * BLOCK_BYTES
+    for start in range(0, n_whole, STAGE_BYTES):
+        piece = payload[start : min(start + STAGE_BYTES, n_whole)]
+        got = read_all(descriptor, piece, offset + start)
+        checksum = crc32c(piece[:got], checksum)
+    last = aligned_empty(BLOCK_BYTES, np.uint8).data
+    got = read_all(descriptor, last, offset + n_whole) if n_whole < len(payload) else 0
+    rest = last[: min(got, len(payload) - n_whole)]
+    payload[n_whole : n_whole + len(rest)] = rest
+    return crc32c(rest, checksum)
 
 
 def buckets_complete(path: Path, layout: StoreLayout, permutation: Permutation) -> bool:

@@ -3,14 +3,22 @@
 from dataclasses import dataclass
 
 from pipeline.errors import ConfigError
+from pipeline.shuffle.buckets import STAGE_BYTES
 from pipeline.shuffle.permutation import Permutation
 from pipeline.store import StoreLayout
+from pipeline.store.chunkfile import BLOCK_BYTES
 
 # Per row of a load: its place, its order, its bucket and copies of them while they are made.
 INDEX_BYTES = 40
 # Interpreter objects, thread stacks and allocator slack of a running shuffle.
 SLACK_BYTES = 8 * 2**20
 MIN_SLAB_ROWS = 256
+# Larger loads make larger pieces; beyond this, memory is touched for nothing.
+ENOUGH_PIECE_BYTES = 2**20
+ENOUGH_LOAD_BYTES = 2**26
+# Memory that a process touches for the first time can cost more than the disk: on a virtual machine
+# that gets its memory by the page, 1.5 GB took 4.5 s/GB, and two passes over the disk 3.3.
+MAX_IN_MEMORY_BYTES = 2**28
 
 
 @dataclass(frozen=True)
@@ -48,14 +56,16 @@ def plan_memory(
     left = buffer_bytes - SLACK_BYTES
     row = layout.row_bytes + INDEX_BYTES
     writing = left - _writer_bytes(layout, n_threads)
-    loads = left - _ring_bytes(layout, n_threads)
+    loads = left - _ring_bytes(layout, n_threads) - _stage_bytes(permutation, n_threads)
+    enough = max(ENOUGH_LOAD_BYTES, permutation.n_buckets * ENOUGH_PIECE_BYTES)
     bucket = permutation.bucket_rows * row
+    whole = permutation.n_rows * row + layout.chunk_bytes * n_threads
     part_rows = (writing - _slab_bytes(layout)) // row
     return MemoryPlan(
         n_threads=n_threads,
-        in_memory=permutation.n_rows * row + layout.chunk_bytes * n_threads <= writing,
-        load_rows=min(permutation.n_rows, loads // (2 * row)),
-        n_bucket_buffers=min(2, writing // bucket),
+        in_memory=whole <= min(writing, MAX_IN_MEMORY_BYTES),
+        load_rows=min(permutation.n_rows, loads // (2 * row), enough // row),
+        n_bucket_buffers=min(1 + n_threads, writing // bucket),
         part_rows=min(permutation.bucket_rows, part_rows),
         slab_rows=max(1, _slab_bytes(layout) // row),
     )
@@ -69,7 +79,8 @@ def least_bytes(layout: StoreLayout, permutation: Permutation) -> int:
 def _least(layout: StoreLayout, permutation: Permutation, n_threads: int) -> int:
     rows = min(permutation.n_rows, layout.rows_per_chunk)
     row = layout.row_bytes + INDEX_BYTES
-    first_pass = _ring_bytes(layout, n_threads) + 2 * rows * row
+    first_pass = _ring_bytes(layout, n_threads) + _stage_bytes(permutation, n_threads)
+    first_pass += 2 * rows * row
     second_pass = _writer_bytes(layout, n_threads) + rows * row + _slab_bytes(layout)
     return SLACK_BYTES + max(first_pass, second_pass)
 
@@ -77,7 +88,12 @@ def _least(layout: StoreLayout, permutation: Permutation, n_threads: int) -> int
 def _ring_bytes(layout: StoreLayout, n_threads: int) -> int:
     """The reader's ring for batches of one chunk, and coded chunks on their way into it."""
     coded = 0 if layout.codec == "none" else 2 * n_threads
-    return (n_threads + 3 + coded) * layout.chunk_bytes
+    return (n_threads + 1 + coded) * layout.chunk_bytes
+
+
+def _stage_bytes(permutation: Permutation, n_threads: int) -> int:
+    """What the writing of pieces needs: a stage per thread, and a block per bucket and region."""
+    return n_threads * STAGE_BYTES + 2 * permutation.n_buckets * BLOCK_BYTES
 
 
 def _writer_bytes(layout: StoreLayout, n_threads: int) -> int:

@@ -18,7 +18,7 @@ import numpy as np
 from pipeline.errors import ConfigError
 from pipeline.runtime import numpy_generator
 
-MIN_BUCKET_ROWS = 16_384
+MIN_BUCKET_ROWS = 4_096
 # Rows that one block sends to one bucket, on average: fewer would make scattered writes small.
 ROWS_PER_PIECE = 32
 # The limit of NumPy's hypergeometric generator.
@@ -54,7 +54,7 @@ class Permutation:
 
     @cached_property
     def bucket_rows(self) -> int:
-        """Rows of a bucket and of a block: a power of two near sqrt(32 n), at least 16,384."""
+        """Rows of a bucket and of a block: a power of two near sqrt(32 n), at least 4,096."""
         wanted = (ROWS_PER_PIECE * self.n_rows) ** 0.5
         return max(MIN_BUCKET_ROWS, 1 << (int(wanted) - 1).bit_length())
 

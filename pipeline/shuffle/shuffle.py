@@ -156,13 +156,13 @@ def _parts_in_order(
 def _whole_buckets(
     reader: BucketReader, first: int, skipped: int, plan: MemoryPlan
 ) -> Iterator[tuple[np.ndarray, dict[str, np.ndarray]]]:
-    """Bucket after bucket, the next one read by a thread where there is memory for two."""
+    """Bucket after bucket, the next ones read by threads where there is memory for several."""
     permutation = reader.permutation
     buffers = [
         reader.geometry.empty(int(permutation.capacities[0])) for _ in range(plan.n_bucket_buffers)
     ]
     ahead = plan.n_bucket_buffers - 1
-    with ThreadPoolExecutor(1, "bucket-reader") as pool:
+    with ThreadPoolExecutor(max(ahead, 1), "bucket-reader") as pool:
         loads = [
             pool.submit(reader.load, bucket, buffers[bucket % len(buffers)])
             for bucket in range(first, min(first + ahead, permutation.n_buckets))

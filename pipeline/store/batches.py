@@ -44,8 +44,9 @@ def stored_order(
     """Batches of rows `[start, stop)`; see StoreReader.batches."""
     length = source.layout.rows_per_chunk
     # Chunks that the batches still valid can touch, and as many ahead as threads can be reading.
-    held = -(-batch_rows * keep // length) + 1
-    ring = Ring(source, names, held + source.n_threads + 1, start // length, -(-stop // length))
+    whole_chunks = batch_rows % length == 0 and start % length == 0
+    held = -(-batch_rows * keep // length) + (not whole_chunks)
+    ring = Ring(source, names, held + source.n_threads, start // length, -(-stop // length))
     ring.allocate(allocate, batch_rows, keep)
     try:
         for first in range(start, stop, batch_rows):

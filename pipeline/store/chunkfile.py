@@ -58,7 +58,7 @@ class ChunkBuffer:
     @classmethod
     def empty(cls, shape: tuple[int, ...], dtype: str) -> "ChunkBuffer":
         n_bytes = int(np.prod(shape, dtype=np.int64)) * np.dtype(dtype).itemsize
-        blocks = aligned_empty(_whole_blocks(n_bytes + CHECKSUM_BYTES), np.uint8)
+        blocks = aligned_empty(whole_blocks(n_bytes + CHECKSUM_BYTES), np.uint8)
         return cls(blocks[:n_bytes].view(dtype).reshape(shape), blocks.data)
 
 
@@ -107,6 +107,22 @@ def bytes_of(array: np.ndarray) -> memoryview:
     return array.reshape(-1).view(np.uint8).data
 
 
+def whole_blocks(n_bytes: int) -> int:
+    """`n_bytes` rounded up to whole blocks."""
+    return -(-n_bytes // BLOCK_BYTES) * BLOCK_BYTES
+
+
+def open_direct(path: Path, flags: int) -> tuple[int, bool]:
+    """An open file, and whether it bypasses the page cache: not every file system lets it."""
+    if DIRECT:
+        try:
+            return os.open(path, flags | DIRECT, 0o666), True
+        except OSError as error:
+            if error.errno != errno.EINVAL:
+                raise
+    return os.open(path, flags, 0o666), False
+
+
 def write_all(descriptor: int, data: memoryview, offset: int) -> None:
     """Write all of `data` at `offset`, however many calls it takes."""
     while len(data):
@@ -149,11 +165,9 @@ def _atomic(path: Path, temporary: Path) -> Iterator[None]:
 
 def _write_direct(path: Path, blocks: memoryview, size: int) -> bool:
     """Write whole blocks past the page cache and cut the file to `size`; False where refused."""
-    try:
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | DIRECT, 0o666)
-    except OSError as error:
-        if error.errno != errno.EINVAL:
-            raise
+    descriptor, direct = open_direct(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+    if not direct:
+        os.close(descriptor)
         return False
     try:
         write_all(descriptor, blocks, 0)
@@ -166,10 +180,6 @@ def _write_direct(path: Path, blocks: memoryview, size: int) -> bool:
     finally:
         os.close(descriptor)
     return True
-
-
-def _whole_blocks(n_bytes: int) -> int:
-    return -(-n_bytes // BLOCK_BYTES) * BLOCK_BYTES
 
 
 def _write_durably(path: Path, payload: memoryview, tail: bytes = b"") -> None:

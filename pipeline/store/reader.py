@@ -4,7 +4,6 @@ A chunk that is missing, short, long, altered or out of place is a DamagedStoreE
 values. Chunks are read by threads that hold no interpreter lock while they read and sum.
 """
 
-import errno
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -20,10 +19,10 @@ from pipeline.store.batches import Allocate, stored_order
 from pipeline.store.chunkfile import (
     BLOCK_BYTES,
     CHECKSUM_BYTES,
-    DIRECT,
     MIN_DIRECT_BYTES,
     aligned_empty,
     bytes_of,
+    open_direct,
     read_all,
 )
 from pipeline.store.codecs import decode_into
@@ -209,7 +208,11 @@ class StoreReader:
         expected = self._table[name][index]
         direct = self._direct and _is_blocks(payload)
         try:
-            descriptor, direct = _open(self.chunk_file(name, index), direct)
+            file = self.chunk_file(name, index)
+            if direct:
+                descriptor, direct = open_direct(file, os.O_RDONLY)
+            else:
+                descriptor = os.open(file, os.O_RDONLY)
         except OSError as error:
             raise self._damaged(name, index, f"cannot be opened ({error.strerror})") from error
         try:
@@ -263,17 +266,6 @@ def _read_and_sum(descriptor: int, payload: memoryview, direct: bool) -> tuple[i
     tail = aligned_empty(BLOCK_BYTES, np.uint8).data if direct else memoryview(bytearray(4))
     n_read += read_all(descriptor, tail, len(payload))
     return n_read, checksum, int.from_bytes(tail[:CHECKSUM_BYTES], "little")
-
-
-def _open(file: Path, direct: bool) -> tuple[int, bool]:
-    """An open chunk file, and whether it is read past the page cache."""
-    if direct and DIRECT:
-        try:
-            return os.open(file, os.O_RDONLY | DIRECT), True
-        except OSError as error:
-            if error.errno != errno.EINVAL:
-                raise
-    return os.open(file, os.O_RDONLY), False
 
 
 def _is_blocks(payload: memoryview) -> bool:

@@ -61,6 +61,7 @@ class StoreWriter:
         self._free: queue.SimpleQueue[Buffer] = queue.SimpleQueue()
         self._pool = ThreadPoolExecutor(n_threads, "store-writer")
         self._pending: set[Future[None]] = set()
+        self._failure: BaseException | None = None
         self._lock = Lock()
         self._filling: _Filling | None = None
         self._n_durable = 0
@@ -160,8 +161,7 @@ class StoreWriter:
 
     def flush(self) -> None:
         """Wait until every whole chunk handed over is on disk."""
-        while self._pending:
-            self._pending.pop().result()
+        self._collect(list(self._pending))
 
     def finish(self) -> int:
         """Write the last, short chunk and seal the store. Returns the number of rows."""
@@ -217,10 +217,16 @@ class StoreWriter:
                 for spec in self.layout.arrays
             }
         buffer = self._free.get()
-        for future in [f for f in self._pending if f.done()]:
-            self._pending.discard(future)
-            future.result()
+        self._collect([future for future in self._pending if future.done()])
         return buffer
+
+    def _collect(self, writes: list[Future[None]]) -> None:
+        """Wait for writes. Once one has failed, this raises its error every time."""
+        for write in writes:
+            self._pending.discard(write)
+            self._failure = self._failure or write.exception()
+        if self._failure is not None:
+            raise self._failure
 
     def _submit(self, index: int, buffer: Buffer, n_rows: int) -> None:
         self._pending.add(self._pool.submit(self._write, index, buffer, n_rows))

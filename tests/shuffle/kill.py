@@ -20,9 +20,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from pipeline.shuffle import memory, permutation
+from pipeline.shuffle import buckets, memory, permutation
 from pipeline.shuffle.buckets import BucketWriter
-from pipeline.shuffle.memory import least_bytes
+from pipeline.shuffle.memory import least_bytes, plan_memory
 from pipeline.shuffle.permutation import Permutation
 from pipeline.shuffle.shuffle import permute_buckets, shuffle_store
 from pipeline.store import StoreWriter, activation_layout, chunkfile, verify_store
@@ -53,8 +53,7 @@ def write_chunks(folder: Path, source: Path) -> None:
 
 
 def shuffle_two_pass(folder: Path, source: Path) -> None:
-    limit = least_bytes(LAYOUT, Permutation(SEED, N_ROWS))
-    shuffle_store(source, folder / "store", seed=SEED, buffer_bytes=limit)
+    shuffle_store(source, folder / "store", seed=SEED, buffer_bytes=two_pass_bytes())
 
 
 def shuffle_in_memory(folder: Path, source: Path) -> None:
@@ -69,6 +68,10 @@ def scatter(folder: Path, source: Path) -> None:
             writer.append(numbered_rows(LAYOUT, start, min(start + 50, N_ROWS)))
         writer.finish()
     permute_buckets(folder / "buckets", folder / "store", buffer_bytes=2**30)
+
+
+def two_pass_bytes() -> int:
+    return least_bytes(LAYOUT, Permutation(SEED, N_ROWS))
 
 
 JOBS = (append, write_chunks, shuffle_two_pass, shuffle_in_memory, scatter)
@@ -93,6 +96,8 @@ def use_small_buckets() -> None:
     permutation.ROWS_PER_PIECE = 4
     memory.SLACK_BYTES = 0
     memory.MIN_SLAB_ROWS = 16
+    memory.STAGE_BYTES = buckets.STAGE_BYTES = 8192
+    assert not plan_memory(LAYOUT, Permutation(SEED, N_ROWS), two_pass_bytes(), 2).in_memory
     chunkfile.MIN_DIRECT_BYTES = 20_000  # activations past the page cache, the other arrays not
 
 

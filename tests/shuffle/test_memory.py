@@ -56,16 +56,18 @@ def test_a_plan_never_promises_more_than_the_limit(n_rows: int, share: float, co
     row, chunk = layout.row_bytes, layout.chunk_bytes
     assert plan.load_rows >= 1
     assert plan.part_rows >= 1
-    assert 2 * plan.load_rows * row + (plan.n_threads + 3) * chunk <= limit
+    assert 2 * plan.load_rows * row + (plan.n_threads + 1) * chunk <= limit
     second = max(1, plan.n_bucket_buffers) * permutation.bucket_rows
     second = min(second, plan.part_rows) if plan.n_bucket_buffers == 0 else second
     assert second * row + (plan.n_threads + 1) * chunk <= limit
 
 
-def test_the_least_memory_does_not_grow_with_the_rows() -> None:
+def test_the_least_memory_hardly_grows_with_the_rows() -> None:
     layout = activation_layout(2, 2304, 4096)
     needs = [least_bytes(layout, Permutation(0, n)) for n in (10**5, 10**7, 4 * 10**8)]
-    assert needs[0] == needs[1] == needs[2] < 300_000_000
+    # A block of 4 KiB for each of the 3,052 buckets and two regions of the largest.
+    assert max(needs) - min(needs) < 26_000_000
+    assert max(needs) < 330_000_000
 
 
 def test_less_than_the_least_is_refused() -> None:

@@ -70,11 +70,11 @@ def test_bucket_files_are_few_and_their_regions_do_not_overlap(permutation: Perm
     assert sum(last_end.values()) >= N_ROWS * LAYOUT.row_bytes > 3.6e12
 
 
-def test_four_gigabytes_hold_two_buckets_and_write_pieces_worth_a_disk_access(
+def test_five_gigabytes_hold_several_buckets_and_write_pieces_worth_a_disk_access(
     permutation: Permutation,
 ) -> None:
-    plan = plan_memory(LAYOUT, permutation, 4_000_000_000, 4)
-    assert plan.n_bucket_buffers == 2
+    plan = plan_memory(LAYOUT, permutation, 5_000_000_000, 2)
+    assert plan.n_bucket_buffers >= 2
     piece_bytes = plan.load_rows / permutation.n_buckets * LAYOUT.row_bytes
     assert piece_bytes > 400_000
 
