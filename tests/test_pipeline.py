@@ -92,7 +92,7 @@ def test_every_row_of_the_tokens_reaches_the_crosscoder(checkout: Checkout) -> N
     data = checkout.path / "data"
     dumped = read_manifest(data / "activations.zarr").counts
     shuffled = read_manifest(data / "shuffled.zarr").counts
-    assert dumped["rows"] == shuffled["rows"] > 0
+    assert dumped["n_rows"] == shuffled["n_rows"] > 0
 
 
 def test_the_report_is_one_offline_page(checkout: Checkout) -> None:
@@ -109,7 +109,7 @@ def test_a_second_repro_runs_nothing_and_status_is_clean(checkout: Checkout) -> 
 
 def test_metrics_and_plots_are_shown(checkout: Checkout) -> None:
     shown = checkout.run("dvc", "metrics", "show").stdout
-    for name in ("results/models.json", "results/relative_norm.json", "results/evaluation.json"):
+    for name in ("results/models.json", "results/relative_norm.json", "results/evaluation_summary.json"):
         assert name in shown
     checkout.run("dvc", "plots", "show", "-o", "plots")
     assert "training" in (checkout.path / "plots/index.html").read_text()
@@ -192,7 +192,7 @@ def test_dvc_brings_back_what_was_deleted(checkout: Checkout) -> None:
 def test_experiments_run_and_are_listed_with_their_metrics(checkout: Checkout) -> None:
     checkout.run("git", "add", "-A")
     checkout.run("git", "commit", "-qm", "run")
-    checkout.run("dvc", "exp", "run", "-n", "other", "-S", "overrides=report.n_latents=7")
+    checkout.run("dvc", "exp", "run", "-n", "other", "-S", 'overrides="report.n_latents=7"')
     shown = checkout.run("dvc", "exp", "show", "--csv").stdout
     assert "other" in shown
     assert "l0" in shown
