@@ -109,10 +109,15 @@ def test_a_second_repro_runs_nothing_and_status_is_clean(checkout: Checkout) -> 
 
 def test_metrics_and_plots_are_shown(checkout: Checkout) -> None:
     shown = checkout.run("dvc", "metrics", "show").stdout
-    for name in ("results/models.json", "results/relative_norm.json", "results/evaluation_summary.json"):
+    for name in (
+        "results/models.json",
+        "results/relative_norm.json",
+        "results/evaluation_summary.json",
+    ):
         assert name in shown
     checkout.run("dvc", "plots", "show", "-o", "plots")
-    assert "training" in (checkout.path / "plots/index.html").read_text()
+    page = (checkout.path / "plots/index.html").read_text()
+    assert all(f'"title": "{axis}"' in page for axis in ("l0", "relative_norm", "decoder_cosine"))
     shutil.rmtree(checkout.path / "plots")
 
 
