@@ -244,7 +244,7 @@ def timed(
     """
     seconds: dict[str, list[float]] = {name: [] for name in candidates}
     kept = {name: make() for name, make in candidates.items()} if keep else {}
-    for turn in range(rounds + 1):
+    for turn in range(rounds + 1 if keep else rounds):
         for name, make in candidates.items():
             run = kept.get(name) or make()
             if name not in kept:

@@ -67,6 +67,20 @@ def test_a_resumed_run_writes_the_same_bytes(tmp_path: Path, kind: str, killed_a
     assert contents(tmp_path / "broken") == contents(tmp_path / "whole")
 
 
+@pytest.mark.parametrize("kind", KINDS)
+def test_bf16_products_end_within_one_percent_of_the_fp32_loss(tmp_path: Path, kind: str):
+    ends = {}
+    for precision in ("fp32", "bf16"):
+        folder = tmp_path / precision
+        training = make_training(
+            folder, kind, n_rows=4 * N_ROWS, precision=precision, log_every_steps=1
+        )
+        run = training.start()
+        run.train(silent)
+        ends[precision] = np.mean([point["loss"] for point in run.curve[-10:]])
+    assert ends["bf16"] == pytest.approx(ends["fp32"], rel=0.01)
+
+
 def test_a_resumed_run_serves_no_row_again_beyond_its_checkpoint(tmp_path: Path):
     with pytest.raises(KilledError):
         make_training(tmp_path).start().train(killer(10))
