@@ -21,7 +21,6 @@ from pipeline.shuffle.buckets import (
 from pipeline.shuffle.memory import MemoryPlan, plan_memory
 from pipeline.shuffle.permutation import Permutation
 from pipeline.store import StoreReader, StoreWriter
-from pipeline.store.seal import is_sealed
 
 SCRATCH = "buckets"
 
@@ -56,7 +55,9 @@ def shuffle_store(
         layout, scratch = reader.layout, work / SCRATCH
         if plan.in_memory and not scratch.exists():
             return _shuffle_in_memory(reader, work, permutation, plan, report)
-    if not is_sealed(work):
+    with StoreWriter.open(work, layout) as writer:  # also clears what a kill left of a sealed one
+        is_sealed = writer.sealed
+    if not is_sealed:
         if buckets_complete(scratch, layout, permutation):
             report(permutation.n_rows)
         else:

@@ -80,6 +80,7 @@ class StoreWriter:
             try:
                 if is_sealed(path):
                     n_rows = read_seal(path).n_rows
+                    shutil.rmtree(path / TEMPORARY_DIR, ignore_errors=True)
                     journal.remove()
                     return cls(path, layout, None, n_rows, n_threads)
                 shutil.rmtree(path / TEMPORARY_DIR, ignore_errors=True)

@@ -120,6 +120,18 @@ def test_a_finished_store_can_be_taken_up_and_finished_again(
     assert bytes_below(store) == before
 
 
+def test_what_a_kill_left_beside_a_seal_is_cleared(
+    make_store: Callable[..., Path], layout: StoreLayout
+) -> None:
+    store = make_store()
+    before = bytes_below(store)
+    (store / "journal.jsonl").write_bytes(b"")
+    (store / ".tmp").mkdir()
+    StoreWriter.open(store, layout).close()
+    assert bytes_below(store) == before
+    assert not (store / ".tmp").exists()
+
+
 def test_a_torn_journal_line_costs_one_chunk_at_most(
     make_store: Callable[..., Path], tmp_path: Path, layout: StoreLayout
 ) -> None:
