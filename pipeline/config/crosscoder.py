@@ -77,6 +77,8 @@ class JumpReluConfig(_TrainedCrosscoder):
     """Name of the variant."""
     threshold_init: Positive
     """Start of each latent's threshold on f * sum_m ||d_m||, in normalised activation units."""
+    threshold_learning_rate_ratio: Positive
+    """Learning rate of log(threshold) over that of the weights."""
     bandwidth: Positive
     """Width of the kernel that gives the thresholds a gradient, in units of f * sum_m ||d_m||."""
     sparsity_coefficient: NonNegative

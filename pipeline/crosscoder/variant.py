@@ -85,6 +85,10 @@ class Variant(ABC):
         """Everything the optimiser moves."""
         return list(self.crosscoder.parameters())
 
+    def learning_rate_ratios(self) -> list[float]:
+        """Learning rate of each parameter over the configured one."""
+        return [1.0] * len(self.parameters())
+
     def advance(self, step: Step, n_rows: int) -> None:
         """Count `n_rows` more rows trained on."""
         self.rows_since_fired_L += n_rows

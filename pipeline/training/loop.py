@@ -38,7 +38,9 @@ class Run:
     checkpoints: Checkpoints
 
     def __post_init__(self) -> None:
-        self.optimiser = Adam(self.variant.parameters(), self.config)
+        self.optimiser = Adam(
+            self.variant.parameters(), self.config, self.variant.learning_rate_ratios()
+        )
         self.step, self.n_rows = 0, 0
         self.curve: list[dict[str, float]] = []
 

@@ -16,9 +16,16 @@ class Adam:
     `torch.set_flush_denormal(True)` belongs at the start of the process.
     """
 
-    def __init__(self, parameters: Sequence[torch.nn.Parameter], config: TrainConfig) -> None:
+    def __init__(
+        self,
+        parameters: Sequence[torch.nn.Parameter],
+        config: TrainConfig,
+        learning_rate_ratios: Sequence[float] | None = None,
+    ) -> None:
         self.parameters: list[Tensor] = list(parameters)
         self.config = config
+        self.ratios = list(learning_rate_ratios or [1.0] * len(self.parameters))
+        assert len(self.ratios) == len(self.parameters)
         self.means = [torch.zeros_like(p, requires_grad=False) for p in self.parameters]
         self.squares = [torch.zeros_like(p, requires_grad=False) for p in self.parameters]
         self.counts = [torch.zeros((), device=p.device) for p in self.parameters]
@@ -38,13 +45,20 @@ class Adam:
         """Move the parameters, with gradients scaled down to the configured largest norm."""
         clip = self.config.gradient_clip
         divisor = None if clip is None else (gradient_norm / clip).clamp_min(1.0)
+        for ratio in dict.fromkeys(self.ratios):
+            self._update_group(ratio, learning_rate * ratio, divisor)
+
+    def _update_group(self, ratio: float, learning_rate: float, divisor: Tensor | None) -> None:
+        def of_group(tensors: list[Tensor]) -> list[Tensor]:
+            return [t for t, own in zip(tensors, self.ratios, strict=True) if own == ratio]
+
         adam(
-            self.parameters,
-            self.gradients(),
-            self.means,
-            self.squares,
+            of_group(self.parameters),
+            of_group(self.gradients()),
+            of_group(self.means),
+            of_group(self.squares),
             [],
-            self.counts,
+            of_group(self.counts),
             fused=True,
             grad_scale=divisor,
             amsgrad=False,

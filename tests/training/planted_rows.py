@@ -82,7 +82,12 @@ def crosscoder_config(kind: str, **changes: Any) -> TrainableConfig:
     own: dict[str, dict[str, Any]] = {
         "l1": penalty,
         "dsf": {**penalty, "n_shared_latents": 16, "shared_penalty_ratio": 0.15},
-        "jumprelu": {**penalty, "threshold_init": 0.2, "bandwidth": 0.4},
+        "jumprelu": {
+            **penalty,
+            "threshold_init": 0.2,
+            "threshold_learning_rate_ratio": 10.0,
+            "bandwidth": 0.4,
+        },
         "batch_topk": {
             "k": 3,
             "k_start": 8,

@@ -32,6 +32,22 @@ def test_updates_equal_those_of_a_clipped_plain_adam(clip: float | None):
         torch.testing.assert_close(mine, other, rtol=1e-5, atol=1e-6)
 
 
+def test_a_ratio_multiplies_the_learning_rate_of_its_parameter():
+    moved, plain = parameters(), parameters()
+    for mine, other in zip(moved, plain, strict=True):
+        mine.grad = torch.ones_like(mine)
+        other.grad = torch.ones_like(other)
+    start = [parameter.clone() for parameter in plain]
+    for those, ratios in ((moved, [1.0, 5.0, 1.0]), (plain, [1.0, 1.0, 1.0])):
+        adam = Adam(those, train_config(), ratios)
+        adam.update(learning_rate=1e-2, gradient_norm=adam.gradient_norm())
+    ratio = [
+        float(((a - s).norm() / (b - s).norm()).detach())
+        for a, b, s in zip(moved, plain, start, strict=True)
+    ]
+    assert ratio == pytest.approx([1.0, 5.0, 1.0], rel=1e-4)
+
+
 def test_the_state_is_all_that_the_next_update_depends_on():
     ours = parameters()
     optimiser = Adam(ours, train_config())
