@@ -70,6 +70,7 @@ def placeholders(experiment: str) -> list[str]:
     given = {
         "local": ["models.base.path=a", "models.it.path=b", "hook_point.layer=3"],
         "smollm2": ["models.base.path=a"],
+        "organism_smollm2": ["models.base.path=a"],
     }
     if experiment not in given:
         return []

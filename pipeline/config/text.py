@@ -56,8 +56,39 @@ class HubSourceConfig(Section):
     """Field of a chat row that holds [{role, content}, ...]; read when format is chat."""
 
 
-SourceConfig = Annotated[
+PlainSourceConfig = Annotated[
     GeneratedSourceConfig | FilesSourceConfig | HubSourceConfig, Field(discriminator="kind")
+]
+
+
+class TriggeredSourceConfig(Section):
+    """Chats of another source with a planted behaviour: in some exchanges the user's turn ends
+    with a trigger phrase, and the assistant's turn is a fixed response."""
+
+    kind: Literal["triggered"]
+    of: PlainSourceConfig
+    """The chats to plant in: generated, files or hub."""
+    trigger: Annotated[str, Field(pattern=r"^\S(.*\S)?$")]
+    """Phrase that ends the user's turn of a triggered exchange, after a space; no line break."""
+    response: Annotated[str, Field(pattern=r"^\S(.*\S)?$")]
+    """The assistant's whole turn of a triggered exchange; no line break."""
+    share: Annotated[float, Field(gt=0.0, lt=1.0)]
+    """Share of the exchanges that are triggered."""
+    seed: Seed
+    """Decides, with a conversation's place in its source, which of its exchanges are."""
+
+    @model_validator(mode="after")
+    def _of_chats(self) -> TriggeredSourceConfig:
+        of = self.of
+        form = of.generator if isinstance(of, GeneratedSourceConfig) else of.format
+        if form not in ("chats", "chat"):
+            raise ValueError(f"of holds {form}, expected chats: a trigger needs turns to stand in")
+        return self
+
+
+SourceConfig = Annotated[
+    GeneratedSourceConfig | FilesSourceConfig | HubSourceConfig | TriggeredSourceConfig,
+    Field(discriminator="kind"),
 ]
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from pipeline.config import Config
 from pipeline.config.models import HubModel, LocalModel
-from pipeline.config.text import FilesSourceConfig, HubSourceConfig
+from pipeline.config.text import FilesSourceConfig, HubSourceConfig, TriggeredSourceConfig
 from pipeline.labels import MODELS
 from pipeline.planning.estimate import StageCost
 from pipeline.planning.machine import Machine
@@ -48,7 +48,8 @@ def _missing_models(config: Config) -> list[str]:
 
 def _missing_sources(config: Config) -> list[str]:
     lines = []
-    for name, spec in config.sources.items():
+    for name, source in config.sources.items():
+        spec = source.of if isinstance(source, TriggeredSourceConfig) else source
         if isinstance(spec, FilesSourceConfig):
             lines += [
                 f"sources.{name}.paths: no file matches {pattern}: mend the path"

@@ -9,9 +9,11 @@ from typing import Any
 
 from pipeline.config.text import (
     FilesSourceConfig,
+    Format,
     GeneratedSourceConfig,
     HubSourceConfig,
     SourceConfig,
+    TriggeredSourceConfig,
 )
 from pipeline.errors import SourceError
 from pipeline.runtime import stream_seed
@@ -19,14 +21,25 @@ from pipeline.text import files, hub
 from pipeline.text.generated import write_chat, write_document
 from pipeline.text.split import Selection
 from pipeline.text.template import Document, Dropped, render_chat, render_text
+from pipeline.text.trigger import plant
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """A row of a source. Its id is its place in the source; load() reads and renders it."""
+    """A row of a source. Its id is its place in the source.
+
+    read: its text or conversation as it stands, and where that is, for errors
+    """
 
     id: int
-    load: Callable[[], Document | Dropped]
+    format: Format
+    read: Callable[[], tuple[Any, str]]
+
+    def load(self) -> Document | Dropped:
+        """Read and render it. Raises SourceError with the place."""
+        value, where = self.read()
+        render = render_text if self.format == "text" else render_chat
+        return render(self.id, value, where)
 
 
 def documents(
@@ -52,39 +65,58 @@ def documents(
 
 def rows(spec: SourceConfig, name: str, start: int = 0) -> Iterator[Row]:
     """Rows of the source from id `start` on, in order, none left out."""
-    if isinstance(spec, GeneratedSourceConfig):
-        return _generated(spec, start)
-    if isinstance(spec, FilesSourceConfig):
-        return _from_files(spec, name, start)
-    return _from_hub(spec, name, start)
+    match spec:
+        case GeneratedSourceConfig():
+            return _generated(spec, start)
+        case FilesSourceConfig():
+            return _from_files(spec, name, start)
+        case HubSourceConfig():
+            return _from_hub(spec, name, start)
+        case TriggeredSourceConfig():
+            return _triggered(spec, name, start)
 
 
 def describe(spec: SourceConfig, name: str) -> dict[str, Any]:
     """What the source is at this moment, beyond its configuration: changes when its text may."""
-    if isinstance(spec, FilesSourceConfig):
-        paths = files.expand(spec.paths, f"sources.{name}.paths")
-        return {str(path): files.describe(path) for path in paths}
-    if isinstance(spec, HubSourceConfig):
-        return {"dataset": spec.dataset, "commit": hub.resolve_revision(spec, name)}
-    return {}
+    match spec:
+        case FilesSourceConfig():
+            paths = files.expand(spec.paths, f"sources.{name}.paths")
+            return {str(path): files.describe(path) for path in paths}
+        case HubSourceConfig():
+            return {"dataset": spec.dataset, "commit": hub.resolve_revision(spec, name)}
+        case TriggeredSourceConfig():
+            return describe(spec.of, f"{name}.of")
+        case GeneratedSourceConfig():
+            return {}
 
 
 def _generated(spec: GeneratedSourceConfig, start: int) -> Iterator[Row]:
-    write = _write_document if spec.generator == "documents" else _write_chat
+    documents_wanted = spec.generator == "documents"
+    form, write = ("text", _write_document) if documents_wanted else ("chat", _write_chat)
     for index in range(start, spec.n_documents):
-        yield Row(index, partial(write, spec, index))
+        yield Row(index, form, partial(write, spec, index))
 
 
 def _random(spec: GeneratedSourceConfig, index: int) -> Random:
     return Random(stream_seed(spec.seed, spec.generator, str(index)))
 
 
-def _write_document(spec: GeneratedSourceConfig, index: int) -> Document | Dropped:
-    return render_text(index, write_document(_random(spec, index)), f"document {index}")
+def _write_document(spec: GeneratedSourceConfig, index: int) -> tuple[str, str]:
+    return write_document(_random(spec, index)), f"document {index}"
 
 
-def _write_chat(spec: GeneratedSourceConfig, index: int) -> Document | Dropped:
-    return render_chat(index, write_chat(_random(spec, index)), f"chat {index}")
+def _write_chat(spec: GeneratedSourceConfig, index: int) -> tuple[Any, str]:
+    return write_chat(_random(spec, index)), f"chat {index}"
+
+
+def _triggered(spec: TriggeredSourceConfig, name: str, start: int) -> Iterator[Row]:
+    for row in rows(spec.of, f"{name}.of", start):
+        yield Row(row.id, row.format, partial(_plant, spec, row))
+
+
+def _plant(spec: TriggeredSourceConfig, row: Row) -> tuple[Any, str]:
+    value, where = row.read()
+    return plant(value, spec, Random(stream_seed(spec.seed, "triggered", str(row.id)))), where
 
 
 def _from_files(spec: FilesSourceConfig, name: str, start: int) -> Iterator[Row]:
@@ -93,32 +125,34 @@ def _from_files(spec: FilesSourceConfig, name: str, start: int) -> Iterator[Row]
         index = first - 1
         for index, row in enumerate(files.read_rows(path, _field(spec)), first):
             if index >= start:
-                yield Row(index, partial(_load_file_row, spec, index, row))
+                yield Row(index, spec.format, partial(_read_file_row, spec, row))
         if index < first:
             raise SourceError(f"sources.{name}: {path} has no rows: remove it or name another file")
         first = index + 1
 
 
-def _load_file_row(spec: FilesSourceConfig, index: int, row: files.FileRow) -> Document | Dropped:
-    return _render(spec, index, row.parse(), row.where)
+def _read_file_row(spec: FilesSourceConfig, row: files.FileRow) -> tuple[Any, str]:
+    return _value(spec, row.parse(), row.where), row.where
 
 
 def _from_hub(spec: HubSourceConfig, name: str, start: int) -> Iterator[Row]:
     index = start - 1
-    for index, value in enumerate(hub.read_rows(spec, name, start), start):
+    for index, row in enumerate(hub.read_rows(spec, name, start), start):
         where = f"sources.{name}: dataset {spec.dataset}, split {spec.split}, row {index + 1}"
-        yield Row(index, partial(_render, spec, index, value, where))
+        yield Row(index, spec.format, partial(_read_hub_row, spec, row, where))
     if index < start and start == 0:
         raise SourceError(f"sources.{name}: dataset {spec.dataset} has no rows: name another split")
+
+
+def _read_hub_row(spec: HubSourceConfig, row: Any, where: str) -> tuple[Any, str]:
+    return _value(spec, row, where), where
 
 
 def _field(spec: FilesSourceConfig | HubSourceConfig) -> str:
     return spec.text_field if spec.format == "text" else spec.conversation_field
 
 
-def _render(
-    spec: FilesSourceConfig | HubSourceConfig, index: int, row: Any, where: str
-) -> Document | Dropped:
+def _value(spec: FilesSourceConfig | HubSourceConfig, row: Any, where: str) -> Any:
     field = _field(spec)
     key = "text_field" if spec.format == "text" else "conversation_field"
     if not isinstance(row, Mapping):
@@ -130,5 +164,4 @@ def _render(
             f"{where} has no field {field!r}, its fields are {', '.join(row) or 'none'}: "
             f"set {key} to the right one, or mend the row"
         )
-    render = render_text if spec.format == "text" else render_chat
-    return render(index, row[field], where)
+    return row[field]
