@@ -10,18 +10,16 @@ cost    one pass over `evaluate.n_rows` rows; for each of `evaluate.n_sequences`
         lower blocks of each model once and the upper ones four times
 """
 
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from pipeline.config import Config
-from pipeline.config.models import ModelName
 from pipeline.runtime import numpy_generator, resolve_device, set_threads
 from pipeline.stage import CROSSCODER, HELDOUT_ACTIVATIONS, MODELS, TOKENS, Stage, run
 
 if TYPE_CHECKING:
     from pipeline.analysis.contexts import TopContexts
     from pipeline.analysis.heldout import HeldoutSums
-    from pipeline.analysis.splicing import HookedModel, SpliceSums
+    from pipeline.analysis.splicing import SpliceSums
     from pipeline.crosscoder import Crosscoder
     from pipeline.store import StoreReader
 
@@ -126,6 +124,7 @@ def over_sequences(
     import torch
 
     from pipeline.analysis.cells import cells_of
+    from pipeline.analysis.hooked import hooked_pair
     from pipeline.analysis.splicing import merge, sample_sequences, splice_batch
     from pipeline.models.load import load_tokenizer
     from pipeline.progress import Progress
@@ -140,7 +139,7 @@ def over_sequences(
     arrays = {name: tokens.take(name, chosen) for name in ("token_id", "source", "token_class")}
     token_ids = torch.from_numpy(arrays["token_id"]).long()
     cells = torch.from_numpy(cells_of(arrays["source"], arrays["token_class"]))
-    pair = (hooked(config, "base"), hooked(config, "it"))
+    pair = hooked_pair(MODELS, config.hook_point, device)
     bos_token_id = bos_id(load_tokenizer(MODELS))
     mean_MD = torch.from_numpy(sums.mean_KD[:2])
     batches = []
@@ -159,26 +158,6 @@ def over_sequences(
             )
             progress.advance(len(token_ids[batch]))
     return merge(iter(batches))
-
-
-def hooked(config: Config, name: ModelName) -> "HookedModel":
-    """One language model, read and spliced at the hook point."""
-    from pipeline.analysis.splicing import HookedModel
-    from pipeline.models.hook import logits_with, residual
-    from pipeline.models.load import load_model
-
-    hook_point = config.hook_point
-    model = load_model(
-        MODELS,
-        name,
-        dtype=hook_point.dtype,
-        attention=hook_point.attention,
-        device=resolve_device(config.runtime.device),
-    )
-    return HookedModel(
-        residual=partial(residual, model, hook_point.layer),
-        logits_with=partial(logits_with, model, hook_point.layer),
-    )
 
 
 def examples(

@@ -133,7 +133,15 @@ def test_the_graph_is_drawn(checkout: Checkout) -> None:
         ("report.n_latents=10", ["report"]),
         (
             "train.learning_rate=2.0e-3",
-            ["train", "relative_norm", "decoder_cosine", "evaluate", "latent_scaling", "report"],
+            [
+                "train",
+                "relative_norm",
+                "decoder_cosine",
+                "evaluate",
+                "latent_scaling",
+                "organism",
+                "report",
+            ],
         ),
         (
             "dump.rows_per_chunk=512",
@@ -145,6 +153,7 @@ def test_the_graph_is_drawn(checkout: Checkout) -> None:
                 "decoder_cosine",
                 "evaluate",
                 "latent_scaling",
+                "organism",
                 "report",
             ],
         ),

@@ -194,6 +194,18 @@ def interval_figure(
     return alt.layer(span, base.mark_point(filled=True, size=60, opacity=1).encode(x="value:Q"))
 
 
+def organism_figure(table: Table, palette: Palette) -> alt.TopLevelMixin:
+    """Share of a planted behaviour that goes with each set of latents, beside random sets."""
+    names: list[str] = list(dict.fromkeys(["chosen latents", *table["series"]]))
+    roles = {name: role for name, role in zip(names, ("it", "other", "base"), strict=False)}
+    return interval_figure(
+        {**table, "group": table["set"]},
+        palette,
+        title="share of the trigger's effect removed  (1 = as if there were no trigger)",
+        series=roles,
+    )
+
+
 def latent_figure(table: Table, palette: Palette) -> alt.Chart:
     """Every shown latent by relative norm and by the share of its firing that is chat."""
     return (

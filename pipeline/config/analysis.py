@@ -93,6 +93,39 @@ class LatentScalingConfig(Section):
     """Seed of the null pairing and of the bootstrap."""
 
 
+class OrganismConfig(Section):
+    """Whether latents carry the behaviour that a triggered source planted."""
+
+    n_rows: PositiveInt
+    """Held-out activation rows at most, on which latents are chosen and tested."""
+    batch_rows: PositiveInt
+    """Rows encoded at once."""
+    n_latents: PositiveInt
+    """Most selective latents that are taken out together."""
+    n_prompts: Annotated[int, Field(ge=4, le=100_000)]
+    """Held-out questions at most, each with and without the trigger."""
+    max_prompt_tokens: PositiveInt
+    """Questions of more tokens are passed over."""
+    batch_prompts: PositiveInt
+    """Prompts run through a model at once."""
+    n_greedy_tokens: PositiveInt
+    """Tokens of the planted reply that greedy decoding must write for the behaviour to count."""
+    n_draws: Annotated[int, Field(ge=2, le=10_000)]
+    """Random sets of latents beside each chosen one."""
+    steer_factors: Annotated[tuple[Annotated[float, Field(gt=0.0)], ...], Field(strict=False)]
+    """Latents are put in at these multiples of their mean value in triggered exchanges."""
+    n_examples: Annotated[int, Field(ge=0, le=1_000)]
+    """Questions whose replies are written out, for reading."""
+    example_tokens: PositiveInt
+    """Tokens of each written reply."""
+    n_bootstrap: Annotated[int, Field(ge=100, le=100_000)]
+    """Resamples of the prompts behind each interval."""
+    confidence: Fraction
+    """Coverage of each interval, such as 0.95."""
+    seed: Annotated[int, Field(ge=0)]
+    """Seed of the random latents and of the bootstrap."""
+
+
 class ReportConfig(Section):
     """The offline page."""
 

@@ -8,6 +8,7 @@ from pipeline.config.analysis import (
     DecoderCosineConfig,
     EvaluateConfig,
     LatentScalingConfig,
+    OrganismConfig,
     RelativeNormConfig,
     ReportConfig,
 )
@@ -57,6 +58,7 @@ class Config(Section):
     decoder_cosine: DecoderCosineConfig
     evaluate: EvaluateConfig
     latent_scaling: LatentScalingConfig
+    organism: OrganismConfig
     report: ReportConfig
     runtime: RuntimeConfig
 

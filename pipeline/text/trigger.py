@@ -29,7 +29,7 @@ def plant(value: Any, spec: TriggeredSourceConfig, random: Random) -> Any:
     turns = list(value)
     for at in range(len(turns) - 1):
         asked, answered = turns[at], turns[at + 1]
-        if _is(asked, "user") and _is(answered, "assistant") and random.random() < spec.share:
+        if is_exchange(asked, answered) and random.random() < spec.share:
             turns[at] = {**asked, "content": with_trigger(asked["content"], spec)}
             turns[at + 1] = {**answered, "content": spec.response}
     return turns
@@ -54,6 +54,11 @@ def planted_spans(text: str, spec: TriggeredSourceConfig) -> list[dict[str, Span
         {region: match.span(n) for n, region in enumerate(REGIONS, 1)}
         for match in pattern.finditer(text)
     ]
+
+
+def is_exchange(asked: Any, answered: Any) -> bool:
+    """Whether two turns are a user's and the assistant's answer to it, both with content."""
+    return _is(asked, "user") and _is(answered, "assistant")
 
 
 def _is(turn: Any, role: str) -> bool:

@@ -1,0 +1,227 @@
+"""A planted behaviour of a model, with latents taken out of its residual stream or put into it.
+
+The prompts and replies are given, so a patch at the hook point changes nothing below it: latents
+are encoded once, and every condition runs the upper blocks alone. Greedy decoding writes the
+reply's first tokens exactly where each of them is the likeliest next token after those before it,
+so one pass gives the rate of the behaviour under greedy decoding as well as its log probability.
+
+Letters: Q prompts, S positions, D d_model, M models, J latents kept, V vocabulary.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from pipeline.analysis.splicing import HookedModel
+from pipeline.crosscoder import Crosscoder
+from pipeline.labels import MODELS
+
+Floats = NDArray[np.float64]
+Bools = NDArray[np.bool_]
+Latents = NDArray[np.int64]
+BASE, IT = range(len(MODELS))
+
+
+class Encoded(Protocol):
+    """A prompt with its reply as tokens, without BOS."""
+
+    @property
+    def token_id(self) -> NDArray[np.int32]: ...
+    @property
+    def is_opening(self) -> Bools: ...
+    @property
+    def is_reply(self) -> Bools: ...
+
+
+@dataclass(frozen=True)
+class Batch:
+    """token_ids, is_opening, is_reply [Q, S], BOS first, padded on the right (which no earlier
+    position sees); hidden_M: residual streams [Q, S, D]; f [Q, S, J] of the `latents` that are
+    kept (ascending), 0 at BOS and padding."""
+
+    token_ids: Tensor
+    is_opening: Tensor
+    is_reply: Tensor
+    hidden_M: list[Tensor]
+    latents: Latents
+    f: Tensor
+
+    def active(self, latents: Latents) -> Tensor:
+        """[Q, S, len(latents)] of latents that were kept."""
+        index = torch.from_numpy(np.searchsorted(self.latents, latents))
+        return self.f[..., index.to(self.f.device)]
+
+
+@dataclass(frozen=True)
+class Behaviour:
+    """Per prompt [Q]: log probability of the whole reply in nats, tokens of it, and whether greedy
+    decoding writes its first tokens."""
+
+    log_prob: Floats
+    n_tokens: Floats
+    is_greedy: Floats
+
+
+@torch.inference_mode()
+def encode_batches(
+    prompts: Sequence[Encoded],
+    models: tuple[HookedModel, HookedModel],
+    crosscoder: Crosscoder,
+    latents: Latents,
+    *,
+    batch_prompts: int,
+    bos_token_id: int,
+) -> list[Batch]:
+    """The prompts in order, run through both models up to the hook point, and encoded; of the
+    latents, only those given are kept."""
+    device = crosscoder.W_dec.device
+    kept, batches = np.unique(latents), []
+    index = torch.from_numpy(kept).to(device)
+    for at in range(0, len(prompts), batch_prompts):
+        part = prompts[at : at + batch_prompts]
+        token_ids, is_opening, is_reply, is_token = _padded(part, bos_token_id)
+        token_ids = token_ids.to(device)
+        hidden = [model.residual(token_ids) for model in models]
+        stacked = torch.stack([h.float() for h in hidden], dim=2)
+        f = crosscoder.encode(crosscoder.normalise(stacked.flatten(0, 1)))[:, index]
+        f = f.unflatten(0, stacked.shape[:2]) * is_token.to(device)[..., None]
+        marks = is_opening.to(device), is_reply.to(device)
+        batches.append(Batch(token_ids, *marks, hidden, kept, f))
+    return batches
+
+
+def _padded(prompts: Sequence[Encoded], bos: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    width = 1 + max(prompt.token_id.size for prompt in prompts)
+    ids = torch.full((len(prompts), width), bos, dtype=torch.long)
+    marks = torch.zeros(3, len(prompts), width, dtype=torch.bool)
+    for q, prompt in enumerate(prompts):
+        end = 1 + prompt.token_id.size
+        ids[q, 1:end] = torch.from_numpy(prompt.token_id.astype(np.int64))
+        marks[0, q, 1:end] = torch.from_numpy(prompt.is_opening)
+        marks[1, q, 1:end] = torch.from_numpy(prompt.is_reply)
+        marks[2, q, 1:end] = True
+    return ids, marks[0], marks[1], marks[2]
+
+
+Patch = Callable[[Batch], Tensor]
+"""Batch -> what to add to the residual stream [Q, S, D], in the model's own units."""
+
+
+def nothing(batch: Batch) -> Tensor:
+    """The patch that leaves the model as it is."""
+    return torch.zeros((), device=batch.token_ids.device)
+
+
+def ablation(crosscoder: Crosscoder, latents: Latents, m: int = IT) -> Patch:
+    """Takes the latents' own contribution out at every token: - sum_j f_j d_j^m / scale_m."""
+    directions = _directions(crosscoder, latents, m, m)
+    return lambda batch: -(batch.active(latents) @ directions)
+
+
+def steering(vectors_2D: Tensor) -> Patch:
+    """Puts the first vector in at the tokens that open the reply, and the second at its tokens."""
+    opening_D, reply_D = vectors_2D
+
+    def patch(batch: Batch) -> Tensor:
+        return batch.is_opening[..., None] * opening_D + batch.is_reply[..., None] * reply_D
+
+    return patch
+
+
+def steering_vectors(crosscoder: Crosscoder, latents: Latents, values_2J: Floats, m: int) -> Tensor:
+    """[2, D] sum_j value_j d_j^IT, in the units of model `m`: the latents' IT directions with the
+    given value of each where the reply opens and in the reply."""
+    directions = _directions(crosscoder, latents, IT, m)
+    return torch.from_numpy(values_2J).to(directions) @ directions
+
+
+def _directions(crosscoder: Crosscoder, latents: Latents, decoder: int, units: int) -> Tensor:
+    """[len(latents), D] decoder vectors of model `decoder` in the units of model `units`."""
+    device = crosscoder.W_dec.device
+    rows = crosscoder.W_dec.detach()[torch.from_numpy(latents).to(device), decoder]
+    return rows / crosscoder.activation_scale[units]
+
+
+@torch.inference_mode()
+def behaviour(
+    batches: Sequence[Batch], model: HookedModel, m: int, patch: Patch, n_greedy_tokens: int
+) -> Behaviour:
+    """The behaviour of model number `m`, patched, over all prompts."""
+    parts = []
+    for batch in batches:
+        hidden = batch.hidden_M[m]
+        patched = hidden + patch(batch).to(hidden.dtype)
+        parts.append(_scores(model.logits_with(batch.token_ids, patched), batch, n_greedy_tokens))
+    log_prob, n_tokens, is_greedy = (
+        np.concatenate(columns) for columns in zip(*parts, strict=True)
+    )
+    return Behaviour(log_prob, n_tokens, is_greedy)
+
+
+def _scores(logits: Tensor, batch: Batch, n_greedy_tokens: int) -> tuple[Floats, Floats, Floats]:
+    """[Q] log probability, reply tokens, and whether the first ones are all the likeliest."""
+    is_target = batch.is_reply[:, 1:]
+    where = is_target.nonzero()
+    chosen = logits[:, :-1][is_target].float().log_softmax(dim=-1)
+    targets = batch.token_ids[:, 1:][is_target]
+    n_prompts = len(batch.token_ids)
+
+    def per_prompt(values: Tensor) -> Floats:
+        sums = torch.zeros(n_prompts, dtype=torch.float64, device=values.device)
+        return sums.index_add_(0, where[:, 0], values.double()).cpu().numpy()
+
+    place = is_target.cumsum(dim=1)[is_target]  # 1 for the first token of a reply
+    missed = (chosen.argmax(dim=-1) != targets) & (place <= n_greedy_tokens)
+    log_prob = chosen.gather(1, targets[:, None])[:, 0]
+    return (
+        per_prompt(log_prob),
+        per_prompt(torch.ones_like(log_prob)),
+        (per_prompt(missed) == 0).astype(np.float64),
+    )
+
+
+@torch.inference_mode()
+def generate(
+    prompt: Encoded,
+    models: tuple[HookedModel, HookedModel],
+    crosscoder: Crosscoder,
+    latents: Latents,
+    m: int,
+    patch: Patch,
+    *,
+    n_tokens: int,
+    bos_token_id: int,
+) -> list[int]:
+    """Greedy reply of model `m`, patched at every token, to the prompt with its reply cut off.
+
+    latents: those that the patch needs
+    """
+    start = int(np.flatnonzero(prompt.is_reply)[0])
+    written: list[int] = []
+    for _ in range(n_tokens):
+        ids = np.concatenate([prompt.token_id[:start], np.array(written, np.int32)])
+        reply = np.arange(ids.size) >= start
+        opening = np.concatenate([prompt.is_opening[:start], np.zeros(len(written), bool)])
+        (batch,) = encode_batches(
+            [_Growing(ids, opening, reply)],
+            models,
+            crosscoder,
+            latents,
+            batch_prompts=1,
+            bos_token_id=bos_token_id,
+        )
+        patched = batch.hidden_M[m] + patch(batch).to(batch.hidden_M[m].dtype)
+        written.append(int(models[m].logits_with(batch.token_ids, patched)[0, -1].argmax()))
+    return written
+
+
+@dataclass(frozen=True)
+class _Growing:
+    token_id: NDArray[np.int32]
+    is_opening: Bools
+    is_reply: Bools

@@ -1,0 +1,380 @@
+"""Does a latent carry a behaviour that was planted? Take it out, put it in, and compare.
+
+Ablation: with LP the mean log probability of the planted reply,
+
+    effect removed = (LP(triggered) - LP(triggered, ablated)) / (LP(triggered) - LP(untriggered))
+
+is 0 where the ablation does nothing and 1 where a triggered prompt is answered as one without a
+trigger. Steering, at untriggered prompts, with the same denominator:
+
+    effect added = (LP(untriggered, steered) - LP(untriggered)) / (LP(triggered) - LP(untriggered))
+
+Every set of latents stands beside sets drawn at random: latents that fire as often over all rows,
+and latents that fire as often within the triggered exchanges themselves.
+
+Letters: Q prompts, J latents of a set, L latents, D d_model.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from pipeline.analysis.behaviour import (
+    BASE,
+    IT,
+    Batch,
+    Behaviour,
+    Encoded,
+    Latents,
+    Patch,
+    ablation,
+    behaviour,
+    generate,
+    nothing,
+    steering,
+    steering_vectors,
+)
+from pipeline.analysis.bootstrap import Bootstrap
+from pipeline.analysis.selectivity import (
+    CHOOSING,
+    SITES,
+    TESTING,
+    PlantedSums,
+    matched_latents,
+    most_selective,
+)
+from pipeline.analysis.splicing import HookedModel
+from pipeline.crosscoder import Crosscoder
+from pipeline.labels import MODELS
+
+Floats = NDArray[np.float64]
+
+SETS = {
+    "best": "the most selective latent of all",
+    "selective": "the most selective latents of all",
+    "it_only_best": "the most selective latent that the verdict calls IT-only",
+    "it_only": "every latent that the verdict calls IT-only",
+}
+CONTROLS = {
+    "same_rate": "random latents that fire as often over all held-out rows",
+    "same_rate_in_exchanges": "random latents that fire as often within triggered exchanges",
+}
+PROMPTS = {
+    "triggered": "a held-out question with the trigger, and the planted reply",
+    "untriggered": "the same question without the trigger, and the planted reply",
+    "ordinary": "the same question without the trigger, and its own reply, cut to the length of "
+    "the planted one",
+}
+NEAR_LATENTS = 20
+"""A random latent is drawn from the unused ones nearest to its model in firing rate."""
+N_LISTED = 100
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """A set of latents, and for each control the sets drawn at random against it."""
+
+    latents: Latents
+    drawn: dict[str, list[Latents]]
+
+
+def choose_sets(
+    sums: PlantedSums,
+    verdicts_L: Sequence[str],
+    *,
+    n_latents: int,
+    n_draws: int,
+    random: np.random.Generator,
+) -> dict[str, Chosen]:
+    """The SETS, chosen on one half of the held-out documents alone, and their random controls.
+
+    verdicts_L: of latent scaling. A set may be empty.
+    """
+    verdict_L = np.array(verdicts_L)
+    live = verdict_L != "dead"
+    it_only = verdict_L == "it_only"
+    ranked = most_selective(sums, live, n_latents)
+    sets = {
+        "best": ranked[:1],
+        "selective": ranked,
+        "it_only_best": most_selective(sums, it_only, 1),
+        "it_only": np.flatnonzero(it_only),
+    }
+    figures = {"same_rate": sums.rate(), "same_rate_in_exchanges": sums.rate_planted(CHOOSING)}
+    return {
+        name: Chosen(
+            latents,
+            {
+                control: [
+                    matched_latents(latents, figure, live, random, NEAR_LATENTS)
+                    for _ in range(n_draws)
+                ]
+                for control, figure in figures.items()
+            },
+        )
+        for name, latents in sets.items()
+    }
+
+
+def latents_used(sets: Mapping[str, Chosen]) -> Latents:
+    """Every latent of a set or a control, ascending."""
+    drawn = [d for chosen in sets.values() for draws in chosen.drawn.values() for d in draws]
+    return np.unique(np.concatenate([*(chosen.latents for chosen in sets.values()), *drawn]))
+
+
+@dataclass(frozen=True)
+class Bench:
+    """What every measurement shares. batches: name in PROMPTS -> the same questions, in order."""
+
+    models: tuple[HookedModel, HookedModel]
+    crosscoder: Crosscoder
+    batches: Mapping[str, Sequence[Batch]]
+    bootstrap: Bootstrap
+    n_greedy_tokens: int
+
+    def measure(self, prompts: str, patch: Patch, m: int = IT) -> Behaviour:
+        """The behaviour of model `m`, patched, at the named prompts."""
+        return behaviour(self.batches[prompts], self.models[m], m, patch, self.n_greedy_tokens)
+
+    def figures(self, found: Behaviour) -> dict[str, Any]:
+        """Estimates over prompts: log probability of the reply, per token too, greedy rate."""
+        ones = np.ones_like(found.log_prob)
+        return {
+            "log_prob": self.bootstrap.ratio(found.log_prob, ones).to_dict(),
+            "log_prob_per_token": self.bootstrap.ratio(found.log_prob, found.n_tokens).to_dict(),
+            "greedy_rate": self.bootstrap.ratio(found.is_greedy, ones).to_dict(),
+        }
+
+    def share(self, change_Q: Floats, whole_Q: Floats) -> dict[str, float | None]:
+        """sum of changes / sum of the trigger's own effect, with its interval over prompts."""
+        return self.bootstrap.ratio(change_Q, whole_Q).to_dict()
+
+
+def tuning_figures(bench: Bench) -> dict[str, Any]:
+    """Did the tuning take? Model -> prompts -> figures, nothing patched."""
+    return {
+        model: {name: bench.figures(bench.measure(name, nothing, m)) for name in PROMPTS}
+        for m, model in enumerate(MODELS)
+    }
+
+
+def trigger_effect(bench: Bench) -> dict[str, Any]:
+    """Model -> LP(triggered) - LP(untriggered) in nats, the whole that effects are shares of."""
+    effect = {}
+    for m, model in enumerate(MODELS):
+        with_it, without = (
+            bench.measure(name, nothing, m).log_prob for name in ("triggered", "untriggered")
+        )
+        effect[model] = bench.bootstrap.ratio(with_it - without, np.ones_like(without)).to_dict()
+    return effect
+
+
+def ablations(bench: Bench, sets: Mapping[str, Chosen]) -> dict[str, Any]:
+    """Set -> what taking its latents out of the IT model does, beside its random controls."""
+    clean = {name: bench.measure(name, nothing) for name in PROMPTS}
+    return {name: _ablate(bench, clean, chosen) for name, chosen in sets.items()}
+
+
+def _ablate(bench: Bench, clean: Mapping[str, Behaviour], chosen: Chosen) -> dict[str, Any]:
+    if chosen.latents.size == 0:
+        return {"n_latents": 0, "latents": []}
+    patch = ablation(bench.crosscoder, chosen.latents)
+    found = {name: bench.measure(name, patch) for name in PROMPTS}
+    whole = clean["triggered"].log_prob - clean["untriggered"].log_prob
+    ones = np.ones_like(whole)
+
+    def removed(ablated: Floats) -> dict[str, float | None]:
+        return bench.share(clean["triggered"].log_prob - ablated, whole)
+
+    own = removed(found["triggered"].log_prob)
+    controls = {}
+    for control, draws in chosen.drawn.items():
+        full = [latents for latents in draws if latents.size == chosen.latents.size]
+        measured = [
+            bench.measure("triggered", ablation(bench.crosscoder, latents)) for latents in full
+        ]
+        controls[control] = _control(own, measured, removed)
+    return {
+        "n_latents": int(chosen.latents.size),
+        "latents": chosen.latents[:N_LISTED].tolist(),
+        **{name: bench.figures(behaved) for name, behaved in found.items()},
+        "effect_removed": own,
+        "greedy_rate_removed": bench.bootstrap.ratio(
+            clean["triggered"].is_greedy - found["triggered"].is_greedy, ones
+        ).to_dict(),
+        "ordinary_loss_added_per_token": bench.share(
+            clean["ordinary"].log_prob - found["ordinary"].log_prob, found["ordinary"].n_tokens
+        ),
+        "controls": controls,
+    }
+
+
+def _control(own: dict[str, float | None], measured: list[Behaviour], removed: Any) -> Any:
+    """The effect of random sets: mean over draws with its interval over prompts, extremes, and how
+    often one does at least as much as the chosen set (counting the set itself)."""
+    if not measured:
+        return {"n_draws": 0}
+    each = [removed(draw.log_prob)["value"] for draw in measured]
+    as_much = sum(value >= own["value"] for value in each)
+    return {
+        "n_draws": len(each),
+        "effect_removed": removed(np.mean([draw.log_prob for draw in measured], axis=0)),
+        "lowest": min(each),
+        "highest": max(each),
+        "greedy_rate": float(np.mean([draw.is_greedy.mean() for draw in measured])),
+        "p_value": (1 + as_much) / (1 + len(each)),
+    }
+
+
+def steerings(
+    bench: Bench, sets: Mapping[str, Chosen], sums: PlantedSums, factors: Sequence[float]
+) -> list[dict[str, Any]]:
+    """What putting each set's IT directions into either model does where there is no trigger.
+
+    Each latent is put in at `factor` times its mean value in triggered exchanges (on the choosing
+    half): where the reply opens, and in the reply. Controls have the same norm.
+    """
+    whole = bench.measure("triggered", nothing).log_prob
+    whole = whole - bench.measure("untriggered", nothing).log_prob
+    return [
+        _steer(bench, name, chosen, sums, m, factor, whole)
+        for name, chosen in sets.items()
+        if chosen.latents.size
+        for m in (BASE, IT)
+        for factor in factors
+    ]
+
+
+def _steer(
+    bench: Bench,
+    name: str,
+    chosen: Chosen,
+    sums: PlantedSums,
+    m: int,
+    factor: float,
+    whole: Floats,
+) -> dict[str, Any]:
+    values = factor * sums.mean_value(CHOOSING)[2:]
+    vectors = steering_vectors(bench.crosscoder, chosen.latents, values[:, chosen.latents], m)
+    norms = torch.linalg.vector_norm(vectors, dim=1, keepdim=True)
+    clean = bench.measure("untriggered", nothing, m)
+
+    def added(steered: Behaviour) -> dict[str, float | None]:
+        return bench.share(steered.log_prob - clean.log_prob, whole)
+
+    steered = bench.measure("untriggered", steering(vectors), m)
+    own, each = added(steered), []
+    for latents in chosen.drawn["same_rate"]:
+        other = steering_vectors(
+            bench.crosscoder, latents, values[:, chosen.latents[: latents.size]], m
+        )
+        length = torch.linalg.vector_norm(other, dim=1, keepdim=True).clamp_min(1e-12)
+        drawn = bench.measure("untriggered", steering(other * norms / length), m)
+        each.append(added(drawn)["value"])
+    return {
+        "set": name,
+        "model": MODELS[m],
+        "factor": factor,
+        "norm_opening": float(norms[0]),
+        "norm_reply": float(norms[1]),
+        **bench.figures(steered),
+        "effect_added": own,
+        "control": {
+            "n_draws": len(each),
+            "mean": float(np.mean(each)),
+            "lowest": min(each),
+            "highest": max(each),
+            "p_value": (1 + sum(value >= own["value"] for value in each)) / (1 + len(each)),
+        },
+    }
+
+
+def latent_rows(
+    sets: Mapping[str, Chosen], sums: PlantedSums, verdicts: Mapping[str, Sequence[Any]]
+) -> list[dict[str, Any]]:
+    """The chosen latents with what they fire on: on the choosing and on the testing half.
+
+    verdicts: columns of `results/latents.parquet`
+    """
+    shown = np.concatenate([sets["selective"].latents, sets["it_only_best"].latents])
+    halves = {"choosing": CHOOSING, "testing": TESTING}
+    score = {half: sums.selectivity(h) for half, h in halves.items()}
+    rows = []
+    for latent in dict.fromkeys(shown.tolist()):
+        s = int(score["choosing"][:, latent].argmax())
+        rows.append(
+            {
+                "latent": latent,
+                "site": SITES[s],
+                **{
+                    f"{name}_{half}": float(figure[s, latent])
+                    for half, h in halves.items()
+                    for name, figure in (
+                        ("selectivity", score[half]),
+                        ("precision", sums.precision(h)),
+                        ("recall", sums.recall(h)),
+                    )
+                },
+                "rate": float(sums.rate()[latent]),
+                **{name: _plain(verdicts[name][latent]) for name in VERDICT_COLUMNS},
+            }
+        )
+    return rows
+
+
+def examples(
+    bench: Bench,
+    sets: Mapping[str, Chosen],
+    prompts: Mapping[str, Sequence[Encoded]],
+    *,
+    n_tokens: int,
+    bos_token_id: int,
+    decode: Callable[[list[int]], str],
+) -> list[dict[str, Any]]:
+    """What the IT model writes, greedily: as it is, without the selective latents, and without
+    as many random ones that fire as often in triggered exchanges."""
+    chosen = sets["selective"]
+    drawn = chosen.drawn["same_rate_in_exchanges"][0]
+    patches = {
+        "clean": (chosen.latents, nothing),
+        "without_selective": (chosen.latents, ablation(bench.crosscoder, chosen.latents)),
+        "without_random": (drawn, ablation(bench.crosscoder, drawn)),
+    }
+
+    def write(prompt: Encoded, latents: Latents, patch: Patch) -> str:
+        return decode(
+            generate(
+                prompt,
+                bench.models,
+                bench.crosscoder,
+                latents,
+                IT,
+                patch,
+                n_tokens=n_tokens,
+                bos_token_id=bos_token_id,
+            )
+        )
+
+    return [
+        {
+            "prompts": kind,
+            "prompt": decode(prompt.token_id[~prompt.is_reply].tolist()),
+            **{name: write(prompt, *with_what) for name, with_what in patches.items()},
+        }
+        for kind in ("triggered", "untriggered")
+        for prompt in prompts[kind]
+    ]
+
+
+VERDICT_COLUMNS = ("verdict", "nu_eps", "nu_r", "relative_norm", "decoder_cosine")
+
+
+def _plain(value: Any) -> Any:
+    """A table's value as JSON takes it."""
+    if isinstance(value, str):
+        return value
+    return float(value) if np.isfinite(value) else None

@@ -1,0 +1,199 @@
+"""Test whether latents carry the behaviour that a triggered chat source planted in the IT model.
+
+    python -m stages.organism                   # composed.yaml, as `dvc repro` does
+    python -m stages.organism +experiment=organism organism.n_draws=50
+
+reads   data/models, data/tokens.zarr, data/heldout_activations.zarr, data/crosscoder,
+        results/latents.parquet (verdicts), the chat source
+writes  results/organism.json: did the tuning take, the chosen latents, what taking them out and
+        putting them in does; results/organism.csv, .png and .svg: effects removed by ablation
+cost    one pass over `organism.n_rows` rows; then, for each set of latents and each random draw,
+        the upper blocks over `organism.n_prompts` short prompts. Nothing where nothing is planted
+"""
+
+from itertools import islice
+from typing import TYPE_CHECKING, Any
+
+from pipeline.config import Config
+from pipeline.config.text import TriggeredSourceConfig
+from pipeline.runtime import numpy_generator, resolve_device, set_threads
+from pipeline.stage import CROSSCODER, HELDOUT_ACTIVATIONS, MODELS, RESULTS, TOKENS, Stage, run
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerFast
+
+    from pipeline.analysis.selectivity import PlantedSums
+    from pipeline.crosscoder import Crosscoder
+    from pipeline.text.exchanges import Prompt
+
+STAGE = Stage(
+    name="organism",
+    sections=("organism", "sources", "mix", "hook_point"),
+    inputs={
+        "models": MODELS,
+        "tokens": TOKENS,
+        "heldout_activations": HELDOUT_ACTIVATIONS,
+        "crosscoder": CROSSCODER,
+    },
+    results=("organism.json", "organism.csv", "organism.png", "organism.svg"),
+)
+
+
+def main(config: Config) -> None:
+    from pipeline import crosscoder
+    from pipeline.analysis import figures
+    from pipeline.analysis.decoders import csv_bytes
+    from pipeline.analysis.organism_tables import ablation_table, not_applicable
+
+    source = config.sources[config.mix.chat_source]
+    if isinstance(source, TriggeredSourceConfig):
+        for name in STAGE.inputs:
+            STAGE.input(config, name)
+        set_threads(config.runtime.n_threads)
+        model = crosscoder.load(CROSSCODER).to(resolve_device(config.runtime.device))
+        result = examine(config, source, model)
+    else:
+        result = not_applicable(f"sources.{config.mix.chat_source} plants no behaviour")
+    table = ablation_table(result)
+    STAGE.publish_results(
+        config,
+        {
+            "organism.json": result,
+            "organism.csv": csv_bytes(table),
+            **figures.image_files("organism", figures.organism_figure(table, figures.FILE_PALETTE)),
+        },
+    )
+
+
+def examine(config: Config, source: TriggeredSourceConfig, model: "Crosscoder") -> dict[str, Any]:
+    """Choose latents on one half of the held-out documents, and test them on the other."""
+    import pandas as pd
+
+    from pipeline.analysis import organism
+    from pipeline.analysis.behaviour import encode_batches
+    from pipeline.analysis.bootstrap import Bootstrap
+    from pipeline.analysis.hooked import hooked_pair
+    from pipeline.models.load import load_tokenizer
+    from pipeline.text.tokens import bos_id
+
+    section, tokenizer = config.organism, load_tokenizer(MODELS)
+    verdicts = pd.read_parquet(RESULTS / "latents.parquet").to_dict("list")
+    sums = planted_sums(config, source, model, tokenizer)
+    sets = organism.choose_sets(
+        sums,
+        verdicts["verdict"],
+        n_latents=section.n_latents,
+        n_draws=section.n_draws,
+        random=numpy_generator(section.seed, "organism", "draws"),
+    )
+    prompts = make_prompts(config, source, tokenizer)
+    n_prompts = len(prompts["triggered"])
+    pair = hooked_pair(MODELS, config.hook_point, resolve_device(config.runtime.device))
+    bench = organism.Bench(
+        models=pair,
+        crosscoder=model,
+        batches={
+            name: encode_batches(
+                encoded,
+                pair,
+                model,
+                organism.latents_used(sets),
+                batch_prompts=section.batch_prompts,
+                bos_token_id=bos_id(tokenizer),
+            )
+            for name, encoded in prompts.items()
+        },
+        bootstrap=Bootstrap(
+            n_prompts,
+            n_resamples=section.n_bootstrap,
+            confidence=section.confidence,
+            random=numpy_generator(section.seed, "organism", "bootstrap"),
+        ),
+        n_greedy_tokens=section.n_greedy_tokens,
+    )
+    return {
+        "applicable": True,
+        "trigger": source.trigger,
+        "response": source.response,
+        "n_prompts": n_prompts,
+        "n_greedy_tokens": section.n_greedy_tokens,
+        "confidence": section.confidence,
+        "n_exchanges": {
+            "choosing": int(sums.n_exchanges_H[0]),
+            "testing": int(sums.n_exchanges_H[1]),
+        },
+        "tuning": organism.tuning_figures(bench),
+        "trigger_effect": organism.trigger_effect(bench),
+        "latents": organism.latent_rows(sets, sums, verdicts),
+        "ablation": organism.ablations(bench, sets),
+        "steering": organism.steerings(bench, sets, sums, section.steer_factors),
+        "examples": organism.examples(
+            bench,
+            sets,
+            {name: encoded[: section.n_examples] for name, encoded in prompts.items()},
+            n_tokens=section.example_tokens,
+            bos_token_id=bos_id(tokenizer),
+            decode=lambda token_ids: str(tokenizer.decode(token_ids)),
+        ),
+        "glossary": {
+            "sets": organism.SETS,
+            "controls": organism.CONTROLS,
+            "prompts": organism.PROMPTS,
+        },
+    }
+
+
+def planted_sums(
+    config: Config,
+    source: TriggeredSourceConfig,
+    model: "Crosscoder",
+    tokenizer: "PreTrainedTokenizerFast",
+) -> "PlantedSums":
+    """What every latent fires on, by region of the triggered exchanges in the held-out rows."""
+    from pipeline.analysis.selectivity import label_rows, planted_pass
+    from pipeline.labels import HELDOUT
+    from pipeline.store import StoreReader
+    from pipeline.text.exchanges import planted_documents
+    from pipeline.text.split import Selection
+
+    mix, section = config.mix, config.organism
+    heldout = Selection(HELDOUT, mix.heldout_fraction, mix.seed)
+    with StoreReader.open(HELDOUT_ACTIVATIONS, n_threads=config.runtime.io_threads) as reader:
+        columns = {name: reader.read(name) for name in ("source", "document", "token_id")}
+        documents = planted_documents(tokenizer, source, mix.chat_source, heldout)
+        return planted_pass(
+            model,
+            reader,
+            label_rows(columns, documents),
+            n_rows=section.n_rows,
+            batch_rows=section.batch_rows,
+        )
+
+
+def make_prompts(
+    config: Config, source: TriggeredSourceConfig, tokenizer: "PreTrainedTokenizerFast"
+) -> "dict[str, list[Prompt]]":
+    """Held-out questions of documents that chose no latent: triggered, untriggered, ordinary."""
+    from pipeline.labels import HELDOUT
+    from pipeline.text.exchanges import first_exchanges, prompt_triples
+    from pipeline.text.split import Selection
+
+    mix, section = config.mix, config.organism
+    heldout = Selection(HELDOUT, mix.heldout_fraction, mix.seed)
+    exchanges = (
+        exchange
+        for exchange in first_exchanges(source.of, mix.chat_source, heldout)
+        if exchange.document % 2 == 1
+    )
+    triples = prompt_triples(
+        tokenizer, source, exchanges, max_prompt_tokens=section.max_prompt_tokens
+    )
+    found = list(islice(triples, section.n_prompts))
+    return {
+        name: [getattr(triple, name) for triple in found]
+        for name in ("triggered", "untriggered", "ordinary")
+    }
+
+
+if __name__ == "__main__":
+    run(STAGE, main)
