@@ -197,7 +197,7 @@ def interval_figure(
 def organism_figure(table: Table, palette: Palette) -> alt.TopLevelMixin:
     """Share of a planted behaviour that goes with each set of latents, beside random sets."""
     names: list[str] = list(dict.fromkeys(["chosen latents", *table["series"]]))
-    roles = {name: role for name, role in zip(names, ("it", "other", "base"), strict=False)}
+    roles: dict[str, str] = dict(zip(names, ("it", "other", "base"), strict=False))
     return interval_figure(
         {**table, "group": table["set"]},
         palette,

@@ -62,8 +62,9 @@ def logits_with(_token_ids: Tensor, hidden: Tensor) -> Tensor:
 
 
 def toy_pair() -> tuple[HookedModel, HookedModel]:
-    return tuple(
-        HookedModel(partial(residual, has_flag), logits_with) for has_flag in (False, True)
+    return (
+        HookedModel(partial(residual, False), logits_with),
+        HookedModel(partial(residual, True), logits_with),
     )
 
 

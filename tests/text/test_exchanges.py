@@ -81,7 +81,7 @@ def test_a_question_comes_thrice_and_long_ones_not_at_all(
         assert triple.triggered.n_before <= 40
         assert triple.untriggered.is_reply.sum() == n >= triple.ordinary.is_reply.sum()
         before = [
-            tokenizer.decode(p.token_id[: p.n_before].tolist())
+            str(tokenizer.decode(p.token_id[: p.n_before].tolist()))
             for p in (triple.triggered, triple.untriggered, triple.ordinary)
         ]
         assert before[0] == before[1].replace("\nAssistant:", f" {source.trigger}\nAssistant:")
