@@ -24,6 +24,8 @@ HELDOUT_ACTIVATIONS = Path("data/heldout_activations.zarr")
 SHUFFLED = Path("data/shuffled.zarr")
 CROSSCODER = Path("data/crosscoder")
 RESULTS = Path("results")
+DASHBOARDS = RESULTS / "dashboards"
+LATENT_SCALING = RESULTS / "latent_scaling.manifest.json"
 
 MADE_BY = {
     MODELS: "models",
@@ -32,6 +34,8 @@ MADE_BY = {
     HELDOUT_ACTIVATIONS: "dump",
     SHUFFLED: "shuffle",
     CROSSCODER: "train",
+    DASHBOARDS: "dashboards",
+    LATENT_SCALING: "latent_scaling",
 }
 
 

@@ -126,6 +126,34 @@ class OrganismConfig(Section):
     """Seed of the random latents and of the bootstrap."""
 
 
+class DashboardsConfig(Section):
+    """What chosen latents fire on, and what they write in each model."""
+
+    n_latents: PositiveInt
+    """Latents that get a dashboard: all live ones where there are no more, else the exclusive ones
+    first and a spread of the others."""
+    n_rows: PositiveInt
+    """Held-out activation rows at most, in whole sequences."""
+    batch_rows: PositiveInt
+    """Rows encoded at once, in whole sequences."""
+    n_top: Annotated[int, Field(ge=1, le=100)]
+    """Examples of the strongest activation, each from another document."""
+    n_bands: Annotated[int, Field(ge=1, le=20)]
+    """Bands of equally many active tokens, by activation, from which examples are drawn."""
+    n_per_band: Annotated[int, Field(ge=0, le=100)]
+    """Random examples per band."""
+    tokens_before: Annotated[int, Field(ge=0, le=1_000)]
+    """Tokens of text shown before the token of an example."""
+    tokens_after: Annotated[int, Field(ge=0, le=1_000)]
+    """Tokens of text shown after it."""
+    n_lens_tokens: Annotated[int, Field(ge=1, le=100)]
+    """Tokens in each list of the logit lens."""
+    n_nearest: Annotated[int, Field(ge=1, le=100)]
+    """Nearest latents listed."""
+    seed: Annotated[int, Field(ge=0)]
+    """Seed of the random examples."""
+
+
 class ReportConfig(Section):
     """The offline page."""
 

@@ -5,6 +5,7 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, model_validator
 
 from pipeline.config.analysis import (
+    DashboardsConfig,
     DecoderCosineConfig,
     EvaluateConfig,
     LatentScalingConfig,
@@ -59,6 +60,7 @@ class Config(Section):
     evaluate: EvaluateConfig
     latent_scaling: LatentScalingConfig
     organism: OrganismConfig
+    dashboards: DashboardsConfig
     report: ReportConfig
     runtime: RuntimeConfig
 

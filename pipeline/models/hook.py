@@ -75,6 +75,7 @@ def logits_with(model: PreTrainedModel, layer: int, token_ids: Tensor, hidden: T
     """Logits [B, S, V] with the input of block `layer` replaced by `hidden` [B, S, D].
 
     The blocks below are passed through, not computed; token_ids [B, S] give shape and positions.
+    With `layer` the number of blocks, this is the final norm, unembedding and soft-cap alone.
     """
 
     def replace(
@@ -88,11 +89,19 @@ def logits_with(model: PreTrainedModel, layer: int, token_ids: Tensor, hidden: T
 
     stack = blocks(model)
     with _passed_through(stack[:layer]):
-        handle = stack[layer].register_forward_pre_hook(replace, with_kwargs=True)
+        first = stack[min(layer, len(stack) - 1)]
+        handle = first.register_forward_pre_hook(replace, with_kwargs=True)
         try:
             return model(input_ids=token_ids, use_cache=False).logits
         finally:
             handle.remove()
+
+
+def head_logits(model: PreTrainedModel, hidden: Tensor) -> Tensor:
+    """Logits [N, V] of hidden states [N, D] that come out of the last block: the model's own final
+    norm, unembedding and soft-cap, and nothing else of it."""
+    token_ids = torch.zeros(1, len(hidden), dtype=torch.long, device=model.device)
+    return logits_with(model, len(blocks(model)), token_ids, hidden[None])[0]
 
 
 def _block_input(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor:

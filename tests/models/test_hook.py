@@ -6,7 +6,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from pipeline.errors import ModelError
-from pipeline.models.hook import blocks, logits_with, residual
+from pipeline.models.hook import blocks, head_logits, logits_with, residual
 
 FAMILIES = ("gemma2", "llama")
 N_LAYERS = 4
@@ -102,6 +102,17 @@ def test_logits_with_uses_the_hidden_state_that_is_given(model, full) -> None:
 def test_logits_with_depends_on_the_hidden_state_alone(model, full) -> None:
     other_text = TOKEN_IDS.flip(1)
     assert torch.equal(logits_with(model, 2, other_text, full[0][2]), full[1])
+
+
+def test_head_logits_are_the_final_norm_unembedding_and_soft_cap_alone(model) -> None:
+    hidden = torch.randn(7, 16, generator=torch.Generator().manual_seed(0)) * 30
+    logits = head_logits(model, hidden)
+    expected = model.lm_head(model.model.norm(hidden))
+    if cap := getattr(model.config, "final_logit_softcapping", None):
+        expected = cap * torch.tanh(expected / cap)
+    assert torch.allclose(logits, expected, atol=1e-5)
+    assert calls_of(list(blocks(model)), lambda: head_logits(model, hidden)) == [1] * N_LAYERS
+    assert calls_of(mlps(model), lambda: head_logits(model, hidden)) == [0] * N_LAYERS
 
 
 def test_a_failing_forward_pass_leaves_the_model_as_it_was(model, full) -> None:

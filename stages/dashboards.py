@@ -1,0 +1,144 @@
+"""Show what each latent fires on and what it writes in each model.
+
+    python -m stages.dashboards                 # composed.yaml, as `dvc repro` does
+    python -m stages.dashboards +experiment=tiny dashboards.n_latents=100
+
+reads   data/crosscoder, data/heldout_activations.zarr, data/tokens.zarr, data/models,
+        results/latents.parquet
+writes  results/dashboards/dashboards.jsonl.gz: one JSON object per latent, explained in
+        pipeline.analysis.dashboards; pandas.read_json(..., lines=True) reads it
+cost    one pass over `dashboards.n_rows` rows, encoding the chosen latents alone; for each of
+        these one unembedding per model. Memory: see pipeline.analysis.examples.example_pass, and
+        the embedding of both models in float32 with at most 400 MiB of logits
+"""
+
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from pipeline.config import Config
+from pipeline.config.models import ModelName
+from pipeline.runtime import generator, resolve_device, set_threads
+from pipeline.stage import (
+    CROSSCODER,
+    DASHBOARDS,
+    HELDOUT_ACTIVATIONS,
+    LATENT_SCALING,
+    MODELS,
+    RESULTS,
+    TOKENS,
+    Stage,
+    run,
+)
+
+if TYPE_CHECKING:
+    from pipeline.analysis.dashboards import Ints
+    from pipeline.analysis.examples import Kept
+    from pipeline.analysis.lens import TokenList
+    from pipeline.crosscoder import Crosscoder
+
+STAGE = Stage(
+    name="dashboards",
+    sections=("dashboards",),
+    inputs={
+        "models": MODELS,
+        "tokens": TOKENS,
+        "heldout_activations": HELDOUT_ACTIVATIONS,
+        "crosscoder": CROSSCODER,
+        "latent_scaling": LATENT_SCALING,
+    },
+    outputs={"dashboards": DASHBOARDS},
+)
+
+
+def main(config: Config) -> None:
+    import pandas as pd
+
+    from pipeline import crosscoder
+    from pipeline.analysis import dashboards
+    from pipeline.analysis.nearest import nearest_latents
+    from pipeline.analysis.pieces import Pieces
+    from pipeline.models.load import load_tokenizer
+
+    set_threads(config.runtime.n_threads)
+    section = config.dashboards
+    with STAGE.build(config, "dashboards") as build:
+        model = crosscoder.load(CROSSCODER).to(resolve_device(config.runtime.device))
+        table = pd.read_parquet(RESULTS / "latents.parquet")
+        latents = dashboards.choose(table.to_dict("list"), section.n_latents)
+        pieces = Pieces(load_tokenizer(MODELS))
+        kept = examples(config, model, latents)
+        records = dashboards.Records(
+            latents,
+            kept,
+            norms_JM=model.decoder_norms().detach().cpu().numpy()[latents],
+            lens=lens(config, model, latents),
+            nearest=nearest_latents(model.W_dec.detach(), latents, section.n_nearest),
+            text_of=pieces.of,
+            name_of=pieces.single,
+            n_bands=section.n_bands,
+            n_per_band=section.n_per_band,
+        )
+        n = dashboards.write_dashboards(build.work / dashboards.DASHBOARDS, iter(records))
+        counts = {"n_latents": n, "n_tokens": int(kept.activity.n_C.sum())}
+        build.publish(counts=counts, facts={"fields": dashboards.FIELDS})
+
+
+def examples(config: Config, model: "Crosscoder", latents: "Ints") -> "Kept":
+    """The pass over held-out rows."""
+    from pipeline.analysis.examples import SPARE, WindowShape, example_pass
+    from pipeline.store import StoreReader
+
+    section, n_threads = config.dashboards, config.runtime.io_threads
+    with (
+        StoreReader.open(HELDOUT_ACTIVATIONS, n_threads=n_threads) as activations,
+        StoreReader.open(TOKENS, n_threads=n_threads) as tokens,
+    ):
+        return example_pass(
+            model,
+            activations,
+            tokens,
+            latents,
+            shape=WindowShape(
+                before=section.tokens_before,
+                after=section.tokens_after,
+                n_top=section.n_top,
+                n_sampled=SPARE * section.n_bands * section.n_per_band,
+            ),
+            n_rows=section.n_rows,
+            batch_rows=section.batch_rows,
+            random=generator(section.seed, "dashboards", "examples"),
+        )
+
+
+def lens(config: Config, model: "Crosscoder", latents: "Ints") -> "dict[str, TokenList]":
+    """The logit lens of the chosen latents' decoders, through each model's own head."""
+    from pipeline.analysis.lens import logit_lens
+    from pipeline.models.load import load_tokenizer
+
+    decoders = model.denormalise(model.W_dec.detach()[latents])
+    return logit_lens(
+        (head(config, "base"), head(config, "it")),
+        decoders,
+        n_tokens=config.dashboards.n_lens_tokens,
+        n_vocab=len(load_tokenizer(MODELS)),
+    )
+
+
+def head(config: Config, name: ModelName) -> Any:
+    """Final norm, unembedding and soft-cap of a model, in float32; of its blocks one is loaded."""
+    from pipeline.models.hook import head_logits
+    from pipeline.models.load import load_model
+
+    model = load_model(
+        MODELS,
+        name,
+        dtype="float32",
+        attention=config.hook_point.attention,
+        device=resolve_device(config.runtime.device),
+        n_layers=1,
+    )
+    return partial(head_logits, model)
+
+
+if __name__ == "__main__":
+    run(STAGE, main)
