@@ -23,6 +23,7 @@ ACTIVATIONS = Path("data/activations.zarr")
 HELDOUT_ACTIVATIONS = Path("data/heldout_activations.zarr")
 SHUFFLED = Path("data/shuffled.zarr")
 CROSSCODER = Path("data/crosscoder")
+SEEDS = Path("data/seeds")
 RESULTS = Path("results")
 DASHBOARDS = RESULTS / "dashboards"
 LATENT_SCALING = RESULTS / "latent_scaling.manifest.json"
@@ -36,6 +37,7 @@ MADE_BY = {
     CROSSCODER: "train",
     DASHBOARDS: "dashboards",
     LATENT_SCALING: "latent_scaling",
+    SEEDS: "seed_runs",
 }
 
 
@@ -167,6 +169,11 @@ def use_runtime(config: Config) -> None:
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
     os.environ.setdefault("OMP_NUM_THREADS", str(config.runtime.n_threads))
+
+
+def seed_folder(root: Path, run: int) -> Path:
+    """Where the crosscoder of seed number `run` (1, 2, ...) lies below `root`."""
+    return root / f"run_{run}"
 
 
 def read_results(name: str) -> Any:

@@ -17,7 +17,16 @@ from typing import TYPE_CHECKING, Any
 from pipeline.config import Config
 from pipeline.config.text import TriggeredSourceConfig
 from pipeline.runtime import numpy_generator, resolve_device, set_threads
-from pipeline.stage import CROSSCODER, HELDOUT_ACTIVATIONS, MODELS, RESULTS, TOKENS, Stage, run
+from pipeline.stage import (
+    CROSSCODER,
+    HELDOUT_ACTIVATIONS,
+    LATENT_SCALING,
+    MODELS,
+    RESULTS,
+    TOKENS,
+    Stage,
+    run,
+)
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
@@ -34,6 +43,7 @@ STAGE = Stage(
         "tokens": TOKENS,
         "heldout_activations": HELDOUT_ACTIVATIONS,
         "crosscoder": CROSSCODER,
+        "latent_scaling": LATENT_SCALING,
     },
     results=("organism.json", "organism.csv", "organism.png", "organism.svg"),
 )

@@ -154,6 +154,14 @@ class DashboardsConfig(Section):
     """Seed of the random examples."""
 
 
+class SeedsConfig(Section):
+    """The same crosscoder trained again under other seeds, and compared."""
+
+    n_runs: Annotated[int, Field(ge=1, le=100)]
+    """Runs in all; 1 trains none beside the experiment's own and costs nothing. Run i adds i to
+    crosscoder.seed (initial weights) and train.seed (order of the epochs after the first)."""
+
+
 class ReportConfig(Section):
     """The offline page."""
 

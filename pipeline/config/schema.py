@@ -12,6 +12,7 @@ from pipeline.config.analysis import (
     OrganismConfig,
     RelativeNormConfig,
     ReportConfig,
+    SeedsConfig,
 )
 from pipeline.config.crosscoder import CrosscoderConfig, TrainConfig
 from pipeline.config.models import DumpConfig, HookPointConfig, ModelsConfig, TrainedModel
@@ -61,6 +62,7 @@ class Config(Section):
     latent_scaling: LatentScalingConfig
     organism: OrganismConfig
     dashboards: DashboardsConfig
+    seeds: SeedsConfig
     report: ReportConfig
     runtime: RuntimeConfig
 

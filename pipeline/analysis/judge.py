@@ -1,0 +1,43 @@
+"""A crosscoder's verdicts by latent scaling, as `latent_scaling` of the configuration asks."""
+
+from typing import TYPE_CHECKING
+
+from pipeline.analysis.geometry import decoder_geometry
+from pipeline.analysis.scaling import scaling_pass
+from pipeline.analysis.verdicts import Rule, resamples, verdict_table
+from pipeline.config.analysis import LatentScalingConfig
+from pipeline.crosscoder import Crosscoder
+from pipeline.runtime import generator, numpy_generator
+from pipeline.store import StoreReader
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+def judge(
+    crosscoder: Crosscoder, reader: StoreReader, section: LatentScalingConfig
+) -> "pd.DataFrame":
+    """One row per latent, with the columns of `results/latents.parquet`."""
+    sums = scaling_pass(
+        crosscoder,
+        reader,
+        n_rows=section.n_rows,
+        batch_rows=section.batch_rows,
+        n_blocks=section.n_blocks,
+        random=generator(section.seed, "latent_scaling", "null"),
+    )
+    return verdict_table(
+        decoder_geometry(crosscoder.W_dec.detach().cpu().numpy()),
+        sums,
+        resamples(
+            section.n_blocks,
+            section.n_bootstrap,
+            numpy_generator(section.seed, "latent_scaling", "bootstrap"),
+        ),
+        rule=Rule(
+            max_eps=section.max_nu_error,
+            max_r=section.max_nu_reconstruction,
+            min_active=section.min_active_rows,
+        ),
+        confidence=section.confidence,
+    )
