@@ -51,7 +51,7 @@ STAGE = Stage(
 
 def main(config: Config) -> None:
     from pipeline import crosscoder
-    from pipeline.analysis import figures
+    from pipeline.analysis import figures, proof_figures
     from pipeline.analysis.decoders import csv_bytes
     from pipeline.analysis.organism_tables import ablation_table, not_applicable
 
@@ -70,7 +70,9 @@ def main(config: Config) -> None:
         {
             "organism.json": result,
             "organism.csv": csv_bytes(table),
-            **figures.image_files("organism", figures.organism_figure(table, figures.FILE_PALETTE)),
+            **figures.image_files(
+                "organism", proof_figures.organism_figure(table, figures.FILE_PALETTE)
+            ),
         },
     )
 

@@ -41,7 +41,7 @@ STAGE = Stage(
 
 
 def main(config: Config) -> None:
-    from pipeline.analysis import figures, seeds
+    from pipeline.analysis import figures, proof_figures, seeds
     from pipeline.analysis.decoders import csv_bytes
 
     manifests = {name: STAGE.input(config, name) for name in STAGE.inputs}
@@ -58,7 +58,7 @@ def main(config: Config) -> None:
             "pairs": pairs,
         }
     table = seeds.table(result.get("pairs", []))
-    figure = figures.seeds_figure(table, figures.FILE_PALETTE)
+    figure = proof_figures.seeds_figure(table, figures.FILE_PALETTE)
     STAGE.publish_results(
         config,
         {

@@ -6,7 +6,17 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-FOUNDATIONS = {"errors", "labels", "config", "artifacts", "progress", "runtime", "stage", "store"}
+FOUNDATIONS = {
+    "errors",
+    "labels",
+    "config",
+    "artifacts",
+    "progress",
+    "runtime",
+    "stage",
+    "store",
+    "workspace",
+}
 FOUNDATION_IMPORTS = {
     "errors": set(),
     "labels": set(),
@@ -15,6 +25,7 @@ FOUNDATION_IMPORTS = {
     "config": {"errors", "artifacts", "labels"},
     "artifacts": {"errors"},
     "stage": {"artifacts", "config", "errors"},
+    "workspace": {"artifacts", "config", "errors"},
     "store": {"errors", "labels", "runtime"},
 }
 PART_IMPORTS = {

@@ -194,42 +194,6 @@ def interval_figure(
     return alt.layer(span, base.mark_point(filled=True, size=60, opacity=1).encode(x="value:Q"))
 
 
-def organism_figure(table: Table, palette: Palette) -> alt.TopLevelMixin:
-    """Share of a planted behaviour that goes with each set of latents, beside random sets."""
-    names: list[str] = list(dict.fromkeys(["chosen latents", *table["series"]]))
-    roles: dict[str, str] = dict(zip(names, ("it", "other", "base"), strict=False))
-    return interval_figure(
-        {**table, "group": table["set"]},
-        palette,
-        title="share of the trigger's effect removed  (1 = as if there were no trigger)",
-        series=roles,
-    )
-
-
-def seeds_figure(table: Table, palette: Palette) -> alt.TopLevelMixin:
-    """Mean largest cosine between the latents of two seeds, by verdict, beside chance."""
-    pairs = [f"{a} and {b}" for a, b in zip(table["run_a"], table["run_b"], strict=True)]
-    groups = [
-        f"{verdict.replace('_', '-')}, seeds {pair}"
-        for verdict, pair in zip(table["verdict"], pairs, strict=True)
-    ]
-    chance = table["mmcs_rotated"]
-    n = len(groups)
-    points: Table = {
-        "group": groups * 2,
-        "series": ["between seeds"] * n + ["rotated at random"] * n,
-        "value": [*table["mmcs"], *chance],
-        "low": [*table["low"], *chance],
-        "high": [*table["high"], *chance],
-    }
-    return interval_figure(
-        points,
-        palette,
-        title="mean of each latent's largest cosine with a latent of the other seed",
-        series={"between seeds": "it", "rotated at random": "other"},
-    )
-
-
 def latent_figure(table: Table, palette: Palette) -> alt.Chart:
     """Every shown latent by relative norm and by the share of its firing that is chat."""
     return (
@@ -305,8 +269,10 @@ def cluster_of(relative_norm: float) -> str:
 def spec(chart: alt.TopLevelMixin, palette: Palette, *, width: int | str, height: int) -> dict:
     """Vega-Lite JSON of a chart in the project's look; width may be "container"."""
     plain: dict[str, Any] = json.loads(chart.to_json())
-    plain |= {"width": width, "height": height, "config": _look(palette)}
-    plain["autosize"] = {"type": "fit-x", "contains": "padding"}
+    plain["config"] = _look(palette)
+    if "hconcat" not in plain:  # whose parts have their own size
+        plain |= {"width": width, "height": height}
+        plain["autosize"] = {"type": "fit-x", "contains": "padding"}
     plain["background"] = palette.paper
     return plain
 

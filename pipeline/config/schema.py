@@ -15,6 +15,7 @@ from pipeline.config.analysis import (
     SeedsConfig,
 )
 from pipeline.config.crosscoder import CrosscoderConfig, TrainConfig
+from pipeline.config.frontier import FrontierConfig
 from pipeline.config.models import DumpConfig, HookPointConfig, ModelsConfig, TrainedModel
 from pipeline.config.section import Section
 from pipeline.config.text import MixConfig, SourceConfig
@@ -63,6 +64,7 @@ class Config(Section):
     organism: OrganismConfig
     dashboards: DashboardsConfig
     seeds: SeedsConfig
+    frontier: FrontierConfig
     report: ReportConfig
     runtime: RuntimeConfig
 

@@ -3,7 +3,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from pipeline.analysis import figures
+from pipeline.analysis import figures, proof_figures
 from pipeline.analysis.behaviour import encode_batches
 from pipeline.analysis.bootstrap import Bootstrap
 from pipeline.analysis.organism import (
@@ -170,11 +170,15 @@ def test_the_table_holds_a_row_per_set_and_series_and_is_drawn(
     table = ablation_table({"ablation": ablations(bench, sets)})
     assert set(table) == set(COLUMNS)
     assert len(table["set"]) == 4 * 3
-    drawn = figures.image_files("organism", figures.organism_figure(table, figures.FILE_PALETTE))
+    drawn = figures.image_files(
+        "organism", proof_figures.organism_figure(table, figures.FILE_PALETTE)
+    )
     assert drawn["organism.png"].startswith(b"\x89PNG")
 
 
 def test_without_a_planted_behaviour_the_table_is_empty_and_still_drawn() -> None:
     table = ablation_table(not_applicable("nothing planted"))
     assert table == {name: [] for name in COLUMNS}
-    assert figures.image_files("organism", figures.organism_figure(table, figures.FILE_PALETTE))
+    assert figures.image_files(
+        "organism", proof_figures.organism_figure(table, figures.FILE_PALETTE)
+    )

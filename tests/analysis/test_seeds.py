@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.analysis import figures
+from pipeline.analysis import figures, proof_figures
 from pipeline.analysis.seeds import (
     COLUMNS,
     Comparing,
@@ -140,4 +140,4 @@ def test_the_summary_and_the_table_hold_every_pair_and_are_drawn() -> None:
     assert set(columns) == set(COLUMNS)
     assert len(columns["mmcs"]) == 2 * 5
     for drawn in (columns, table([])):
-        assert figures.image_files("seeds", figures.seeds_figure(drawn, figures.FILE_PALETTE))
+        assert figures.image_files("seeds", proof_figures.seeds_figure(drawn, figures.FILE_PALETTE))

@@ -1,0 +1,76 @@
+"""Figures of the proof: model organism, seeds, frontier. A figure computes no statistic."""
+
+import altair as alt
+
+from pipeline.analysis.figures import Palette, Table, _colour, _values, interval_figure
+
+
+def organism_figure(table: Table, palette: Palette) -> alt.TopLevelMixin:
+    """Share of a planted behaviour that goes with each set of latents, beside random sets."""
+    names: list[str] = list(dict.fromkeys(["chosen latents", *table["series"]]))
+    roles: dict[str, str] = dict(zip(names, ("it", "other", "base"), strict=False))
+    return interval_figure(
+        {**table, "group": table["set"]},
+        palette,
+        title="share of the trigger's effect removed  (1 = as if there were no trigger)",
+        series=roles,
+    )
+
+
+def seeds_figure(table: Table, palette: Palette) -> alt.TopLevelMixin:
+    """Mean largest cosine between the latents of two seeds, by verdict, beside chance."""
+    pairs = [f"{a} and {b}" for a, b in zip(table["run_a"], table["run_b"], strict=True)]
+    groups = [
+        f"{verdict.replace('_', '-')}, seeds {pair}"
+        for verdict, pair in zip(table["verdict"], pairs, strict=True)
+    ]
+    chance = table["mmcs_rotated"]
+    n = len(groups)
+    points: Table = {
+        "group": groups * 2,
+        "series": ["between seeds"] * n + ["rotated at random"] * n,
+        "value": [*table["mmcs"], *chance],
+        "low": [*table["low"], *chance],
+        "high": [*table["high"], *chance],
+    }
+    return interval_figure(
+        points,
+        palette,
+        title="mean of each latent's largest cosine with a latent of the other seed",
+        series={"between seeds": "it", "rotated at random": "other"},
+    )
+
+
+def frontier_figure(table: Table, palette: Palette) -> alt.TopLevelMixin:
+    """L0 against explained variance, and against the cross entropy that the splice adds in the IT
+    model; the best corner is above on the left, and below on the left."""
+    variants = list(dict.fromkeys(table["variant"]))
+    roles = [palette.it, palette.base, palette.shared, palette.other]
+    x = alt.X(
+        "l0:Q",
+        title="active latents per row (L0)",
+        scale=alt.Scale(type="log", nice=False, padding=12),
+        axis=alt.Axis(tickCount=5, format="~r"),
+    )
+    panels = []
+    for column, title in (
+        ("fve", "fraction of variance explained"),
+        ("delta_ce_it", "cross entropy added in the IT model, nats"),
+    ):
+        base = alt.Chart(_values(table), width=310, height=260).encode(
+            x=x,
+            color=_colour("variant", variants, roles[: len(variants)]),
+            tooltip=[
+                alt.Tooltip("variant:N"),
+                alt.Tooltip("value:Q", title="sparsity coefficient or k", format=".4~g"),
+                alt.Tooltip("l0:Q", format=".4~g"),
+                alt.Tooltip(f"{column}:Q", title=title, format=".4~g"),
+                alt.Tooltip(f"{column}_low:Q", title="from", format=".4~g"),
+                alt.Tooltip(f"{column}_high:Q", title="to", format=".4~g"),
+            ],
+        )
+        y = alt.Y(f"{column}:Q", title=title, scale=alt.Scale(zero=False))
+        span = base.mark_rule().encode(y=f"{column}_low:Q", y2=f"{column}_high:Q")
+        line = base.mark_line(strokeWidth=1.5, opacity=0.7).encode(y=y, order="l0:Q")
+        panels.append(alt.layer(span, line, base.mark_point(filled=True, size=55).encode(y=y)))
+    return alt.hconcat(*panels)

@@ -1,0 +1,84 @@
+"""Workspaces: folders in which stages run on another configuration, sharing finished artifacts.
+
+Inputs are symbolic links to the artifacts of the main folder, so that nothing is made or kept
+twice; what the stages write stays in the workspace. Stages check the links' manifests as always.
+"""
+
+import os
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from pipeline.artifacts import canonical_json, manifest_digest, read_manifest, write_json
+from pipeline.config.compose import CONF
+from pipeline.errors import PipelineError
+
+ROOT = Path(__file__).resolve().parents[1]
+DONE = "done.json"
+
+
+class WorkspaceError(PipelineError, RuntimeError):
+    """A stage failed in a workspace."""
+
+
+class Workspace:
+    """The folder `path` with `conf/` and the artifacts in `linked` (each made by the stage named
+    beside it) as in the current folder."""
+
+    def __init__(self, path: Path, linked: Mapping[Path, str]) -> None:
+        self.path, self.linked = path, linked
+
+    def is_done(self, stages: Sequence[str], overrides: Sequence[str]) -> bool:
+        """Whether these stages have finished here, on these overrides and these inputs.
+
+        Raises MissingArtifactError where an input is not there.
+        """
+        marker = self.path / DONE
+        expected = canonical_json(self._done(stages, overrides), indent=2)
+        return marker.exists() and marker.read_bytes() == expected
+
+    def run(self, stages: Sequence[str], overrides: Sequence[str]) -> None:
+        """Run the stages here, one process each; nothing where they are done.
+
+        Raises WorkspaceError with the stage's last words. A killed stage goes on where it was.
+        """
+        if self.is_done(stages, overrides):
+            return
+        (self.path / DONE).unlink(missing_ok=True)
+        self._link(CONF)
+        for artifact in self.linked:
+            self._link(artifact)
+        for stage in stages:
+            self._run_one(stage, overrides)
+        write_json(self.path / DONE, self._done(stages, overrides))
+
+    def _run_one(self, stage: str, overrides: Sequence[str]) -> None:
+        done = subprocess.run(
+            [sys.executable, "-m", f"stages.{stage}", *overrides],
+            cwd=self.path,
+            env={**os.environ, "PYTHONPATH": str(ROOT)},
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
+        )
+        if done.returncode:
+            raise WorkspaceError(
+                f"stage {stage} failed in {self.path} with {' '.join(overrides)}:\n"
+                f"{done.stderr.strip()[-2000:]}"
+            )
+
+    def _link(self, path: Path) -> None:
+        link = self.path / path
+        link.parent.mkdir(parents=True, exist_ok=True)
+        if not link.is_symlink() or link.readlink() != path.absolute():
+            link.unlink(missing_ok=True)
+            link.symlink_to(path.absolute())
+
+    def _done(self, stages: Sequence[str], overrides: Sequence[str]) -> dict[str, Any]:
+        digests = {}
+        for artifact, made_by in self.linked.items():
+            read_manifest(artifact, made_by)
+            digests[str(artifact)] = manifest_digest(artifact)
+        return {"stages": list(stages), "overrides": list(overrides), "inputs": digests}

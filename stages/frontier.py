@@ -1,0 +1,92 @@
+"""Sparsity against fidelity for every variant, on one store: L0 against FVE and against delta CE.
+
+    python -m stages.frontier                   # of the experiment in params.yaml
+    python -m stages.frontier +experiment=tiny frontier=short
+
+reads   data/models, data/tokens.zarr, data/shuffled.zarr, data/heldout_activations.zarr
+writes  data/frontier/POINT/: one workspace per point, with its crosscoder and evaluation;
+        results/frontier.json (by variant), .csv, .png and .svg
+cost    for each point a training and an evaluation; points that are done are not done again, and a
+        killed one goes on where it was. No stage of the graph: nothing depends on it
+"""
+
+import json
+import sys
+from pathlib import Path
+
+from pipeline.config import Config
+from pipeline.config.compose import params_overrides
+from pipeline.config.frontier import SweepConfig
+from pipeline.progress import Progress
+from pipeline.stage import (
+    HELDOUT_ACTIVATIONS,
+    MADE_BY,
+    MODELS,
+    RESULTS,
+    SHUFFLED,
+    TOKENS,
+    Stage,
+    run,
+)
+from pipeline.workspace import Workspace
+
+STAGE = Stage(
+    name="frontier",
+    sections=("frontier", "train", "evaluate"),
+    inputs={
+        "models": MODELS,
+        "tokens": TOKENS,
+        "shuffled": SHUFFLED,
+        "heldout_activations": HELDOUT_ACTIVATIONS,
+    },
+    results=("frontier.json", "frontier.csv", "frontier.png", "frontier.svg"),
+)
+WORKSPACES = Path("data/frontier")
+
+
+def main(config: Config) -> None:
+    from pipeline.analysis import figures, proof_figures
+    from pipeline.analysis.decoders import csv_bytes
+    from pipeline.analysis.frontier import COLUMNS, frontier_table, nested
+
+    for name in STAGE.inputs:
+        STAGE.input(config, name)
+    points = [
+        (variant, sweep, value)
+        for variant, sweep in config.frontier.sweeps.items()
+        for value in sweep.values
+    ]
+    found = {}
+    with Progress("frontier", total=len(points), unit="points") as progress:
+        for variant, sweep, value in points:
+            found[variant, value] = evaluated(config, variant, sweep, value)
+            progress.advance(1)
+    table = frontier_table(found)
+    figure = proof_figures.frontier_figure(table, figures.FILE_PALETTE)
+    STAGE.publish_results(
+        config,
+        {
+            "frontier.json": {"columns": COLUMNS, "variants": nested(table)},
+            "frontier.csv": csv_bytes(table),
+            **figures.image_files("frontier", figure),
+        },
+    )
+
+
+def evaluated(config: Config, variant: str, sweep: SweepConfig, value: float) -> dict:
+    """`results/evaluation.json` of one point, trained and evaluated in its own workspace."""
+    overrides = [
+        *(sys.argv[1:] or params_overrides()),
+        f"crosscoder={sweep.crosscoder}",
+        *sweep.overrides,
+        *(f"{key}={value}" for key in sweep.keys),
+        *config.frontier.overrides,
+    ]
+    linked = {path: MADE_BY[path] for path in STAGE.inputs.values()}
+    workspace = Workspace(WORKSPACES / f"{variant}_{value:g}", linked)
+    workspace.run(["train", "evaluate"], overrides)
+    return json.loads((workspace.path / RESULTS / "evaluation.json").read_text())
+
+
+if __name__ == "__main__":
+    run(STAGE, main)
