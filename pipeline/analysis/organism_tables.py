@@ -7,7 +7,7 @@ from pipeline.analysis.decoders import Table
 SERIES = {
     "chosen": "chosen latents",
     "same_rate": "random, same firing rate",
-    "same_rate_in_exchanges": "random, same rate in triggered exchanges",
+    "same_rate_in_exchanges": "random, same rate in exchanges",
 }
 COLUMNS = {
     "set": "set of latents taken out of the IT model: see glossary.sets of organism.json",
