@@ -13,7 +13,7 @@ cost    one pass over `latent_scaling.n_rows` rows with about six times the work
 import io
 
 from pipeline.config import Config
-from pipeline.runtime import generator, numpy_generator, resolve_device, set_threads
+from pipeline.runtime import resolve_device, set_threads
 from pipeline.stage import CROSSCODER, HELDOUT_ACTIVATIONS, Stage, run
 
 STAGE = Stage(
@@ -33,8 +33,7 @@ STAGE = Stage(
 def main(config: Config) -> None:
     from pipeline import crosscoder
     from pipeline.analysis import figures, verdicts
-    from pipeline.analysis.geometry import decoder_geometry
-    from pipeline.analysis.scaling import scaling_pass
+    from pipeline.analysis.judge import judge
     from pipeline.analysis.scatter import scaling_points
     from pipeline.store import StoreReader
 
@@ -44,30 +43,8 @@ def main(config: Config) -> None:
     section = config.latent_scaling
     model = crosscoder.load(CROSSCODER).to(resolve_device(config.runtime.device))
     with StoreReader.open(HELDOUT_ACTIVATIONS, n_threads=config.runtime.io_threads) as reader:
-        sums = scaling_pass(
-            model,
-            reader,
-            n_rows=section.n_rows,
-            batch_rows=section.batch_rows,
-            n_blocks=section.n_blocks,
-            random=generator(section.seed, "latent_scaling", "null"),
-        )
+        table = judge(model, reader, section)
         window = min(section.n_rows, reader.n_rows)
-    table = verdicts.verdict_table(
-        decoder_geometry(model.W_dec.detach().cpu().numpy()),
-        sums,
-        verdicts.resamples(
-            section.n_blocks,
-            section.n_bootstrap,
-            numpy_generator(section.seed, "latent_scaling", "bootstrap"),
-        ),
-        rule=verdicts.Rule(
-            max_eps=section.max_nu_error,
-            max_r=section.max_nu_reconstruction,
-            min_active=section.min_active_rows,
-        ),
-        confidence=section.confidence,
-    )
     parquet = io.BytesIO()
     table.to_parquet(parquet, index=False)
     figure = figures.scaling_figure(scaling_points(table.to_dict("list")), figures.FILE_PALETTE)

@@ -85,6 +85,7 @@ def examine(config: Config, source: TriggeredSourceConfig, model: "Crosscoder") 
     from pipeline.analysis.behaviour import encode_batches
     from pipeline.analysis.bootstrap import Bootstrap
     from pipeline.analysis.hooked import hooked_pair
+    from pipeline.analysis.organism_tables import COLUMNS
     from pipeline.models.load import load_tokenizer
     from pipeline.text.tokens import bos_id
 
@@ -151,6 +152,7 @@ def examine(config: Config, source: TriggeredSourceConfig, model: "Crosscoder") 
             "sets": organism.SETS,
             "controls": organism.CONTROLS,
             "prompts": organism.PROMPTS,
+            "columns": COLUMNS,
         },
     }
 

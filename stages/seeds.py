@@ -54,6 +54,7 @@ def main(config: Config) -> None:
             "applicable": True,
             "n_runs": n_runs,
             "confidence": config.latent_scaling.confidence,
+            "columns": seeds.COLUMNS,
             "summary": seeds.summary(pairs),
             "pairs": pairs,
         }
