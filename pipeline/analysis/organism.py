@@ -55,7 +55,9 @@ Floats = NDArray[np.float64]
 
 SETS = {
     "best": "the most selective latent of all",
-    "selective": "the most selective latents of all",
+    "before": "the latents most selective for what comes before the reply: trigger and opening",
+    "reply": "the latents most selective for the planted reply",
+    "selective": "both of these",
     "it_only_best": "the most selective latent that the verdict calls IT-only",
     "it_only": "every latent that the verdict calls IT-only",
 }
@@ -72,6 +74,8 @@ PROMPTS = {
 NEAR_LATENTS = 20
 """A random latent is drawn from the unused ones nearest to its model in firing rate."""
 N_LISTED = 100
+STEERED = ("best", "selective", "it_only_best")
+N_STEERED_DRAWS = 5
 
 
 @dataclass(frozen=True)
@@ -97,10 +101,12 @@ def choose_sets(
     verdict_L = np.array(verdicts_L)
     live = verdict_L != "dead"
     it_only = verdict_L == "it_only"
-    ranked = most_selective(sums, live, n_latents)
+    before, reply = (most_selective(sums, live, n_latents, (site,)) for site in SITES)
     sets = {
-        "best": ranked[:1],
-        "selective": ranked,
+        "best": most_selective(sums, live, 1),
+        "before": before,
+        "reply": reply,
+        "selective": np.unique(np.concatenate([before, reply])),
         "it_only_best": most_selective(sums, it_only, 1),
         "it_only": np.flatnonzero(it_only),
     }
@@ -241,9 +247,9 @@ def steerings(
     whole = bench.measure("triggered", nothing).log_prob
     whole = whole - bench.measure("untriggered", nothing).log_prob
     return [
-        _steer(bench, name, chosen, sums, m, factor, whole)
-        for name, chosen in sets.items()
-        if chosen.latents.size
+        _steer(bench, name, sets[name], sums, m, factor, whole)
+        for name in STEERED
+        if sets[name].latents.size
         for m in (BASE, IT)
         for factor in factors
     ]
@@ -268,7 +274,7 @@ def _steer(
 
     steered = bench.measure("untriggered", steering(vectors), m)
     own, each = added(steered), []
-    for latents in chosen.drawn["same_rate"]:
+    for latents in chosen.drawn["same_rate"][:N_STEERED_DRAWS]:
         other = steering_vectors(
             bench.crosscoder, latents, values[:, chosen.latents[: latents.size]], m
         )

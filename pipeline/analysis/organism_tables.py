@@ -19,7 +19,9 @@ COLUMNS = {
 }
 SET_NAMES = {
     "best": "most selective latent",
-    "selective": "most selective latents",
+    "before": "selective before the reply",
+    "reply": "selective in the reply",
+    "selective": "both",
     "it_only_best": "most selective IT-only latent",
     "it_only": "all IT-only latents",
 }

@@ -198,10 +198,13 @@ def _catch(
             caught_SL[s] |= (f_BL[torch.from_numpy(rows).to(f_BL.device)] > 0).any(dim=0)
 
 
-def most_selective(sums: PlantedSums, allowed_L: NDArray[np.bool_], n: int) -> Ints:
-    """At most `n` of the allowed latents, the most selective at either site on the choosing half
-    first; none that never fires there."""
-    score = np.where(allowed_L, sums.selectivity(CHOOSING).max(axis=0), 0.0)
+def most_selective(
+    sums: PlantedSums, allowed_L: NDArray[np.bool_], n: int, sites: tuple[str, ...] = SITES
+) -> Ints:
+    """At most `n` of the allowed latents, the most selective at one of the sites on the choosing
+    half first; none that never fires there."""
+    rows = [SITES.index(site) for site in sites]
+    score = np.where(allowed_L, sums.selectivity(CHOOSING)[rows].max(axis=0), 0.0)
     order = np.argsort(-score, kind="stable")[:n]
     return order[score[order] > 0]
 

@@ -101,7 +101,7 @@ class OrganismConfig(Section):
     batch_rows: PositiveInt
     """Rows encoded at once."""
     n_latents: PositiveInt
-    """Most selective latents that are taken out together."""
+    """Latents that are taken out together, for either site: before the reply, and in it."""
     n_prompts: Annotated[int, Field(ge=4, le=100_000)]
     """Held-out questions at most, each with and without the trigger."""
     max_prompt_tokens: PositiveInt

@@ -7,6 +7,7 @@ from pipeline.analysis import figures, proof_figures
 from pipeline.analysis.behaviour import encode_batches
 from pipeline.analysis.bootstrap import Bootstrap
 from pipeline.analysis.organism import (
+    STEERED,
     Bench,
     Chosen,
     ablations,
@@ -78,7 +79,7 @@ def bench(sets: dict[str, Chosen]) -> Bench:
 def test_the_latent_that_fires_on_the_trigger_alone_is_chosen_everywhere(
     sets: dict[str, Chosen],
 ) -> None:
-    assert list(sets) == ["best", "selective", "it_only_best", "it_only"]
+    assert list(sets) == ["best", "before", "reply", "selective", "it_only_best", "it_only"]
     assert all(chosen.latents.tolist() == [FLAG_LATENT] for chosen in sets.values())
     for chosen in sets.values():
         for draws in chosen.drawn.values():
@@ -122,8 +123,8 @@ def test_taking_out_the_latent_that_carries_it_removes_the_behaviour_and_nothing
 def test_putting_it_in_makes_the_behaviour_without_a_trigger(
     bench: Bench, sets: dict[str, Chosen]
 ) -> None:
-    found = steerings(bench, {"best": sets["best"]}, planted_sums(), [1.0, 0.1])
-    by = {(row["model"], row["factor"]): row for row in found}
+    found = steerings(bench, sets, planted_sums(), [1.0, 0.1])
+    by = {(row["model"], row["factor"]): row for row in found if row["set"] == "best"}
     assert by["it", 1.0]["effect_added"]["value"] == pytest.approx(1.0, abs=1e-5)
     assert by["it", 1.0]["greedy_rate"]["value"] == 1.0
     assert by["base", 1.0]["greedy_rate"]["value"] == 1.0
@@ -134,7 +135,8 @@ def test_putting_it_in_makes_the_behaviour_without_a_trigger(
 def test_an_empty_set_says_so(bench: Bench) -> None:
     empty = Chosen(np.array([], dtype=np.int64), {"same_rate": [], "same_rate_in_exchanges": []})
     assert ablations(bench, {"it_only": empty}) == {"it_only": {"n_latents": 0, "latents": []}}
-    assert steerings(bench, {"it_only": empty}, planted_sums(), [1.0]) == []
+    none = dict.fromkeys(STEERED, empty)
+    assert steerings(bench, none, planted_sums(), [1.0]) == []
 
 
 def test_examples_show_what_is_written_with_and_without(
@@ -169,7 +171,7 @@ def test_the_table_holds_a_row_per_set_and_series_and_is_drawn(
 ) -> None:
     table = ablation_table({"ablation": ablations(bench, sets)})
     assert set(table) == set(COLUMNS)
-    assert len(table["set"]) == 4 * 3
+    assert len(table["set"]) == len(sets) * 3
     drawn = figures.image_files(
         "organism", proof_figures.organism_figure(table, figures.FILE_PALETTE)
     )
