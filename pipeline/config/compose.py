@@ -90,7 +90,7 @@ def parse(plain: Any) -> Config:
 
 _MODEL_KINDS = {"hub", "local", "trained", "tuned"}
 _SOURCE_KINDS = {"generated", "files", "hub", "triggered"}
-_CROSSCODER_KINDS = {"l1", "batch_topk", "dsf", "jumprelu"}
+_CROSSCODER_KINDS = {"l1", "batch_topk", "dsf", "jumprelu", "pretrained"}
 _UNION_TAGS = _MODEL_KINDS | _SOURCE_KINDS | _CROSSCODER_KINDS
 
 

@@ -131,6 +131,8 @@ class PretrainedConfig(Section):
 
     kind: Literal["pretrained"]
     """Name of the variant."""
+    n_latents: Count | None
+    """Latents that the weights must have; null takes any number."""
     path: str | None
     """Folder of the weights, or null when `repo` is given."""
     repo: str | None

@@ -18,8 +18,9 @@ class AuxK:
 
         e     = x - x_hat, taken as given
         e_hat = sum over the `k_aux` dead latents of largest score in the row of f_i d_i, no bias
-        auxk  = mean_B ||e_hat - e||^2 / mean_B ||e - mean_B e||^2      (0 where none is dead)
+        auxk  = mean_B ||e_hat - e||^2 / mean_B ||e - mean_B e||^2
 
+    0 where no latent is dead, or where e does not vary (a last batch of one row).
     Source: Gao et al. 2024, arXiv 2406.04093; for crosscoders Minder, Dumas et al. 2025.
     """
 
@@ -35,7 +36,7 @@ class AuxK:
         norm_Z = crosscoder.decoder_norms().sum(-1)[dead_Z]
         f_BZ = self._kept(torch.relu(pre_BL[:, dead_Z]), norm_Z.detach())
         error_BP = f_BZ @ crosscoder.W_dec_LP[dead_Z] + residual_BP
-        return error_BP.square().sum(-1).mean() / _spread(residual_BP)
+        return error_BP.square().sum(-1).mean() * _inverse_spread(residual_BP)
 
     def _kept(self, f_BZ: Tensor, norm_Z: Tensor) -> Tensor:
         if f_BZ.shape[1] <= self.k_aux:
@@ -61,19 +62,19 @@ class AuxK:
         f_BZ = f_BZ.to(rows_BP.dtype)
         W_dec_ZP = crosscoder.W_dec_LP.detach()[dead_Z].to(rows_BP.dtype)
         error_BP = (f_BZ @ W_dec_ZP).to(residual_BP.dtype).add_(residual_BP)
-        spread = _spread(residual_BP)
-        g_BP = (error_BP * (2 * coefficient / (len(rows_BP) * spread))).to(rows_BP.dtype)
+        inverse_spread = _inverse_spread(residual_BP)
+        g_BP = (error_BP * (2 * coefficient / len(rows_BP) * inverse_spread)).to(rows_BP.dtype)
         pre_grad_BZ = (g_BP @ W_dec_ZP.t()).mul_(f_BZ > 0)
         _add_rows(crosscoder.W_dec_LP, dead_Z, f_BZ.t() @ g_BP)
         _add_rows(crosscoder.W_enc_LP, dead_Z, pre_grad_BZ.t() @ rows_BP)
         _add_rows(crosscoder.b_enc_L, dead_Z, pre_grad_BZ.sum(0, dtype=residual_BP.dtype))
-        return error_BP.square().sum() / len(rows_BP) / spread
+        return error_BP.square().sum() / len(rows_BP) * inverse_spread
 
 
-def _spread(residual_BP: Tensor) -> Tensor:
-    """mean_B ||e - mean_B e||^2, kept above 0."""
+def _inverse_spread(residual_BP: Tensor) -> Tensor:
+    """1 / mean_B ||e - mean_B e||^2, or 0 where that is 0."""
     spread = (residual_BP - residual_BP.mean(0)).square().sum(-1).mean()
-    return spread.clamp_min(torch.finfo(spread.dtype).tiny)
+    return torch.where(spread > 0, 1 / spread, 0)
 
 
 def _add_rows(parameter: torch.nn.Parameter, index_Z: Tensor, rows: Tensor) -> None:

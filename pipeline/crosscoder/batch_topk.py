@@ -127,8 +127,8 @@ class BatchTopK(Variant):
         if len(flat_N) > n_kept:
             is_kept_N = v_N >= v_N.topk(n_kept, sorted=False).values.min()
             flat_N, pre_N, v_N = flat_N[is_kept_N], pre_N[is_kept_N], v_N[is_kept_N]
-        if len(v_N) > 0:
-            self._smallest_kept = v_N.min().double()
+        # 0 where nothing was positive: what the next step depends on is all in `state`.
+        self._smallest_kept = v_N.min().double() if len(v_N) > 0 else self.guess.new_zeros(())
         return SparseEntries.at(flat_N, pre_N, *pre_BL.shape)
 
     def advance(self, step: Step, n_rows: int) -> None:

@@ -21,8 +21,9 @@ class Moment:
     n_steps: int
 
     def ramp(self, fraction: float) -> float:
-        """0 at step 0, rising linearly to 1 at `fraction` of the run, then 1."""
-        ramp_steps = fraction * self.n_steps
+        """0 at step 0, rising linearly to 1 at `fraction` of the run, then 1; 1 at the last step
+        whatever the fraction, so that a run ends where its schedule does."""
+        ramp_steps = min(fraction * self.n_steps, self.n_steps - 1)
         return 1.0 if self.step >= ramp_steps else self.step / ramp_steps
 
 

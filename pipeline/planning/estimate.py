@@ -111,7 +111,8 @@ def _shuffle(config: Config, machine: Machine, d_model: int) -> StageCost:
 
 
 def _train(config: Config, machine: Machine, d_model: int) -> StageCost:
-    n_latents = getattr(config.crosscoder, "n_latents", 0)
+    is_trained = config.crosscoder.kind != "pretrained"
+    n_latents = (config.crosscoder.n_latents or 0) if is_trained else 0
     rows = config.train.n_rows or n_train_rows(config)
     width = len(MODELS) * d_model
     parameters = 2.0 * width * n_latents

@@ -25,7 +25,8 @@ def import_crosscoder(
     """Write the named crosscoder to `folder` in this project's layout.
 
     The factors are those of the configuration, else those of the file, else (the reference layout
-    has none) those measured on `stream`. Raises MismatchError where its width is not the store's.
+    has none) those measured on `stream`. Raises MismatchError where its width is not the store's
+    or its number of latents not the configuration's.
     """
     origin = _origin(config)
     crosscoder = load(origin)
@@ -35,6 +36,11 @@ def import_crosscoder(
         raise MismatchError(
             f"{origin} is a crosscoder of (n_models, d_model) {found}, but the activations have "
             f"{expected}: set crosscoder.path or crosscoder.repo to one trained on this site"
+        )
+    if config.n_latents not in (None, crosscoder.n_latents):
+        raise MismatchError(
+            f"crosscoder.n_latents is {config.n_latents}, but {origin} has {crosscoder.n_latents} "
+            "latents: set crosscoder.n_latents to that, or to null to take what the weights have"
         )
     crosscoder.activation_scale_M.copy_(_scale(config, crosscoder, origin, stream))
     write_bytes(folder / CURVE, b"step,n_rows\n")

@@ -65,7 +65,7 @@ def test_k_falls_from_its_start_and_ends_at_the_configured_k():
 @pytest.mark.parametrize("fraction", [0.0, 0.5, 1.0])
 def test_l0_at_the_last_step_is_the_configured_k(fraction: float):
     variant = make(k_anneal_fraction=fraction)
-    l0s = [train_step(variant, rows(step), Moment(step, 20)) for step in range(21)]
+    l0s = [train_step(variant, rows(step), Moment(step, 20)) for step in range(20)]
     assert l0s[-1] == pytest.approx(3.0)
     assert l0s[0] == pytest.approx(3.0 if fraction == 0.0 else 8.0)
 
@@ -110,6 +110,20 @@ def test_inference_keeps_what_the_training_step_kept_where_the_threshold_fits():
     torch.testing.assert_close(f_BL[f_BL > 0], step.latents)
 
 
+def test_a_batch_without_positive_scores_leaves_nothing_that_a_resumed_run_would_miss():
+    """What the next update depends on is in `state`: a twin made of it goes the same way."""
+    variant = make()
+    train_step(variant, rows(0), Moment(19, 20))
+    twin = make()
+    twin.load_state(variant.state())
+    for each in (variant, twin):
+        with torch.no_grad():
+            each.crosscoder.b_enc_L.fill_(-1e3)
+        train_step(each, rows(1), Moment(19, 20))
+    for name, tensor in variant.state().items():
+        assert torch.equal(tensor, twin.state()[name]), name
+
+
 def test_fewer_positive_scores_than_k_are_all_kept():
     variant = make()
     with torch.no_grad():
@@ -134,6 +148,18 @@ def test_the_auxiliary_loss_reaches_dead_latents_and_no_others():
     moved_L[::4] = False
     assert not bool(moved_L.any())
     assert float(step.loss.terms["auxk"]) > 0
+
+
+def test_a_last_batch_of_one_row_has_no_auxiliary_loss():
+    """One row has no variance to be normalised by, and must not stop the run."""
+    variant = make()
+    variant.rows_since_fired_L[::4] = 100
+    step = variant.step(rows(0, 1), Moment(19, 20))
+    assert float(step.loss.terms["auxk"]) == 0.0
+    readable = variant.loss(rows(0, 1), Moment(19, 20)).terms["auxk"]
+    assert float(readable.detach()) == 0.0
+    gradients = [p.grad for p in variant.parameters() if p.grad is not None]
+    assert all(bool(torch.isfinite(gradient).all()) for gradient in gradients)
 
 
 def test_the_auxiliary_loss_is_zero_while_none_is_dead():

@@ -2,16 +2,19 @@
 
 import os
 import random
+import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
+from subprocess import DEVNULL
 
 KINDS = ["l1", "dsf", "jumprelu", "batch_topk"]
 ENVIRONMENT = os.environ | {"OMP_NUM_THREADS": "1"}
 
 
 def command(folder: Path) -> list[str]:
+    """Runs of all variants; the first five words are a run of `l1` alone."""
     return [sys.executable, "-m", "tests.training.train_once", str(folder), *KINDS]
 
 
@@ -30,6 +33,21 @@ def run_and_kill(folder: Path, kind: str, step: int, delay_seconds: float) -> No
 def contents(folder: Path) -> dict[str, bytes]:
     files = (file for file in sorted(folder.rglob("*")) if file.is_file())
     return {str(file.relative_to(folder)): file.read_bytes() for file in files}
+
+
+def test_a_kill_inside_a_checkpoint_leaves_one_that_is_whole(tmp_path: Path):
+    """Three kills in one run, each inside its process's tenth checkpoint."""
+    subprocess.run(command(tmp_path / "whole")[:5], check=True, env=ENVIRONMENT, stdout=DEVNULL)
+    run = command(tmp_path / "broken")[:5]
+    for moment in ("half written", "written", "renamed"):
+        inside = ENVIRONMENT | {"KILLED_IN_CHECKPOINT": moment}
+        killed = subprocess.run(run, env=inside, stdout=DEVNULL, check=False)
+        assert killed.returncode == -signal.SIGKILL
+        left = {file.name for file in (tmp_path / "broken/l1/checkpoints").iterdir()}
+        assert "checkpoint.safetensors" in left
+        assert (".checkpoint.safetensors.tmp" in left) == (moment != "renamed")
+    subprocess.run(run, check=True, env=ENVIRONMENT, stdout=DEVNULL)
+    assert contents(tmp_path / "broken") == contents(tmp_path / "whole")
 
 
 def test_every_variant_killed_at_any_moment_and_resumed_writes_the_same_bytes(tmp_path: Path):

@@ -16,6 +16,7 @@ from tests.training.planted_rows import D_MODEL, N_ROWS, ROWS, MemorySource
 def pretrained(path: Path, **changes: object) -> PretrainedConfig:
     values: dict = {
         "kind": "pretrained",
+        "n_latents": None,
         "path": str(path),
         "repo": None,
         "revision": None,
@@ -73,6 +74,14 @@ def test_another_width_is_refused_with_both(tmp_path: Path):
         import_crosscoder(pretrained(tmp_path / "theirs"), stream(), tmp_path, provenance={})
 
 
+def test_another_number_of_latents_than_configured_is_refused_with_both(tmp_path: Path):
+    write_reference(tmp_path / "theirs")
+    with pytest.raises(MismatchError, match=r"n_latents is 64, but .* has 30 latents"):
+        import_crosscoder(
+            pretrained(tmp_path / "theirs", n_latents=64), stream(), tmp_path, provenance={}
+        )
+
+
 def test_a_wrong_number_of_factors_is_refused(tmp_path: Path):
     write_reference(tmp_path / "theirs")
     config = pretrained(tmp_path / "theirs", activation_scale=[0.5])
@@ -89,11 +98,3 @@ def test_from_pretrained_reads_a_local_folder_and_its_subfolder(tmp_path: Path):
     write_reference(tmp_path / "blocks.14.hook_resid_pre")
     crosscoder = from_pretrained(tmp_path, subfolder="blocks.14.hook_resid_pre")
     assert (crosscoder.n_models, crosscoder.d_model, crosscoder.n_latents) == (2, D_MODEL, 30)
-
-
-def test_a_repository_that_cannot_be_fetched_is_an_error_that_names_it(
-    monkeypatch: pytest.MonkeyPatch,
-):
-    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
-    with pytest.raises(MissingArtifactError, match="someone/no-such-crosscoder"):
-        from_pretrained("someone/no-such-crosscoder")

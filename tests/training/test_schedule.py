@@ -23,3 +23,9 @@ def test_the_rate_rises_over_the_warm_up():
 def test_a_ramp_is_zero_at_the_start_and_one_from_its_fraction_on():
     assert [Moment(step, 20).ramp(0.2) for step in range(6)] == [0.0, 0.25, 0.5, 0.75, 1.0, 1.0]
     assert Moment(0, 20).ramp(0.0) == pytest.approx(1.0)
+
+
+def test_a_ramp_over_the_whole_run_ends_at_one():
+    values = [Moment(step, 5).ramp(1.0) for step in range(5)]
+    assert values == [0.0, 0.25, 0.5, 0.75, 1.0]
+    assert Moment(0, 1).ramp(1.0) == pytest.approx(1.0)

@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 import torch
 
-from pipeline.crosscoder import load
+from pipeline.crosscoder.variant import Moment, Step
 from pipeline.errors import NonFiniteError
 from pipeline.training.loop import explained_variance
 from pipeline.training.training import Training, read_outcome
-from tests.training.planted_rows import N_ROWS, ROWS, MemorySource, make_training
+from tests.training.planted_rows import HELDOUT, N_ROWS, ROWS, MemorySource, make_training
 
 KINDS = ["l1", "dsf", "jumprelu", "batch_topk"]
 
@@ -57,13 +57,16 @@ def test_training_lowers_the_loss_and_explains_the_planted_rows(tmp_path: Path, 
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("killed_after", [1, 7, 13])
-def test_a_resumed_run_writes_the_same_bytes(tmp_path: Path, kind: str, killed_after: int):
-    train_to_the_end(make_training(tmp_path / "whole", kind))
-    broken = make_training(tmp_path / "broken", kind)
-    with pytest.raises(KilledError):
-        broken.start().train(killer(killed_after))
-    train_to_the_end(make_training(tmp_path / "broken", kind))
+def test_a_resumed_run_writes_the_same_bytes(tmp_path: Path, kind: str):
+    """Broken off before the first checkpoint, at one, between two, in the second epoch, and just
+    before the end of the third; each time resumed by another process's objects."""
+    n_rows = 2 * N_ROWS + 100  # 24 + 24 + 2 steps, a checkpoint every 7
+    train_to_the_end(make_training(tmp_path / "whole", kind, n_rows=n_rows))
+    for steps in (1, 7, 6, 19, 15):
+        broken = make_training(tmp_path / "broken", kind, n_rows=n_rows)
+        with pytest.raises(KilledError):
+            broken.start().train(killer(steps))
+    train_to_the_end(make_training(tmp_path / "broken", kind, n_rows=n_rows))
     assert contents(tmp_path / "broken") == contents(tmp_path / "whole")
 
 
@@ -94,11 +97,29 @@ def test_a_resumed_run_serves_no_row_again_beyond_its_checkpoint(tmp_path: Path)
     assert resumed.source.served[-1][1] == N_ROWS
 
 
-def test_logging_changes_nothing_but_the_curve(tmp_path: Path):
-    for name, every in (("often", 1), ("seldom", 1000)):
-        train_to_the_end(make_training(tmp_path / name, log_every_steps=every))
-    often, seldom = (load(tmp_path / name).state_dict() for name in ("often", "seldom"))
-    assert all(torch.equal(often[name], seldom[name]) for name in often)
+@pytest.mark.parametrize("kind", KINDS)
+def test_logging_and_evaluation_change_nothing_but_the_curve(tmp_path: Path, kind: str):
+    """Weights, optimiser, counters and thresholds, as the last checkpoint has them."""
+    heldout = torch.from_numpy(HELDOUT).view(torch.bfloat16)
+
+    def last_checkpoint(name: str, every: int, *, evaluate: bool) -> dict[str, torch.Tensor]:
+        run = make_training(tmp_path / name, kind, log_every_steps=every).start()
+
+        def report(n: int, **figures: float) -> None:
+            if evaluate:
+                run.variant.crosscoder.reconstruct(heldout)
+
+        run.train(report)
+        checkpoint = run.checkpoints.load()
+        assert checkpoint is not None
+        return dict(checkpoint.tensors)
+
+    often = last_checkpoint("often", 1, evaluate=True)
+    seldom = last_checkpoint("seldom", 1000, evaluate=False)
+    assert {name.split(".")[0] for name in often} == {"crosscoder", "variant", "optimiser", "run"}
+    assert often.keys() == seldom.keys()
+    for name, tensor in often.items():
+        assert torch.equal(tensor, seldom[name]), name
 
 
 def test_training_draws_no_random_numbers(tmp_path: Path):
@@ -145,14 +166,39 @@ def test_a_row_that_is_not_finite_stops_before_the_update(tmp_path: Path):
     assert training.start().step == 7
 
 
-def test_a_gradient_that_is_not_finite_stops_before_the_update(tmp_path: Path):
-    run = make_training(tmp_path).start()
-    with torch.no_grad():
-        run.variant.crosscoder.W_dec_LP[0, 0] = 1e25  # its square is not finite in fp32
-    before = [p.clone() for p in run.variant.parameters()]
-    with pytest.raises(NonFiniteError, match="step 0"):
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_gradient_that_is_not_finite_stops_before_the_update(
+    tmp_path: Path, kind: str, monkeypatch: pytest.MonkeyPatch
+):
+    """One entry of one gradient, every term finite, in the second epoch."""
+    run = make_training(tmp_path, kind, n_rows=2 * N_ROWS).start()
+    step = run.variant.step
+
+    def spoiled(x_BP: torch.Tensor, moment: Moment) -> Step:
+        done = step(x_BP, moment)
+        if moment.step == 30:
+            assert all(bool(torch.isfinite(term)) for term in done.loss.terms.values())
+            gradient = run.variant.crosscoder.W_enc_LP.grad
+            assert gradient is not None
+            gradient[3, 4] = torch.nan
+            before.update({name: tensor.clone() for name, tensor in state().items()})
+        return done
+
+    def state() -> dict[str, torch.Tensor]:
+        crosscoder, optimiser = run.variant.crosscoder.state_dict(), run.optimiser.state()
+        return {**crosscoder, **run.variant.state(), **optimiser}
+
+    before: dict[str, torch.Tensor] = {}
+    monkeypatch.setattr(run.variant, "step", spoiled)
+    message = r"step 30: gradient norm is nan on rows 384 to 448 of epoch 1, .*lower train"
+    with pytest.raises(NonFiniteError, match=message):
         run.train(silent)
-    assert all(torch.equal(a, b) for a, b in zip(before, run.variant.parameters(), strict=True))
+    assert before
+    assert all(torch.equal(tensor, before[name]) for name, tensor in state().items())
+    last = run.checkpoints.load()
+    assert last is not None
+    assert last.step == 28
+    assert all(bool(torch.isfinite(tensor.float()).all()) for tensor in last.tensors.values())
 
 
 def test_the_curve_tells_the_terms_whose_weighted_sum_is_the_loss(tmp_path: Path):

@@ -2,12 +2,17 @@
 
     python -m tests.training.train_once FOLDER KIND...
 
-Tells each step as `KIND STEP` and checkpoints after it.
+Tells each step as `KIND STEP` and checkpoints after it. KILLED_IN_CHECKPOINT names a moment of the
+tenth checkpoint's write at which the process kills itself with signal 9.
 """
 
+import os
+import signal
 import sys
 from pathlib import Path
+from typing import Any
 
+from pipeline.crosscoder import files
 from pipeline.runtime import set_threads
 from pipeline.training.training import is_finished, read_outcome
 from tests.training.planted_rows import make_training
@@ -29,8 +34,38 @@ def train(kind: str, folder: Path) -> None:
     read_outcome(folder)
 
 
+def kill_in_checkpoint(moment: str, n_whole: int = 9) -> None:
+    """Die after `n_whole` checkpoints, inside the next: half of its file there, the whole file
+    not flushed nor renamed, or renamed and its folder not flushed."""
+    save_file, sync = files.safetensors.torch.save_file, files.sync
+    written = 0
+
+    def die() -> None:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    def save(tensors: Any, path: Path, **rest: Any) -> None:
+        nonlocal written
+        save_file(tensors, path, **rest)
+        written += 1
+        if written > n_whole and moment == "half written":
+            os.truncate(path, path.stat().st_size // 2)
+            die()
+        if written > n_whole and moment == "written":
+            die()
+
+    def flush(path: Path) -> None:
+        if written > n_whole and moment == "renamed" and path.is_dir():
+            die()
+        sync(path)
+
+    files.safetensors.torch.save_file = save
+    files.sync = flush
+
+
 def main() -> None:
     set_threads(1)
+    if moment := os.environ.get("KILLED_IN_CHECKPOINT"):
+        kill_in_checkpoint(moment)
     for kind in sys.argv[2:]:
         train(kind, Path(sys.argv[1]) / kind)
 
