@@ -31,7 +31,7 @@ FOUNDATION_IMPORTS = {
 PART_IMPORTS = {
     "text": set(),
     "models": {"text"},
-    "harvest": {"models"},
+    "harvest": {"models", "text"},
     "shuffle": set(),
     "crosscoder": set(),
     "training": {"crosscoder"},

@@ -24,9 +24,11 @@ CONFIG = "config.json"
 WEIGHTS = "weights.safetensors"
 
 
-def save(crosscoder: Crosscoder, folder: Path, *, provenance: Mapping[str, Any]) -> None:
+def save(
+    crosscoder: Crosscoder, folder: Path, *, provenance: Mapping[str, Any] | None = None
+) -> None:
     """Write the crosscoder to `folder`, `config.json` last. `provenance` is plain data that says
-    what made it: configuration, rows trained on, inputs."""
+    what made it (configuration, rows trained on, inputs); None keeps the crosscoder's own."""
     folder.mkdir(parents=True, exist_ok=True)
     weights = {
         "W_enc": crosscoder.W_enc,
@@ -44,7 +46,7 @@ def save(crosscoder: Crosscoder, folder: Path, *, provenance: Mapping[str, Any])
         "n_models": crosscoder.n_models,
         "d_model": crosscoder.d_model,
         "n_latents": crosscoder.n_latents,
-        "provenance": dict(provenance),
+        "provenance": dict(crosscoder.provenance if provenance is None else provenance),
     }
     write_json(folder / CONFIG, config)
 
@@ -90,6 +92,7 @@ def _load_own(folder: Path) -> Crosscoder:
             f"{folder / WEIGHTS} has (n_models, d_model, n_latents) {found}, but {CONFIG} says "
             f"{expected}: the two do not belong together, run `dvc repro train`"
         )
+    crosscoder.provenance = config["provenance"]
     return crosscoder.eval().requires_grad_(False)
 
 

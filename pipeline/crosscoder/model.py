@@ -4,10 +4,15 @@ Letters: B rows of a batch, M models, D width of a model, L latents, P = M * D (
 side, model 0 first).
 """
 
-from typing import Self
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal, Self
 
 import torch
 from torch import Tensor, nn
+
+Layout = Literal["own", "reference", "learning"]
+"""How weights lie on disk; see `pipeline.crosscoder.files` and `public_formats`."""
 
 
 class Crosscoder(nn.Module):
@@ -23,6 +28,8 @@ class Crosscoder(nn.Module):
 
     Weights are flat in memory, W_enc_LP and W_dec_LP, so that each product is one matrix product;
     `W_enc` and `W_dec` are views in the published shapes.
+
+    provenance: what made the crosscoder, as plain data; empty where nothing is known
     Source: Lindsey et al. 2024, "Sparse Crosscoders for Cross-Layer Features and Model Diffing".
     """
 
@@ -41,6 +48,7 @@ class Crosscoder(nn.Module):
     ) -> None:
         super().__init__()
         self.n_models, self.d_model, self.n_latents, self.kind = n_models, d_model, n_latents, kind
+        self.provenance: Mapping[str, Any] = {}
 
         def zeros(*shape: int) -> Tensor:
             return torch.zeros(*shape, dtype=dtype, device=device)
@@ -79,6 +87,46 @@ class Crosscoder(nn.Module):
             if threshold is not None:
                 crosscoder.threshold_L.copy_(threshold)
         return crosscoder
+
+    @classmethod
+    def load(cls, folder: Path | str) -> "Crosscoder":
+        """The crosscoder in a local folder, of any known layout; see `files.load`."""
+        from pipeline.crosscoder.files import load
+
+        return load(folder)
+
+    @classmethod
+    def from_pretrained(
+        cls, name: str | Path, *, revision: str | None = None, subfolder: str | None = None
+    ) -> "Crosscoder":
+        """The crosscoder in a local folder or a Hub repository; see `hub.from_pretrained`."""
+        from pipeline.crosscoder.hub import from_pretrained
+
+        return from_pretrained(name, revision=revision, subfolder=subfolder)
+
+    def save(self, folder: Path | str, *, layout: Layout = "own") -> None:
+        """Write to a local folder in this project's layout (`files.save`) or a public one
+        (`public_formats.save_reference`, `public_formats.save_learning`)."""
+        from pipeline.crosscoder import files, public_formats
+
+        writers = {
+            "own": files.save,
+            "reference": public_formats.save_reference,
+            "learning": public_formats.save_learning,
+        }
+        writers[layout](self, Path(folder))
+
+    def push_to_hub(
+        self,
+        repo: str,
+        *,
+        private: bool = True,
+        commit_message: str = "Upload crosscoder",
+    ) -> str:
+        """Upload to a Hub repository; see `hub.push_to_hub`."""
+        from pipeline.crosscoder.hub import push_to_hub
+
+        return push_to_hub(self, repo, private=private, commit_message=commit_message)
 
     @property
     def W_enc(self) -> Tensor:
@@ -127,6 +175,10 @@ class Crosscoder(nn.Module):
         pre_BL = self.preactivations(x)
         return pre_BL * (pre_BL > self.threshold_L.clamp_min(0))
 
+    def latents(self, x_raw: Tensor) -> Tensor:
+        """Latent activations f [B, L] of raw activations [B, M, D] of any float type."""
+        return self.encode(self.normalise(x_raw))
+
     def decode(self, f: Tensor) -> Tensor:
         """Reconstruction [B, M, D], normalised, of latent activations f [B, L]."""
         x_hat_BP = torch.addmm(self.b_dec_P, f, self.W_dec_LP)
@@ -150,11 +202,13 @@ class Crosscoder(nn.Module):
         Decoder norms are not: folding rescales them by model, so compare them before folding.
         """
         scale_M = self.activation_scale_M
-        return self.from_weights(
+        folded = self.from_weights(
             kind=self.kind,
             W_enc=self.W_enc.detach() * scale_M[:, None, None],
             W_dec=self.W_dec.detach() / scale_M[:, None],
             b_enc=self.b_enc_L.detach(),
             b_dec=self.b_dec.detach() / scale_M[:, None],
             threshold=self.threshold_L,
-        ).train(self.training)
+        )
+        folded.provenance = {**self.provenance, "folded": True}
+        return folded.train(self.training)

@@ -64,8 +64,9 @@ def load_reference(folder: Path, activation_scale: Sequence[float] | None = None
 
 
 def save_reference(crosscoder: Crosscoder, folder: Path) -> None:
-    """Write the reference layout. It can hold neither thresholds nor factors: thresholds are
-    refused (ArtifactError), factors go to `cfg.json` under a key of ours."""
+    """Write the reference layout, with every key of `cfg.json` that the reference's own reader
+    asks for. It can hold neither thresholds nor factors: thresholds are refused (ArtifactError),
+    factors go to `cfg.json` under a key of ours."""
     if bool((crosscoder.threshold > 0).any()):
         raise ArtifactError(
             f"the reference layout holds no thresholds, which a {crosscoder.kind} crosscoder "
@@ -73,7 +74,7 @@ def save_reference(crosscoder: Crosscoder, folder: Path) -> None:
         )
     folder.mkdir(parents=True, exist_ok=True)
     weights = {
-        name: getattr(crosscoder, name).detach().cpu().contiguous()
+        name: getattr(crosscoder, name).detach().cpu().float().contiguous()
         for name in ("W_enc", "W_dec", "b_enc", "b_dec")
     }
     torch.save(weights, folder / REFERENCE_WEIGHTS)
@@ -81,6 +82,10 @@ def save_reference(crosscoder: Crosscoder, folder: Path) -> None:
         "dict_size": crosscoder.n_latents,
         "d_in": crosscoder.d_model,
         "n_models": crosscoder.n_models,
+        "enc_dtype": "fp32",
+        "dec_init_norm": 0.08,  # of weights that its reader draws and then overwrites
+        "seed": 49,
+        "device": "cpu",
         "activation_scale": crosscoder.activation_scale.tolist(),
     }
     write_json(folder / REFERENCE_CONFIG, config)
@@ -154,7 +159,8 @@ def _learning_threshold(tensors: dict[str, Tensor], W_dec_LMD: Tensor) -> Tensor
 
 
 def save_learning(crosscoder: Crosscoder, folder: Path, *, k: int | None = None) -> None:
-    """Write the crosscoder_learning layout; `k` is stored for BatchTopK (default 0, unknown).
+    """Write the crosscoder_learning layout; `k` is stored for BatchTopK (default that of the
+    provenance, else 0, unknown).
 
     Raises ArtifactError where the thresholds are not one value of f * sum_m ||d_m||.
     """
@@ -169,7 +175,8 @@ def save_learning(crosscoder: Crosscoder, folder: Path, *, k: int | None = None)
     gated = bool((crosscoder.threshold > 0).any())
     if gated:
         tensors["threshold"] = _one_threshold(crosscoder)
-        tensors["k"] = torch.tensor(k or 0, dtype=torch.int32)
+        k = k or crosscoder.provenance.get("crosscoder", {}).get("k", 0)
+        tensors["k"] = torch.tensor(k, dtype=torch.int32)
     folder.mkdir(parents=True, exist_ok=True)
     plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     safetensors.torch.save_file(plain, folder / LEARNING_WEIGHTS)
@@ -180,7 +187,7 @@ def save_learning(crosscoder: Crosscoder, folder: Path, *, k: int | None = None)
         "code_normalization": "CROSSCODER",
         "dict_class": "BatchTopKCrossCoder" if gated else "CrossCoder",
     }
-    write_json(folder / LEARNING_CONFIG, config | ({"k": k or 0} if gated else {}))
+    write_json(folder / LEARNING_CONFIG, config | ({"k": k} if gated else {}))
 
 
 def _learning_buffers(crosscoder: Crosscoder) -> dict[str, Tensor]:

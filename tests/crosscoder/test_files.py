@@ -6,6 +6,7 @@ import torch
 
 from pipeline.crosscoder import Crosscoder, load, save
 from pipeline.crosscoder.files import read_config
+from pipeline.crosscoder.model import Layout
 from pipeline.errors import ArtifactError, MissingArtifactError
 from tests.crosscoder.test_model import random_crosscoder, random_rows
 
@@ -75,3 +76,22 @@ def test_a_config_of_another_crosscoder_is_an_error(tmp_path: Path, change: dict
     (tmp_path / "config.json").write_text(json.dumps(config))
     with pytest.raises(ArtifactError, match=message):
         load(tmp_path)
+
+
+@pytest.mark.parametrize("layout", ["own", "reference", "learning"])
+def test_a_notebook_saves_and_loads_by_the_class_alone(tmp_path: Path, layout: Layout):
+    crosscoder = random_crosscoder(5, gated=False).float()
+    crosscoder.save(tmp_path, layout=layout)
+    loaded = Crosscoder.load(str(tmp_path))
+    x_raw = random_rows(1, crosscoder).float()
+    torch.testing.assert_close(loaded.reconstruct(x_raw), crosscoder.reconstruct(x_raw))
+    torch.testing.assert_close(loaded.latents(x_raw), crosscoder.latents(x_raw))
+    assert not loaded.training
+
+
+def test_what_made_a_crosscoder_stays_with_it(tmp_path: Path):
+    save(small_crosscoder(), tmp_path / "a", provenance={"hook_point": {"layer": 3}})
+    Crosscoder.load(tmp_path / "a").save(tmp_path / "b")
+    assert Crosscoder.load(tmp_path / "b").provenance == {"hook_point": {"layer": 3}}
+    folded = Crosscoder.load(tmp_path / "b").folded()
+    assert folded.provenance == {"hook_point": {"layer": 3}, "folded": True}

@@ -155,3 +155,25 @@ def test_a_damaged_learning_file_is_an_error(tmp_path: Path):
     (tmp_path / "model.safetensors").write_bytes(b"nothing of the kind")
     with pytest.raises(ArtifactError, match="crosscoder_learning layout"):
         load(tmp_path)
+
+
+def test_a_written_reference_folder_has_what_its_own_reader_asks_for(tmp_path: Path):
+    """Its constructor reads these six keys, and its weights are a strict state dict in fp32."""
+    save_reference(random_crosscoder(gated=False), tmp_path)
+    config = json.loads((tmp_path / "cfg.json").read_text())
+    assert {"dict_size", "d_in", "enc_dtype", "dec_init_norm", "seed", "device"} <= config.keys()
+    weights = torch.load(tmp_path / "cc_weights.pt", weights_only=True)
+    shapes = {name: tuple(tensor.shape) for name, tensor in weights.items()}
+    assert shapes == {"W_enc": (2, 6, 20), "W_dec": (20, 2, 6), "b_enc": (20,), "b_dec": (2, 6)}
+    assert {tensor.dtype for tensor in weights.values()} == {torch.float32}
+
+
+def test_the_k_of_a_trained_crosscoder_goes_to_the_learning_layout(tmp_path: Path):
+    from safetensors.torch import load_file
+
+    crosscoder = random_crosscoder().float()
+    crosscoder.provenance = {"crosscoder": {"k": 32}}
+    crosscoder.threshold_L.copy_(2.5 / crosscoder.decoder_norms().sum(-1))
+    crosscoder.save(tmp_path, layout="learning")
+    assert int(load_file(tmp_path / "model.safetensors")["k"]) == 32
+    assert json.loads((tmp_path / "config.json").read_text())["k"] == 32

@@ -1,6 +1,6 @@
 """A small hooked pair and a token store with a BOS in the middle of a sequence."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +10,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
 
 from pipeline.harvest.pair import HookedPair
 from pipeline.store import StoreReader, StoreWriter, token_layout
+from pipeline.text.tokens import train_tokenizer
 
 N_SEQUENCES, LENGTH, VOCABULARY, D_MODEL, BOS = 22, 16, 60, 8, 1
 
@@ -23,11 +24,13 @@ def one_thread() -> Iterator[None]:
     torch.set_num_threads(before)
 
 
-def random_llama(seed: int) -> PreTrainedModel:
+def random_llama(
+    seed: int, *, vocabulary: int = VOCABULARY, d_model: int = D_MODEL
+) -> PreTrainedModel:
     config = AutoConfig.for_model(
         "llama",
-        vocab_size=VOCABULARY,
-        hidden_size=D_MODEL,
+        vocab_size=vocabulary,
+        hidden_size=d_model,
         intermediate_size=16,
         num_hidden_layers=3,
         num_attention_heads=2,
@@ -36,6 +39,20 @@ def random_llama(seed: int) -> PreTrainedModel:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         return AutoModelForCausalLM.from_config(config).eval().requires_grad_(False)
+
+
+@pytest.fixture(scope="session")
+def model_folder() -> Callable[..., Path]:
+    """Write a Hugging Face folder of a random Llama and a tokenizer, the same for every seed."""
+    tokenizer = train_tokenizer(["User: hello there\nAssistant: a stone\n"], 280)
+
+    def make(folder: Path, *, seed: int = 0, d_model: int = D_MODEL) -> Path:
+        model = random_llama(seed, vocabulary=len(tokenizer), d_model=d_model)
+        model.save_pretrained(folder)
+        tokenizer.save_pretrained(folder)
+        return folder
+
+    return make
 
 
 @pytest.fixture

@@ -1,0 +1,112 @@
+"""The Hub's conventions, without the Hub: local folders, and its client's calls recorded."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import huggingface_hub
+import pytest
+import torch
+
+from pipeline.crosscoder import Crosscoder, load
+from pipeline.errors import MissingArtifactError, PipelineError
+from tests.crosscoder.test_model import random_crosscoder, random_rows
+
+PROVENANCE = {
+    "models": {
+        "base": {"kind": "hub", "repo": "google/gemma-2-2b"},
+        "it": {"kind": "hub", "repo": "google/gemma-2-2b-it"},
+        "heldout": {"seed": 1},
+    }
+}
+
+
+class RecordedApi:
+    """Stands in for HfApi: keeps what was created, and a copy of what was uploaded."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.created: list[tuple[str, dict[str, Any]]] = []
+        self.messages: list[str] = []
+
+    def create_repo(self, repo: str, **settings: Any) -> None:
+        self.created.append((repo, settings))
+
+    def upload_folder(self, *, repo_id: str, folder_path: str, commit_message: str) -> str:
+        target = self.root / repo_id
+        target.mkdir(parents=True)
+        for file in Path(folder_path).iterdir():
+            (target / file.name).write_bytes(file.read_bytes())
+        self.messages.append(commit_message)
+        return f"https://huggingface.co/{repo_id}/commit/0123"
+
+
+@pytest.fixture
+def api(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> RecordedApi:
+    """Uploads land in a folder, and downloads come from it."""
+    recorded = RecordedApi(tmp_path / "hub")
+
+    def snapshot(repo: str, *, revision: str | None, allow_patterns: list[str]) -> str:
+        assert revision in (None, "v1")
+        assert any(pattern.endswith("*.safetensors") for pattern in allow_patterns)
+        return str(recorded.root / repo)
+
+    monkeypatch.setattr(huggingface_hub, "HfApi", lambda: recorded)
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", snapshot)
+    return recorded
+
+
+def test_what_is_pushed_comes_back_the_same(api: RecordedApi):
+    crosscoder = random_crosscoder(3).float()
+    crosscoder.provenance = PROVENANCE
+    address = crosscoder.push_to_hub("someone/diff", private=False, commit_message="First")
+    assert address == "https://huggingface.co/someone/diff/commit/0123"
+    assert api.created == [("someone/diff", {"private": False, "exist_ok": True})]
+    assert api.messages == ["First"]
+    fetched = Crosscoder.from_pretrained("someone/diff", revision="v1")
+    for name, tensor in crosscoder.state_dict().items():
+        assert torch.equal(fetched.state_dict()[name], tensor), name
+    assert fetched.provenance == PROVENANCE
+
+
+def test_the_repository_has_a_card_that_names_the_models_and_how_to_load(api: RecordedApi):
+    crosscoder = random_crosscoder(3).float()
+    crosscoder.provenance = PROVENANCE
+    crosscoder.push_to_hub("someone/diff")
+    card = (api.root / "someone/diff/README.md").read_text()
+    assert card.startswith("---\nlibrary_name: crosscoder-pipeline\n")
+    assert "- base: `google/gemma-2-2b`" in card
+    assert 'Crosscoder.from_pretrained("someone/diff")' in card
+    config = json.loads((api.root / "someone/diff/config.json").read_text())
+    assert config["provenance"] == PROVENANCE
+
+
+def test_a_public_crosscoder_in_a_subfolder_is_fetched(api: RecordedApi):
+    crosscoder = random_crosscoder(4, gated=False).float()
+    crosscoder.save(api.root / "ckkissane/x/blocks.14.hook_resid_pre", layout="reference")
+    fetched = Crosscoder.from_pretrained("ckkissane/x", subfolder="blocks.14.hook_resid_pre")
+    x_raw = random_rows(1, crosscoder).float()
+    assert torch.equal(fetched.reconstruct(x_raw), crosscoder.reconstruct(x_raw))
+
+
+def test_a_refused_upload_says_what_to_do(api: RecordedApi, monkeypatch: pytest.MonkeyPatch):
+    def refuse(**settings: Any) -> None:
+        raise OSError("403 Forbidden")
+
+    monkeypatch.setattr(api, "upload_folder", refuse)
+    with pytest.raises(PipelineError, match=r"someone/diff \(403 Forbidden\): log in with"):
+        random_crosscoder(3).push_to_hub("someone/diff")
+
+
+def test_a_name_that_is_neither_folder_nor_repository_is_an_error(
+    monkeypatch: pytest.MonkeyPatch,
+):
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    for name in ("no/such/folder/here", "someone/no-such-crosscoder"):
+        with pytest.raises(MissingArtifactError, match=name):
+            Crosscoder.from_pretrained(name)
+
+
+def test_the_module_functions_are_what_the_class_calls(tmp_path: Path):
+    random_crosscoder(3).float().save(tmp_path)
+    assert torch.equal(load(tmp_path).W_enc_LP, Crosscoder.load(tmp_path).W_enc_LP)
