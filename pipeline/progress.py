@@ -1,9 +1,11 @@
 """One live line on a terminal, and the same figures in `logs/<stage>.jsonl`."""
 
 import json
+import shutil
 import sys
 import time
 from collections import deque
+from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -19,14 +21,23 @@ RATE_WINDOW_SECONDS = 30.0
 class Progress:
     """Counts finished units of a long job and shows rate, time left and memory.
 
-    The line is drawn on a terminal only. The log gets one JSON object at most every five seconds
-    and one at the end, terminal or not.
+    The line is drawn on a terminal only, and cut at its width. The log gets one JSON object at most
+    every five seconds, one for every `record` and one at the end, terminal or not.
+
+    labels: the figures that the line shows and their names there; None shows all as they are
     """
 
     def __init__(
-        self, name: str, *, total: int, unit: str, start: int = 0, log_dir: Path | None = None
+        self,
+        name: str,
+        *,
+        total: int,
+        unit: str,
+        start: int = 0,
+        log_dir: Path | None = None,
+        labels: Mapping[str, str] | None = None,
     ) -> None:
-        self.name, self.total, self.unit = name, total, unit
+        self.name, self.total, self.unit, self.labels = name, total, unit, labels
         self.done = start
         self._figures: dict[str, float] = {}
         self._log_path = (log_dir or LOGS) / f"{name}.jsonl"
@@ -57,8 +68,12 @@ class Progress:
             self._last_line = now
             self._draw()
         if now - self._last_log >= LOG_INTERVAL_SECONDS:
-            self._last_log = now
-            self._log(finished=False)
+            self.record()
+
+    def record(self) -> None:
+        """Log where the job stands now."""
+        self._last_log = time.monotonic()
+        self._log(finished=False)
 
     def rate(self) -> float:
         """Units per second over the last half minute, so that warm-up does not count for ever."""
@@ -73,12 +88,19 @@ class Progress:
         rate = self.rate()
         left = (self.total - self.done) / rate if rate > 0 else float("inf")
         share = self.done / self.total if self.total else 1.0
-        figures = "  ".join(f"{key} {value:.4g}" for key, value in self._figures.items())
-        sys.stderr.write(
-            f"\r\x1b[K{self.name}: {self.done:,}/{self.total:,} {self.unit} ({share:.0%})  "
+        shown = self.labels or {name: name for name in self._figures}
+        figures = "  ".join(
+            f"{label} {self._figures[name]:.4g}"
+            for name, label in shown.items()
+            if name in self._figures
+        )
+        line = (
+            f"{self.name}: {self.done:,}/{self.total:,} {self.unit} ({share:.0%})  "
             f"{rate:,.0f}/s  {format_seconds(left)} left  "
             f"{resident_memory_bytes() / 1e9:.1f} GB  {figures}"
         )
+        # A line wider than the terminal would leave its remains behind.
+        sys.stderr.write(f"\r\x1b[K{line[: shutil.get_terminal_size((250, 24)).columns - 1]}")
         sys.stderr.flush()
 
     def _log(self, *, finished: bool) -> None:

@@ -4,7 +4,8 @@
     python -m stages.train +experiment=tiny crosscoder=batch_topk
 
 reads   data/shuffled.zarr, data/heldout_activations.zarr (for a calibrated threshold)
-writes  data/crosscoder/ (config.json, weights.safetensors), results/training.csv
+writes  data/crosscoder/ (config.json, weights.safetensors), results/training.csv; while it runs
+        logs/train.jsonl and what `runtime.trackers` names (tensorboard, wandb)
 cost    one pass over the rows; six times the weights in memory; killed and run again, it goes on
         from its last checkpoint with the same result to the bit
 """
@@ -40,8 +41,10 @@ def main(config: Config) -> None:
 def make_crosscoder(config: Config, build: Build) -> None:
     """Train in `build.work`, or take over the finished crosscoder that the configuration names."""
     from pipeline.store import StoreReader
+    from pipeline.training.live import LABELS, LiveView
     from pipeline.training.pretrained import import_crosscoder
     from pipeline.training.stream import Stream
+    from pipeline.training.trackers import TrackedRun, open_trackers
     from pipeline.training.training import Training
 
     provenance = build.manifest.lineage
@@ -60,8 +63,19 @@ def make_crosscoder(config: Config, build: Build) -> None:
             device=resolve_device(config.runtime.device),
         )
         job = training.start()
-        with Progress("train", total=training.n_rows, unit="rows", start=job.n_rows) as progress:
-            job.train(progress.advance)
+        tracked = TrackedRun(
+            run_id=f"train-{build.manifest.fingerprint[:16]}",
+            name=f"{config.experiment} {config.crosscoder.kind}",
+            start_step=job.step,
+            config=provenance,
+        )
+        with (
+            Progress(
+                "train", total=training.n_rows, unit="rows", start=job.n_rows, labels=LABELS
+            ) as progress,
+            open_trackers(config.runtime.trackers, tracked) as trackers,
+        ):
+            job.train(LiveView(progress, trackers))
         training.write(job, provenance=provenance)
 
 

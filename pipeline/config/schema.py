@@ -39,6 +39,8 @@ class RuntimeConfig(Section):
     """CPU threads of matrix products."""
     io_threads: Annotated[int, Field(ge=1, le=64)]
     """Threads that read or write chunks."""
+    trackers: list[Literal["tensorboard", "wandb"]]
+    """Where training's figures go beside the progress line and `logs/train.jsonl`."""
 
 
 class Config(Section):
