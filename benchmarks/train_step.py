@@ -1,6 +1,7 @@
 """Time of a training step beside the machine's matrix rate and a plain reference step.
 
     python -m benchmarks.train_step --json OUT              # about a minute on two cores
+    python -m benchmarks.train_step --peers --json OUT      # beside public trainers
     python -m benchmarks.train_step --size gemma --rounds 2 # the published size, many minutes
 
 Everything is measured in one run, turn by turn, so that a busy machine slows all alike; times are
@@ -26,6 +27,7 @@ import torch
 from pydantic import TypeAdapter
 from torch import Tensor, nn
 
+from benchmarks.peers import Shape, over_fastest_peer, peer_candidates
 from pipeline.config.crosscoder import TrainableConfig, TrainConfig
 from pipeline.runtime import peak_memory_bytes, set_threads
 from pipeline.training.stream import Batch, Stream
@@ -225,9 +227,14 @@ def our_step(
     return one
 
 
+def normal_rows(size: Size) -> Tensor:
+    """A batch [B, M, D] in fp32, as the steps for comparison want it."""
+    return torch.from_numpy(random_rows(size.batch_rows, size.d_model)).view(torch.bfloat16).float()
+
+
 def reference_step(size: Size) -> Callable[[], None]:
     reference = ReferenceStep(size)
-    x = torch.from_numpy(random_rows(size.batch_rows, size.d_model)).view(torch.bfloat16).float()
+    x = normal_rows(size)
 
     def one() -> None:
         reference.step(x)
@@ -328,14 +335,18 @@ def report_peak(step: str, size: Size) -> None:
     print(peak_memory_bytes())
 
 
-def measure(size_name: str, rounds: int, clock: Clock) -> dict[str, Any]:
+def measure(size_name: str, rounds: int, clock: Clock, *, peers: bool) -> dict[str, Any]:
     size = SIZES[size_name]
     # First, while this process is small: a child's peak starts from its parent's.
     idle = peak_of("nothing", size_name)
     peaks = {step: peak_of(step, size_name) - idle for step in ("reference", "l1_fp32")}
     with tempfile.TemporaryDirectory() as folder:
         keep = size_name == "small"
-        seconds = timed(step_candidates(size, Path(folder)), rounds, clock, keep=keep)
+        candidates = step_candidates(size, Path(folder))
+        if peers:
+            shape = Shape(size.batch_rows, N_MODELS * size.d_model, size.n_latents)
+            candidates |= peer_candidates(shape, normal_rows(size).flatten(1))
+        seconds = timed(candidates, rounds, clock, keep=keep)
         disk = disk_over_memory(
             size, Path(folder), 24 if size_name == "small" else 3, rounds, clock
         )
@@ -347,6 +358,7 @@ def measure(size_name: str, rounds: int, clock: Clock) -> dict[str, Any]:
         "batch_topk_over_reference_bf16": seconds["batch_topk_bf16"] / reference,
         "disk_over_memory": disk,
         "peak_memory_over_reference": peaks["l1_fp32"] / peaks["reference"],
+        **over_fastest_peer(seconds),
         "milliseconds": {name: 1e3 * value for name, value in seconds.items()},
         "peak_bytes": peaks,
         "size": asdict(size),
@@ -359,6 +371,7 @@ def main() -> None:
     parser.add_argument("--json", type=Path, help="write the figures to this file")
     parser.add_argument("--size", choices=SIZES, default="small")
     parser.add_argument("--rounds", type=int, default=9, help="timed turns of every candidate")
+    parser.add_argument("--peers", action="store_true", help="public trainers too")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--cpu-time", action="store_true", help="processor, not elapsed, time")
     parser.add_argument("--peak", help=argparse.SUPPRESS)
@@ -368,7 +381,7 @@ def main() -> None:
         report_peak(arguments.peak, SIZES[arguments.size])
         return
     clock = time.process_time if arguments.cpu_time else time.perf_counter
-    figures = measure(arguments.size, arguments.rounds, clock)
+    figures = measure(arguments.size, arguments.rounds, clock, peers=arguments.peers)
     for name, value in figures.items():
         print(name, json.dumps(value, indent=2) if isinstance(value, dict) else value)
     if arguments.json:
