@@ -22,6 +22,7 @@ TOKENS = Path("data/tokens.zarr")
 ACTIVATIONS = Path("data/activations.zarr")
 HELDOUT_ACTIVATIONS = Path("data/heldout_activations.zarr")
 SHUFFLED = Path("data/shuffled.zarr")
+PLANT = Path("data/plant")
 CROSSCODER = Path("data/crosscoder")
 SEEDS = Path("data/seeds")
 RESULTS = Path("results")
@@ -33,6 +34,7 @@ MADE_BY = {
     TOKENS: "mix",
     ACTIVATIONS: "dump",
     HELDOUT_ACTIVATIONS: "dump",
+    PLANT: "dump",
     SHUFFLED: "shuffle",
     CROSSCODER: "train",
     DASHBOARDS: "dashboards",

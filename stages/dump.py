@@ -5,32 +5,48 @@
 
 reads   data/models/, data/tokens.zarr
 writes  data/activations.zarr, data/heldout_activations.zarr: rows [model, d_model] in bfloat16 with
-        source, token_id, sequence, position, document and token_class
+        source, token_id, sequence, position, document and token_class; data/plant/: the features
+        that `plant` adds to the rows, where it does
 cost    the forward passes of both models to the hook point, less than 10 % more; 4 * d_model bytes
         of disk per row; killed and run again, it goes on from its last whole chunk
 """
 
 from collections.abc import Mapping
 from contextlib import ExitStack
+from typing import TYPE_CHECKING
 
 from pipeline.artifacts import Build
 from pipeline.config import Config
-from pipeline.stage import ACTIVATIONS, HELDOUT_ACTIVATIONS, MODELS, TOKENS, Stage, run
+from pipeline.stage import ACTIVATIONS, HELDOUT_ACTIVATIONS, MODELS, PLANT, TOKENS, Stage, run
+
+if TYPE_CHECKING:
+    from pipeline.harvest.pair import HookedPair
+    from pipeline.plant.rows import Plant
+    from pipeline.store import StoreReader
 
 STAGE = Stage(
     name="dump",
-    sections=("dump", "hook_point"),
+    sections=("dump", "hook_point", "plant"),
     inputs={"models": MODELS, "tokens": TOKENS},
-    outputs={"activations": ACTIVATIONS, "heldout_activations": HELDOUT_ACTIVATIONS},
+    outputs={
+        "activations": ACTIVATIONS,
+        "heldout_activations": HELDOUT_ACTIVATIONS,
+        "plant": PLANT,
+    },
 )
+STORES = ("activations", "heldout_activations")
 
 
 def main(config: Config) -> None:
     with ExitStack() as stack:
         builds = {name: stack.enter_context(STAGE.build(config, name)) for name in STAGE.outputs}
         missing = {name: build for name, build in builds.items() if not build.complete}
-        if missing:
+        if not missing:
+            return
+        if config.has_models:
             dump_all(config, missing)
+        else:
+            plant_all(config, missing)
 
 
 def dump_all(config: Config, builds: Mapping[str, Build]) -> None:
@@ -38,6 +54,8 @@ def dump_all(config: Config, builds: Mapping[str, Build]) -> None:
     from pipeline.harvest.dump import dump
     from pipeline.harvest.pair import load_pair
     from pipeline.models.load import load_tokenizer
+    from pipeline.plant.pairing import pairing_of
+    from pipeline.plant.rows import in_turn
     from pipeline.runtime import resolve_device, set_threads
     from pipeline.store import StoreReader
     from pipeline.text.tokens import bos_id
@@ -51,9 +69,10 @@ def dump_all(config: Config, builds: Mapping[str, Build]) -> None:
             "activations": range(n_train),
             "heldout_activations": range(n_train, tokens.n_rows),
         }
-        for name, build in builds.items():
+        plant = plant_on_pair(config, tokens, pair)
+        for name in [name for name in STORES if name in builds]:
             counts = dump(
-                build.work,
+                builds[name].work,
                 tokens,
                 sequences[name],
                 pair,
@@ -61,9 +80,56 @@ def dump_all(config: Config, builds: Mapping[str, Build]) -> None:
                 rows_per_chunk=config.dump.rows_per_chunk,
                 n_threads=config.runtime.io_threads,
                 progress_name=f"dump_{name}",
+                change=in_turn(plant, pairing_of(config.dump)),
             )
             facts = {"d_model": pair.d_model, "n_models": len(pair.models), "layer": pair.layer}
-            build.publish(counts=counts, facts={**facts, "bos_id": pair.bos_id})
+            builds[name].publish(counts=counts, facts={**facts, "bos_id": pair.bos_id})
+    publish_truth(config, builds, plant)
+
+
+def plant_on_pair(config: Config, tokens: "StoreReader", pair: "HookedPair") -> "Plant | None":
+    """The features to add to the models' rows, in units of the first batch's; None: none."""
+    from pipeline.harvest.dump import first_batch
+    from pipeline.plant.features import draw_features
+    from pipeline.plant.rows import Plant, spread_norm, to_float
+
+    if config.plant is None:
+        return None
+    bits = first_batch(tokens, pair, config.dump.batch_tokens)
+    return Plant(draw_features(config.plant, pair.d_model), spread_norm(to_float(bits)))
+
+
+def plant_all(config: Config, builds: Mapping[str, Build]) -> None:
+    """Plant the rows of each split in a synthetic background."""
+    from pipeline.plant.pairing import pairing_of
+    from pipeline.plant.synthetic import Synthetic, write_rows
+    from pipeline.runtime import set_threads
+
+    assert config.plant is not None
+    set_threads(config.runtime.n_threads)
+    synthetic = Synthetic.draw(config.plant)
+    for name in [name for name in STORES if name in builds]:
+        counts = write_rows(
+            builds[name].work,
+            synthetic,
+            synthetic.documents(heldout=name == "heldout_activations"),
+            pairing_of(config.dump),
+            rows_per_chunk=config.dump.rows_per_chunk,
+            n_threads=config.runtime.io_threads,
+            progress_name=f"dump_{name}",
+        )
+        builds[name].publish(counts=counts, facts={"d_model": synthetic.d_model, "n_models": 2})
+    publish_truth(config, builds, synthetic.plant)
+
+
+def publish_truth(config: Config, builds: Mapping[str, Build], plant: "Plant | None") -> None:
+    """Publish `data/plant/`, which says so where nothing was planted."""
+    from pipeline.plant.truth import NOTHING, write_truth
+
+    if "plant" not in builds:
+        return
+    facts = write_truth(builds["plant"].work, plant) if plant else NOTHING
+    builds["plant"].publish(counts={}, facts=facts)
 
 
 if __name__ == "__main__":

@@ -23,6 +23,9 @@ STAGE = Stage(
 )
 
 
+NO_TOKENS = {"applicable": False, "reason": "the experiment has no models to read tokens"}
+
+
 def main(config: Config) -> None:
     from contextlib import ExitStack
 
@@ -31,6 +34,9 @@ def main(config: Config) -> None:
 
     with STAGE.build(config, "tokens") as build, ExitStack() as stack:
         if build.complete:
+            return
+        if not config.has_models:
+            build.publish(counts={}, facts=NO_TOKENS)
             return
 
         def start(mix: Mix) -> Callable[[int], None]:

@@ -23,9 +23,15 @@ STAGE = Stage(
 )
 
 
+NO_MODELS = {"applicable": False, "reason": "the experiment has no models (models.base.kind: none)"}
+
+
 def main(config: Config) -> None:
     with STAGE.build(config, "models") as build:
-        if not (build.complete and is_current(MODELS)):
+        if not config.has_models:
+            if not build.complete:
+                build.publish(counts={}, facts={"figures": NO_MODELS})
+        elif not (build.complete and is_current(MODELS)):
             make_pair(config, build)
     figures = read_manifest(MODELS).facts["figures"]
     STAGE.publish_results(config, {"models.json": figures})

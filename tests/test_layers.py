@@ -33,9 +33,10 @@ PART_IMPORTS = {
     "models": {"text"},
     "harvest": {"models", "text"},
     "shuffle": set(),
+    "plant": set(),
     "crosscoder": set(),
     "training": {"crosscoder"},
-    "analysis": {"crosscoder", "models"},
+    "analysis": {"crosscoder", "models", "plant"},
     "planning": {"models"},
 }
 HEAVY = {"torch", "transformers", "datasets", "altair", "pandas", "zarr"}

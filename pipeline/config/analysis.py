@@ -169,3 +169,21 @@ class ReportConfig(Section):
     """Rows at most in each table of exclusive latents."""
     n_curve_points: Annotated[int, Field(ge=10, le=100_000)]
     """Points at most per training curve; longer ones are thinned evenly."""
+
+
+class RecoveryConfig(Section):
+    """Verdicts against the planted truth."""
+
+    n_rows: PositiveInt
+    """Held-out activation rows at most."""
+    batch_rows: PositiveInt
+    """Rows encoded at once."""
+    min_correlation: Fraction
+    """A latent stands for a feature where their activations correlate above this."""
+    min_cosine: Fraction
+    """And where their directions, both models side by side, have a cosine above this."""
+    exclusive_below: Fraction
+    """Share of the stronger gain that an exclusive verdict allows the weaker one: features with a
+    smaller one, but not 0, are counted apart. That of the verdict itself, max_nu_error."""
+    common_rate: Fraction
+    """Features that fire at least this often are common, the others rare."""

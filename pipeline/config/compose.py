@@ -88,10 +88,11 @@ def parse(plain: Any) -> Config:
         raise ConfigError("\n       ".join(lines)) from error
 
 
-_MODEL_KINDS = {"hub", "local", "trained", "tuned"}
+_MODEL_KINDS = {"hub", "local", "trained", "tuned", "none"}
 _SOURCE_KINDS = {"generated", "files", "hub", "triggered"}
 _CROSSCODER_KINDS = {"l1", "batch_topk", "dsf", "jumprelu", "pretrained"}
-_UNION_TAGS = _MODEL_KINDS | _SOURCE_KINDS | _CROSSCODER_KINDS
+_BACKGROUND_KINDS = {"synthetic", "pair"}
+_UNION_TAGS = _MODEL_KINDS | _SOURCE_KINDS | _CROSSCODER_KINDS | _BACKGROUND_KINDS
 
 
 def _explain(problem: Any) -> str:

@@ -31,6 +31,12 @@ class LocalModel(Section):
     """Folder, absolute or relative to the repository root."""
 
 
+class NoModel(Section):
+    """No model: the rows are made without one (see the section `plant`)."""
+
+    kind: Literal["none"]
+
+
 class TrainingConfig(Section):
     """Training from scratch and tuning alike: next-token cross-entropy, AdamW, linear decay."""
 
@@ -125,7 +131,7 @@ class TunedModel(TrainingConfig):
 
 
 ModelConfig = Annotated[
-    HubModel | LocalModel | TrainedModel | TunedModel, Field(discriminator="kind")
+    HubModel | LocalModel | TrainedModel | TunedModel | NoModel, Field(discriminator="kind")
 ]
 
 
@@ -163,7 +169,17 @@ class ModelsConfig(Section):
             raise ValueError(
                 "base.of is it and it.of is base: one of the two must be hub, local or trained"
             )
+        if (self.base.kind == "none") != (self.it.kind == "none"):
+            raise ValueError(
+                f"base.kind is {self.base.kind} and it.kind is {self.it.kind}: give both models, "
+                "or none (models=none)"
+            )
         return self
+
+    @property
+    def given(self) -> bool:
+        """Whether there are models at all."""
+        return self.base.kind != "none"
 
 
 class HookPointConfig(Section):
@@ -178,9 +194,16 @@ class HookPointConfig(Section):
 
 
 class DumpConfig(Section):
-    """How activations are computed and chunked on disk."""
+    """How activations are computed, paired and chunked on disk."""
 
     batch_tokens: int = Field(ge=1)
     """Tokens per forward pass; rounded down to whole sequences, at least one."""
     rows_per_chunk: int = Field(ge=1)
     """Rows per chunk of the store; 5 to 40 MB per chunk is best."""
+    pairing: Literal["matched", "same", "noise", "swapped", "mispaired"]
+    """What stands beside a base row. matched: the IT row of the same token. The others are null
+    pairs, in which no latent belongs to one model. same: the base row itself; noise: the base row
+    up to one bfloat16 rounding; swapped: the IT row, the two exchanged by a fair coin per row;
+    mispaired: the IT row of another token."""
+    seed: int = Field(ge=0)
+    """Seed of the noise, the coins and the draw of other tokens."""

@@ -10,6 +10,7 @@ from pipeline.config.analysis import (
     EvaluateConfig,
     LatentScalingConfig,
     OrganismConfig,
+    RecoveryConfig,
     RelativeNormConfig,
     ReportConfig,
     SeedsConfig,
@@ -17,6 +18,7 @@ from pipeline.config.analysis import (
 from pipeline.config.crosscoder import CrosscoderConfig, TrainConfig
 from pipeline.config.frontier import FrontierConfig
 from pipeline.config.models import DumpConfig, HookPointConfig, ModelsConfig, TrainedModel
+from pipeline.config.plant import PlantConfig
 from pipeline.config.section import Section
 from pipeline.config.text import MixConfig, SourceConfig
 
@@ -55,6 +57,8 @@ class Config(Section):
     models: ModelsConfig
     hook_point: HookPointConfig
     mix: MixConfig
+    plant: PlantConfig | None
+    """Features of known kind added to the rows, or null: none."""
     dump: DumpConfig
     shuffle: ShuffleConfig
     crosscoder: CrosscoderConfig
@@ -67,8 +71,26 @@ class Config(Section):
     dashboards: DashboardsConfig
     seeds: SeedsConfig
     frontier: FrontierConfig
+    recovery: RecoveryConfig
     report: ReportConfig
     runtime: RuntimeConfig
+
+    @property
+    def has_models(self) -> bool:
+        """Whether rows come from a model pair; else they are planted in a synthetic background."""
+        return self.models.given
+
+    @model_validator(mode="after")
+    def _rows_have_one_origin(self) -> Self:
+        synthetic = self.plant is not None and self.plant.background.kind == "synthetic"
+        if synthetic == self.models.given:
+            found = self.plant.background.kind if self.plant else "none (nothing is planted)"
+            raise ValueError(
+                f"models.base.kind is {self.models.base.kind} and the background of plant is "
+                f"{found}: rows come from models or from a synthetic background; choose "
+                "models=none with plant=planted, or a pair with plant=none or plant=on_activations"
+            )
+        return self
 
     @model_validator(mode="after")
     def _sources_exist(self) -> Self:

@@ -6,7 +6,7 @@ with them the same bits, as an unbroken one. While the models compute, the store
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,6 +22,9 @@ from pipeline.store import StoreReader, StoreWriter, activation_layout
 
 EXPONENT_BITS = 0x7F80  # all set: infinity or NaN in bfloat16
 PER_TOKEN = ("token_id", "document", "source", "token_class")
+
+Change = Callable[[NDArray[np.uint16], dict[str, NDArray[np.generic]]], NDArray[np.uint16]]
+"""A batch's bfloat16 bits [R, M, D] and their labels to the rows to store, as many as before."""
 
 
 @dataclass(frozen=True)
@@ -42,9 +45,12 @@ def dump(
     rows_per_chunk: int,
     n_threads: int,
     progress_name: str,
+    change: Change | None = None,
 ) -> dict[str, int]:
     """Write a row per token of `sequences`, BOS left out, to the store at `path`; the counts.
 
+    change: what is done to each batch's rows before they are stored; it must depend on the rows
+    and labels of the batch alone, so that a resumed dump stores the same.
     Raises NonFiniteError where an activation is infinite or NaN; what was written before is kept.
     """
     length = tokens.layout["token_id"].shape[0]
@@ -53,7 +59,9 @@ def dump(
     layout = activation_layout(len(pair.models), pair.d_model, rows_per_chunk)
     with StoreWriter.open(path, layout, n_threads=n_threads) as writer:
         if not writer.sealed:
-            _write_rows(writer, tokens, sequences, pair, census, batch_sequences, progress_name)
+            _write_rows(
+                writer, tokens, sequences, pair, census, batch_sequences, progress_name, change
+            )
             writer.finish()
     return census.counts
 
@@ -66,6 +74,7 @@ def _write_rows(
     census: Census,
     batch_sequences: int,
     progress_name: str,
+    change: Change | None,
 ) -> None:
     first_batch = census.batch_of(writer.next_row)
     start = sequences.start + first_batch * batch_sequences
@@ -77,10 +86,18 @@ def _write_rows(
             activations = batch.rows.ready()
             if not batch.rows.finite():
                 raise NonFiniteError(_non_finite(activations, batch.labels, pair))
-            arrays = {"activations": activations, **batch.labels}
+            stored = change(activations, batch.labels) if change else activations
+            arrays = {"activations": stored, **batch.labels}
             writer.append({name: array[skip:] for name, array in arrays.items()})
             progress.advance(len(activations) - skip)
             skip = 0
+
+
+def first_batch(tokens: StoreReader, pair: HookedPair, batch_tokens: int) -> NDArray[np.uint16]:
+    """bfloat16 bits [R, M, D] of the first batch of the token store."""
+    batch_sequences = max(1, batch_tokens // tokens.layout["token_id"].shape[0])
+    sequences = range(min(batch_sequences, tokens.n_rows))
+    return next(harvest(tokens, sequences, pair, batch_sequences)).rows.ready()
 
 
 def harvest(

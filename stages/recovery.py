@@ -1,0 +1,121 @@
+"""Score every verdict against the planted truth.
+
+    python -m stages.recovery                   # composed.yaml, as `dvc repro` does
+    python -m stages.recovery +experiment=planted recovery.min_correlation=0.7
+
+reads   data/plant, data/crosscoder, data/heldout_activations.zarr, results/latents.parquet
+writes  results/recovery.json (recall, precision, F1, false discovery rate, by kind and frequency,
+        by norms and by nu; known artefacts and how many nu flags), results/recovery.csv (one row
+        per planted feature), results/recovery_latents.csv (one row per latent), .png and .svg
+cost    one encoding of `recovery.n_rows` rows; nothing where nothing is planted
+"""
+
+from typing import Any
+
+from pipeline.config import Config
+from pipeline.stage import CROSSCODER, HELDOUT_ACTIVATIONS, PLANT, RESULTS, Stage, run
+
+STAGE = Stage(
+    name="recovery",
+    sections=("recovery", "plant"),
+    inputs={
+        "plant": PLANT,
+        "crosscoder": CROSSCODER,
+        "heldout_activations": HELDOUT_ACTIVATIONS,
+    },
+    results=(
+        "recovery.json",
+        "recovery.csv",
+        "recovery_latents.csv",
+        "recovery.png",
+        "recovery.svg",
+    ),
+)
+
+
+def main(config: Config) -> None:
+    from pipeline.analysis.figures import image_files
+    from pipeline.analysis.recovery_figure import NOTHING_PLANTED, recovery_figure
+
+    for name in STAGE.inputs:
+        STAGE.input(config, name)
+    reason = not_applicable(config)
+    if reason:
+        empty = {"recovery.csv": b"", "recovery_latents.csv": b""}
+        images = image_files("recovery", NOTHING_PLANTED)
+        STAGE.publish_results(config, {"recovery.json": reason, **empty, **images})
+        return
+    scores, features, latents = score(config)
+    STAGE.publish_results(
+        config,
+        {
+            "recovery.json": scores,
+            "recovery.csv": csv_bytes(features),
+            "recovery_latents.csv": csv_bytes(latents),
+            **image_files("recovery", recovery_figure(scores)),
+        },
+    )
+
+
+def not_applicable(config: Config) -> dict[str, Any] | None:
+    """Why there is no truth to hold verdicts against; None where there is one."""
+    from pipeline.plant.truth import NOTHING
+
+    if config.plant is None:
+        return NOTHING
+    if config.dump.pairing != "matched":
+        reason = f"dump.pairing is {config.dump.pairing}: no latent belongs to one model"
+        return {"applicable": False, "reason": reason}
+    return None
+
+
+def score(config: Config) -> tuple[dict[str, Any], Any, Any]:
+    """The scores, the table of features and that of latents."""
+    import pandas as pd
+
+    from pipeline import crosscoder
+    from pipeline.analysis import recovery
+    from pipeline.analysis.matching import cooccurrence, direction_cosine, match
+    from pipeline.plant.features import draw_features
+    from pipeline.runtime import resolve_device, set_threads
+    from pipeline.store import StoreReader
+
+    assert config.plant is not None
+    set_threads(config.runtime.n_threads)
+    section = config.recovery
+    model = crosscoder.load(CROSSCODER).to(resolve_device(config.runtime.device))
+    planted = draw_features(config.plant, model.d_model)
+    with StoreReader.open(HELDOUT_ACTIVATIONS, n_threads=config.runtime.io_threads) as reader:
+        together = cooccurrence(
+            model, planted, reader, n_rows=section.n_rows, batch_rows=section.batch_rows
+        )
+    scale = model.activation_scale.double().cpu().numpy()
+    cosine = direction_cosine(model.W_dec.detach().double().cpu().numpy(), planted, scale)
+    matching = match(
+        together.correlation_LF,
+        cosine,
+        min_correlation=section.min_correlation,
+        min_cosine=section.min_cosine,
+    )
+    verdicts = pd.read_parquet(RESULTS / "latents.parquet")
+    features = recovery.feature_table(
+        planted.table(),
+        verdicts,
+        matching,
+        together,
+        exclusive_below=section.exclusive_below,
+        scale_ratio=float(scale[0] / scale[1]),
+    )
+    latents = recovery.latent_table(verdicts, features, matching, together)
+    features, latents = (
+        recovery.with_frequency(table, section.common_rate) for table in (features, latents)
+    )
+    return recovery.recovery_scores(features, latents), features, latents
+
+
+def csv_bytes(table: Any) -> bytes:
+    return table.to_csv(index=False, float_format="%.6g", lineterminator="\n").encode()
+
+
+if __name__ == "__main__":
+    run(STAGE, main)
