@@ -84,7 +84,7 @@ def dump_all(config: Config, builds: Mapping[str, Build]) -> None:
             )
             facts = {"d_model": pair.d_model, "n_models": len(pair.models), "layer": pair.layer}
             builds[name].publish(counts=counts, facts={**facts, "bos_id": pair.bos_id})
-    publish_truth(config, builds, plant)
+    publish_truth(builds, plant)
 
 
 def plant_on_pair(config: Config, tokens: "StoreReader", pair: "HookedPair") -> "Plant | None":
@@ -119,10 +119,10 @@ def plant_all(config: Config, builds: Mapping[str, Build]) -> None:
             progress_name=f"dump_{name}",
         )
         builds[name].publish(counts=counts, facts={"d_model": synthetic.d_model, "n_models": 2})
-    publish_truth(config, builds, synthetic.plant)
+    publish_truth(builds, synthetic.plant)
 
 
-def publish_truth(config: Config, builds: Mapping[str, Build], plant: "Plant | None") -> None:
+def publish_truth(builds: Mapping[str, Build], plant: "Plant | None") -> None:
     """Publish `data/plant/`, which says so where nothing was planted."""
     from pipeline.plant.truth import NOTHING, write_truth
 

@@ -49,17 +49,19 @@ def main(config: Config) -> None:
     device = resolve_device(config.runtime.device)
     model = crosscoder.load(CROSSCODER).to(device)
     geometry = decoder_geometry(model.W_dec.detach().cpu().numpy())
-    with StoreReader.open(TOKENS, n_threads=config.runtime.io_threads) as tokens:
-        sums, top = over_rows(config, model, candidates(geometry, SPARE * n_contexts(config)))
-        splice = over_sequences(config, model, sums, tokens)
-        table = latent_table(geometry, sums)
-        contexts = examples(config, table, top, tokens)
+    sums, top = over_rows(config, model, candidates(geometry, SPARE * n_contexts(config)))
+    table = latent_table(geometry, sums)
+    splice, contexts = None, {}
+    if config.has_models:
+        with StoreReader.open(TOKENS, n_threads=config.runtime.io_threads) as tokens:
+            splice = over_sequences(config, model, sums, tokens)
+            contexts = examples(config, table, top, tokens)
     full = evaluation(
         sums,
         splice,
         bootstrap_of={
             "rows": bootstrap(config, "rows", sums.n_UC.shape[0]),
-            "splice": bootstrap(config, "splice", splice.n_QC.shape[0]),
+            "splice": bootstrap(config, "splice", splice.n_QC.shape[0] if splice else 1),
         },
         confidence=config.evaluate.confidence,
         models=config.models.model_dump(mode="json"),
@@ -105,7 +107,7 @@ def over_rows(
     section = config.evaluate
     top = TopContexts(followed, section.n_contexts)
     with StoreReader.open(HELDOUT_ACTIVATIONS, n_threads=config.runtime.io_threads) as reader:
-        n_sequences = STAGE.input(config, "tokens").counts["n_heldout_sequences"]
+        n_sequences = STAGE.input(config, "heldout_activations").counts["n_sequences"]
         sums = heldout_pass(
             model,
             reader,

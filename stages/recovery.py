@@ -13,7 +13,15 @@ cost    one encoding of `recovery.n_rows` rows; nothing where nothing is planted
 from typing import Any
 
 from pipeline.config import Config
-from pipeline.stage import CROSSCODER, HELDOUT_ACTIVATIONS, PLANT, RESULTS, Stage, run
+from pipeline.stage import (
+    CROSSCODER,
+    HELDOUT_ACTIVATIONS,
+    LATENT_SCALING,
+    PLANT,
+    RESULTS,
+    Stage,
+    run,
+)
 
 STAGE = Stage(
     name="recovery",
@@ -22,6 +30,7 @@ STAGE = Stage(
         "plant": PLANT,
         "crosscoder": CROSSCODER,
         "heldout_activations": HELDOUT_ACTIVATIONS,
+        "latent_scaling": LATENT_SCALING,
     },
     results=(
         "recovery.json",

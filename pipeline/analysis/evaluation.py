@@ -19,15 +19,21 @@ UNITS = {
 }
 
 
+NO_MODELS = {"applicable": False, "reason": "the experiment has no models to splice into"}
+
+
 def evaluation(
     sums: HeldoutSums,
-    splice: SpliceSums,
+    splice: SpliceSums | None,
     *,
     bootstrap_of: dict[str, Bootstrap],
     confidence: float,
     models: dict[str, Any],
 ) -> dict[str, Any]:
-    """Everything `results/evaluation.json` holds. bootstrap_of: for `rows` and for `splice`."""
+    """Everything `results/evaluation.json` holds. bootstrap_of: for `rows` and for `splice`.
+
+    splice: None where there are no models to splice into
+    """
     fired = sums.n_fired_CL.sum(axis=0)
     return {
         "units": UNITS,
@@ -36,8 +42,8 @@ def evaluation(
         "dead_latents": int((fired == 0).sum()),
         "n_latents": int(fired.size),
         "reconstruction": reconstruction_table(sums, bootstrap_of["rows"]),
-        "n_sequences_spliced": int(splice.n_QC.shape[0]),
-        "splice": splice_table(splice, bootstrap_of["splice"]),
+        "n_sequences_spliced": int(splice.n_QC.shape[0]) if splice else 0,
+        "splice": splice_table(splice, bootstrap_of["splice"]) if splice else NO_MODELS,
         "published": {"is_this_pair": is_published_pair(models), "rows": list(PUBLISHED)},
     }
 
@@ -54,7 +60,7 @@ def summary(full: dict[str, Any]) -> dict[str, Any]:
         "fve_difference": everything["fve_difference"]["value"],
         "reference_ev_both": everything["reference_ev_both"]["value"],
     }
-    for model in MODELS:
+    for model in MODELS if full["splice"] != NO_MODELS else ():
         figures = full["splice"][model]["all"]
         short[f"delta_ce_{model}"] = figures["delta_ce_spliced"]["value"]
         short[f"ce_recovered_{model}"] = figures["ce_recovered_zero"]["value"]

@@ -59,7 +59,9 @@ class _Sums:
     def __init__(self, n_latents: int, n_features: int, device: torch.device) -> None:
         self._n, self._device = 0, device
         shape = {"f": (n_latents,), "g": (n_features,), "fg": (n_latents, n_features)}
-        self._sum = {k: torch.zeros(s, dtype=torch.float64, device=device) for k, s in shape.items()}
+        self._sum = {
+            k: torch.zeros(s, dtype=torch.float64, device=device) for k, s in shape.items()
+        }
         self._square = {k: torch.zeros_like(self._sum[k]) for k in "fg"}
         self._active = {k: torch.zeros_like(self._sum[k]) for k in "fg"}
 

@@ -11,6 +11,7 @@ Letters: L latents, F features.
 """
 
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -195,13 +196,13 @@ def exclusive_scores(
     """base_only, it_only and both -> all, common, rare and each decade -> rates."""
     sides = {**{side: (side,) for side in EXCLUSIVE_BINS}, "exclusive": EXCLUSIVE_BINS}
     return {
-        name: by_frequency(features, latents, lambda f, x, c=classes: _exclusive(f, x, c, criterion))
+        name: by_frequency(features, latents, partial(_exclusive, classes, criterion))
         for name, classes in sides.items()
     }
 
 
 def _exclusive(
-    features: "pd.DataFrame", latents: "pd.DataFrame", classes: tuple[str, ...], criterion: str
+    classes: tuple[str, ...], criterion: str, features: "pd.DataFrame", latents: "pd.DataFrame"
 ) -> Counts:
     wanted = features[features["truth"].isin(classes)]
     called = latents[latents[f"by_{criterion}"].isin(classes)]

@@ -28,20 +28,26 @@ def recovery_figure(scores: dict[str, Any], palette: Palette = FILE_PALETTE) -> 
         for found in [scores["criteria"][criterion]["exclusive"]["exclusive"][frequency]]
         if found[key] is not None
     ]
-    return alt.Chart(alt.InlineData(values=rows)).mark_point(filled=True, size=90).encode(
-        x=alt.X("value:Q", title=None, scale=alt.Scale(domain=[0, 1]), axis=alt.Axis(format=".0%")),
-        y=alt.Y("criterion:N", title=None, sort=None, axis=alt.Axis(labelLimit=200)),
-        yOffset=alt.YOffset("frequency:N", sort=list(FREQUENCIES)),
-        color=alt.Color(
-            "measure:N",
-            scale=alt.Scale(domain=list(MEASURES.values()), range=[palette.it, palette.base]),
-            legend=alt.Legend(title=None, orient="top"),
-        ),
-        shape=alt.Shape("frequency:N", legend=alt.Legend(title=None, orient="top")),
-        tooltip=[
-            "criterion:N",
-            "frequency:N",
-            "measure:N",
-            alt.Tooltip("value:Q", format=".1%"),
-        ],
+    return (
+        alt.Chart(alt.InlineData(values=rows))
+        .mark_point(filled=True, size=90)
+        .encode(
+            x=alt.X(
+                "value:Q", title=None, scale=alt.Scale(domain=[0, 1]), axis=alt.Axis(format=".0%")
+            ),
+            y=alt.Y("criterion:N", title=None, sort=None, axis=alt.Axis(labelLimit=200)),
+            yOffset=alt.YOffset("frequency:N", sort=list(FREQUENCIES)),
+            color=alt.Color(
+                "measure:N",
+                scale=alt.Scale(domain=list(MEASURES.values()), range=[palette.it, palette.base]),
+                legend=alt.Legend(title=None, orient="top"),
+            ),
+            shape=alt.Shape("frequency:N", legend=alt.Legend(title=None, orient="top")),
+            tooltip=[
+                "criterion:N",
+                "frequency:N",
+                "measure:N",
+                alt.Tooltip("value:Q", format=".1%"),
+            ],
+        )
     )

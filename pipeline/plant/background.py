@@ -57,7 +57,7 @@ class Background:
         return rows
 
     def labels(self, documents: range) -> Labels:
-        """What the store keeps per row: documents are their own sequences, text and chat in turn."""
+        """What the store keeps per row: a document is a sequence, text and chat in turn."""
         length = self.config.document_rows
         document = np.repeat(np.array(documents, np.int32), length)
         position = np.tile(np.arange(1, length + 1, dtype=np.int32), len(documents))

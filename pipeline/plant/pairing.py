@@ -25,9 +25,9 @@ def pairing_of(config: DumpConfig) -> Change:
     """The change that `dump.pairing` asks for."""
     match config.pairing:
         case "matched":
-            return lambda bits, labels: bits
+            return lambda bits, _: bits
         case "same":
-            return lambda bits, labels: beside_base(bits, bits[:, BASE])
+            return lambda bits, _: beside_base(bits, bits[:, BASE])
         case "noise":
             return lambda bits, labels: beside_base(bits, noisy(bits, labels, config.seed))
         case "swapped":
