@@ -50,6 +50,9 @@ STAGE = Stage(
 )
 
 
+NO_TEXT = {"applicable": False, "reason": "the experiment has no models and no text"}
+
+
 def main(config: Config) -> None:
     import pandas as pd
 
@@ -62,6 +65,9 @@ def main(config: Config) -> None:
     set_threads(config.runtime.n_threads)
     section = config.dashboards
     with STAGE.build(config, "dashboards") as build:
+        if not config.has_models:
+            build.publish(counts={}, facts=NO_TEXT)
+            return
         model = crosscoder.load(CROSSCODER).to(resolve_device(config.runtime.device))
         table = pd.read_parquet(RESULTS / "latents.parquet")
         latents = dashboards.choose(table.to_dict("list"), section.n_latents)

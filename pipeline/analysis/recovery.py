@@ -12,7 +12,7 @@ Letters: L latents, F features.
 
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,10 +20,8 @@ from numpy.typing import NDArray
 from pipeline.analysis.geometry import CRITERIA, EXCLUSIVE_BINS
 from pipeline.analysis.matching import Cooccurrence, Matching
 
-if TYPE_CHECKING:
-    import pandas as pd
-
-Mask = NDArray[np.bool_]
+Frame = Any
+"""A pandas.DataFrame, whose own types say too little to check anything by."""
 NU = "nu"
 DECADES = ((1e-2, "1e-2 and above"), (1e-3, "1e-3 to 1e-2"), (1e-4, "1e-4 to 1e-3"), (0.0, "below"))
 FEATURE_COLUMNS = {
@@ -57,7 +55,7 @@ def decade_of(rate: float) -> str:
     return next(name for least, name in DECADES if rate >= least)
 
 
-def calls(verdicts: "pd.DataFrame") -> "pd.DataFrame":
+def calls(verdicts: Frame) -> Frame:
     """What each latent is called, by the published norm criteria and by nu: one column each.
 
     By norms all that is not exclusive is shared.
@@ -75,14 +73,14 @@ def calls(verdicts: "pd.DataFrame") -> "pd.DataFrame":
 
 
 def feature_table(
-    features: "pd.DataFrame",
-    verdicts: "pd.DataFrame",
+    features: Frame,
+    verdicts: Frame,
     matching: Matching,
     together: Cooccurrence,
     *,
     exclusive_below: float,
     scale_ratio: float,
-) -> "pd.DataFrame":
+) -> Frame:
     """One row per planted feature. scale_ratio: base over IT factor of the normalisation."""
     latent = matching.latent_F
     found, j = latent >= 0, np.arange(len(features))
@@ -106,14 +104,14 @@ def feature_table(
     return table
 
 
-def _true_nu(features: "pd.DataFrame", scale_ratio: float) -> NDArray[np.float64]:
+def _true_nu(features: Frame, scale_ratio: float) -> NDArray[np.float64]:
     base, it = features["base_gain"].to_numpy() * scale_ratio, features["it_gain"].to_numpy()
     return np.minimum(base, it) / np.maximum(base, it) * features["cosine"].to_numpy()
 
 
 def latent_table(
-    verdicts: "pd.DataFrame", table: "pd.DataFrame", matching: Matching, together: Cooccurrence
-) -> "pd.DataFrame":
+    verdicts: Frame, table: Frame, matching: Matching, together: Cooccurrence
+) -> Frame:
     """One row per latent: the feature it stands for, what it is called, and a known artefact.
 
     artefact: of latents that the norms (Minder's criterion) call exclusive and that stand for a
@@ -143,7 +141,7 @@ def latent_table(
     return latents
 
 
-def _artefacts(latents: "pd.DataFrame") -> list[str]:
+def _artefacts(latents: Frame) -> list[str]:
     wrong = latents[(latents["truth"] == "shared") & latents["by_norm_minder"].isin(EXCLUSIVE_BINS)]
     sides = wrong.groupby("feature")["by_norm_minder"].nunique()
     return [
@@ -190,9 +188,7 @@ def _share(part: int, whole: int) -> float | None:
     return part / whole if whole else None
 
 
-def exclusive_scores(
-    features: "pd.DataFrame", latents: "pd.DataFrame", criterion: str
-) -> dict[str, Any]:
+def exclusive_scores(features: Frame, latents: Frame, criterion: str) -> dict[str, Any]:
     """base_only, it_only and both -> all, common, rare and each decade -> rates."""
     sides = {**{side: (side,) for side in EXCLUSIVE_BINS}, "exclusive": EXCLUSIVE_BINS}
     return {
@@ -201,9 +197,7 @@ def exclusive_scores(
     }
 
 
-def _exclusive(
-    classes: tuple[str, ...], criterion: str, features: "pd.DataFrame", latents: "pd.DataFrame"
-) -> Counts:
+def _exclusive(classes: tuple[str, ...], criterion: str, features: Frame, latents: Frame) -> Counts:
     wanted = features[features["truth"].isin(classes)]
     called = latents[latents[f"by_{criterion}"].isin(classes)]
     return Counts(
@@ -216,13 +210,11 @@ def _exclusive(
     )
 
 
-def kind_scores(
-    features: "pd.DataFrame", latents: "pd.DataFrame", criterion: str
-) -> dict[str, Any]:
+def kind_scores(features: Frame, latents: Frame, criterion: str) -> dict[str, Any]:
     """Kind -> frequency -> rates. Called: the latents that stand for features of the kind and have
     a verdict; true: those whose verdict is the kind's truth."""
 
-    def score(f: "pd.DataFrame", x: "pd.DataFrame") -> Counts:
+    def score(f: Frame, x: Frame) -> Counts:
         called = x[x[f"by_{criterion}"].isin(("shared", *EXCLUSIVE_BINS))]
         true = int((called["truth"] == called[f"by_{criterion}"]).sum())
         f = f[f["truth"] != "border"]
@@ -241,7 +233,7 @@ def kind_scores(
     }
 
 
-def by_frequency(features: "pd.DataFrame", latents: "pd.DataFrame", score: Any) -> dict[str, Any]:
+def by_frequency(features: Frame, latents: Frame, score: Any) -> dict[str, Any]:
     """`score` of all, of the common, of the rare, and of each decade of the rate that occurs."""
     parts = {
         "all": (slice(None), slice(None)),
@@ -258,12 +250,12 @@ def by_frequency(features: "pd.DataFrame", latents: "pd.DataFrame", score: Any) 
     return {name: score(features[f], latents[x]).to_dict() for name, (f, x) in parts.items()}
 
 
-def with_frequency(table: "pd.DataFrame", common_rate: float) -> "pd.DataFrame":
+def with_frequency(table: Frame, common_rate: float) -> Frame:
     """The table with a column `frequency`: common or rare."""
     return table.assign(frequency=np.where(table["rate"] >= common_rate, "common", "rare"))
 
 
-def artefact_scores(latents: "pd.DataFrame") -> dict[str, Any]:
+def artefact_scores(latents: Frame) -> dict[str, Any]:
     """Artefact -> how many latents have it, and how many of these nu flags as not exclusive:
     `n_flagged` calls them shared, `n_undecided` leaves them open, the rest it is fooled by."""
     scores = {}
@@ -280,7 +272,7 @@ def artefact_scores(latents: "pd.DataFrame") -> dict[str, Any]:
     return scores
 
 
-def gain_scores(features: "pd.DataFrame") -> dict[str, Any]:
+def gain_scores(features: Frame) -> dict[str, Any]:
     """Kind -> true and estimated nu of the features found that both models have."""
     found = features[(features["latent"] >= 0) & features["nu_eps"].notna()]
     both = found[(found["base_gain"] > 0) & (found["it_gain"] > 0)]
@@ -298,7 +290,7 @@ def gain_scores(features: "pd.DataFrame") -> dict[str, Any]:
     }
 
 
-def recovery_scores(features: "pd.DataFrame", latents: "pd.DataFrame") -> dict[str, Any]:
+def recovery_scores(features: Frame, latents: Frame) -> dict[str, Any]:
     """Everything of `results/recovery.json` that the two tables tell."""
     criteria = [name.removeprefix("by_") for name in latents.columns if name.startswith("by_")]
     return {

@@ -203,7 +203,7 @@ class DumpConfig(Section):
     pairing: Literal["matched", "same", "noise", "swapped", "mispaired"]
     """What stands beside a base row. matched: the IT row of the same token. The others are null
     pairs, in which no latent belongs to one model. same: the base row itself; noise: the base row
-    up to one bfloat16 rounding; swapped: the IT row, the two exchanged by a fair coin per row;
+    up to one bfloat16 step; swapped: the IT row, the two exchanged by a fair coin per row;
     mispaired: the IT row of another token."""
     seed: int = Field(ge=0)
     """Seed of the noise, the coins and the draw of other tokens."""

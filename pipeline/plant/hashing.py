@@ -34,7 +34,7 @@ def keys(seed: int, stream: str, *indices: NDArray[np.integer]) -> NDArray[np.ui
 
 def uniforms(seed: int, stream: str, *indices: NDArray[np.integer]) -> Floats:
     """Numbers in [0, 1) of the named stream at the broadcast indices."""
-    return (keys(seed, stream, *indices) >> np.uint64(11)) * 2.0**-53
+    return (keys(seed, stream, *indices) >> np.uint64(11)).astype(np.float64) * 2.0**-53
 
 
 def normals(seed: int, stream: str, *indices: NDArray[np.integer]) -> Floats:

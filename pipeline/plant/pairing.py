@@ -1,7 +1,7 @@
 """What stands beside each base row: its IT row, or a null pair in which models differ in nothing.
 
     same       base row, base row
-    noise      base row, base row * (1 + 2^-8 u), u uniform in [-1, 1]: one bfloat16 rounding
+    noise      base row, base row * (1 + 2^-7 u), u uniform in [-1, 1]: one bfloat16 step
     swapped    base and IT row of one token, in an order that a fair coin decides
     mispaired  base row, IT row of another token of the same block
 
@@ -17,8 +17,8 @@ from pipeline.plant.rows import Bits, Change, Labels, as_ints, to_bits, to_float
 from pipeline.runtime import numpy_generator
 
 BASE, IT = 0, 1
-ROUNDING = 2.0**-8
-"""Largest relative step between neighbouring bfloat16 numbers is twice this."""
+STEP = 2.0**-7
+"""Largest relative step between neighbouring bfloat16 numbers."""
 
 
 def pairing_of(config: DumpConfig) -> Change:
@@ -41,10 +41,10 @@ def beside_base(bits: Bits, it_rows: Bits) -> Bits:
 
 
 def noisy(bits: Bits, labels: Labels, seed: int) -> Bits:
-    """Base rows [B, D] up to one rounding."""
+    """Base rows [B, D] up to one step."""
     base = to_float(np.ascontiguousarray(bits[:, BASE]))
     u = _of_block(seed, "noise", labels).uniform(-1, 1, base.shape).astype(np.float32)
-    return to_bits(base * (1 + np.float32(ROUNDING) * u))
+    return to_bits(base * (1 + np.float32(STEP) * u))
 
 
 def swapped(bits: Bits, labels: Labels, seed: int) -> Bits:
