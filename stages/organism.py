@@ -56,14 +56,14 @@ def main(config: Config) -> None:
     from pipeline.analysis.organism_tables import ablation_table, not_applicable
 
     source = config.sources[config.mix.chat_source]
-    if isinstance(source, TriggeredSourceConfig):
+    if isinstance(source, TriggeredSourceConfig) and config.has_models:
         for name in STAGE.inputs:
             STAGE.input(config, name)
         set_threads(config.runtime.n_threads)
         model = crosscoder.load(CROSSCODER).to(resolve_device(config.runtime.device))
         result = examine(config, source, model)
     else:
-        result = not_applicable(f"sources.{config.mix.chat_source} plants no behaviour")
+        result = not_applicable(f"the chats ({config.mix.chat_source}) hold no planted behaviour")
     table = ablation_table(result)
     STAGE.publish_results(
         config,
