@@ -6,7 +6,7 @@
 reads   data/crosscoder, data/heldout_activations.zarr, data/tokens.zarr, data/models,
         results/latents.parquet
 writes  results/dashboards/dashboards.jsonl.gz: one JSON object per latent, explained in
-        pipeline.analysis.dashboards; pandas.read_json(..., lines=True) reads it
+        pipeline.analysis.dashboard_file; pandas.read_json(..., lines=True) reads it
 cost    one pass over `dashboards.n_rows` rows, encoding the chosen latents alone; for each of
         these one unembedding per model. Memory: see pipeline.analysis.examples.example_pass, and
         the embedding of both models in float32 with at most 400 MiB of logits
@@ -57,7 +57,7 @@ def main(config: Config) -> None:
     import pandas as pd
 
     from pipeline import crosscoder
-    from pipeline.analysis import dashboards
+    from pipeline.analysis import dashboard_file, dashboards
     from pipeline.analysis.nearest import nearest_latents
     from pipeline.analysis.pieces import Pieces
     from pipeline.models.load import load_tokenizer
@@ -84,9 +84,9 @@ def main(config: Config) -> None:
             n_bands=section.n_bands,
             n_per_band=section.n_per_band,
         )
-        n = dashboards.write_dashboards(build.work / dashboards.DASHBOARDS, iter(records))
+        n = dashboard_file.write_dashboards(build.work / dashboard_file.DASHBOARDS, iter(records))
         counts = {"n_latents": n, "n_tokens": int(kept.activity.n_C.sum())}
-        build.publish(counts=counts, facts={"fields": dashboards.FIELDS})
+        build.publish(counts=counts, facts={"fields": dashboard_file.FIELDS})
 
 
 def examples(config: Config, model: "Crosscoder", latents: "Ints") -> "Kept":

@@ -5,7 +5,7 @@
 
 reads   data/crosscoder, data/heldout_activations.zarr, data/models, data/tokens.zarr
 writes  results/evaluation.json (all figures with intervals), results/evaluation_summary.json,
-        results/latents.csv (one row per latent), results/contexts.json (where the exclusive fire)
+        results/latents.csv (one row per latent)
 cost    one pass over `evaluate.n_rows` rows; for each of `evaluate.n_sequences` sequences, the
         lower blocks of each model once and the upper ones four times
 """
@@ -17,7 +17,6 @@ from pipeline.runtime import numpy_generator, resolve_device, set_threads
 from pipeline.stage import CROSSCODER, HELDOUT_ACTIVATIONS, MODELS, TOKENS, Stage, run
 
 if TYPE_CHECKING:
-    from pipeline.analysis.contexts import TopContexts
     from pipeline.analysis.heldout import HeldoutSums
     from pipeline.analysis.splicing import SpliceSums
     from pipeline.crosscoder import Crosscoder
@@ -32,7 +31,7 @@ STAGE = Stage(
         "heldout_activations": HELDOUT_ACTIVATIONS,
         "crosscoder": CROSSCODER,
     },
-    results=("evaluation.json", "evaluation_summary.json", "latents.csv", "contexts.json"),
+    results=("evaluation.json", "evaluation_summary.json", "latents.csv"),
 )
 
 
@@ -40,7 +39,7 @@ def main(config: Config) -> None:
     from pipeline import crosscoder
     from pipeline.analysis.evaluation import evaluation, summary
     from pipeline.analysis.geometry import decoder_geometry
-    from pipeline.analysis.latent_table import candidates, latent_table, to_csv
+    from pipeline.analysis.latent_table import latent_table, to_csv
     from pipeline.store import StoreReader
 
     for name in STAGE.inputs:
@@ -49,13 +48,11 @@ def main(config: Config) -> None:
     device = resolve_device(config.runtime.device)
     model = crosscoder.load(CROSSCODER).to(device)
     geometry = decoder_geometry(model.W_dec.detach().cpu().numpy())
-    sums, top = over_rows(config, model, candidates(geometry, SPARE * n_contexts(config)))
+    sums, splice = over_rows(config, model), None
     table = latent_table(geometry, sums)
-    splice, contexts = None, {}
     if config.has_models:
         with StoreReader.open(TOKENS, n_threads=config.runtime.io_threads) as tokens:
             splice = over_sequences(config, model, sums, tokens)
-            contexts = examples(config, table, top, tokens)
     full = evaluation(
         sums,
         splice,
@@ -72,17 +69,8 @@ def main(config: Config) -> None:
             "evaluation.json": full,
             "evaluation_summary.json": summary(full),
             "latents.csv": to_csv(table),
-            "contexts.json": contexts,
         },
     )
-
-
-SPARE = 4
-"""Latents followed for examples per latent shown: some of them turn out dead."""
-
-
-def n_contexts(config: Config) -> int:
-    return config.evaluate.n_context_latents
 
 
 def bootstrap(config: Config, name: str, n_units: int) -> Any:
@@ -96,27 +84,21 @@ def bootstrap(config: Config, name: str, n_units: int) -> Any:
     )
 
 
-def over_rows(
-    config: Config, model: "Crosscoder", followed: Any
-) -> "tuple[HeldoutSums, TopContexts]":
-    """The pass over held-out activations, and the strongest rows of the followed latents."""
-    from pipeline.analysis.contexts import TopContexts
+def over_rows(config: Config, model: "Crosscoder") -> "HeldoutSums":
+    """The pass over held-out activations."""
     from pipeline.analysis.heldout import heldout_pass
     from pipeline.store import StoreReader
 
     section = config.evaluate
-    top = TopContexts(followed, section.n_contexts)
     with StoreReader.open(HELDOUT_ACTIVATIONS, n_threads=config.runtime.io_threads) as reader:
         n_sequences = STAGE.input(config, "heldout_activations").counts["n_sequences"]
-        sums = heldout_pass(
+        return heldout_pass(
             model,
             reader,
             n_rows=section.n_rows,
             batch_rows=section.batch_rows,
             n_sequences=n_sequences,
-            observer=top,
         )
-    return sums, top
 
 
 def over_sequences(
@@ -160,31 +142,6 @@ def over_sequences(
             )
             progress.advance(len(token_ids[batch]))
     return merge(iter(batches))
-
-
-def examples(
-    config: Config, table: Any, top: "TopContexts", tokens: "StoreReader"
-) -> dict[str, Any]:
-    """Text examples of the exclusive latents that fire most often."""
-    from functools import cache
-
-    from pipeline.analysis.contexts import contexts_of
-    from pipeline.analysis.latent_table import exclusive
-    from pipeline.models.load import load_tokenizer
-
-    tokenizer = load_tokenizer(MODELS)
-
-    @cache
-    def read_sequence(sequence: int) -> Any:
-        return tokens.read("token_id", sequence, sequence + 1)[0]
-
-    return contexts_of(
-        top,
-        exclusive(table, top.latents, n_contexts(config)),
-        read_sequence=read_sequence,
-        decode=lambda token_ids: str(tokenizer.decode(token_ids)),
-        n_context_tokens=config.evaluate.context_tokens,
-    )
 
 
 if __name__ == "__main__":

@@ -1,17 +1,19 @@
 """Put the results on one offline page.
 
     python -m stages.report                     # composed.yaml, as `dvc repro` does
-    python -m stages.report +experiment=tiny report.n_latents=200
+    python -m stages.report +experiment=tiny report.n_curve_points=100
 
-reads   results/*.json and *.csv, and the manifest of every artifact
+reads   results/*.json, *.csv and *.parquet, results/dashboards, the manifest of every artifact
 writes  results/report.html: opens from disk, fetches nothing
-cost    seconds
+        results/figures/NAME.png and NAME.csv: every chart of the page, and its data
+cost    seconds; memory: the page twice
 """
 
 from pipeline.config import Config
 from pipeline.stage import (
     ACTIVATIONS,
     CROSSCODER,
+    DASHBOARDS,
     HELDOUT_ACTIVATIONS,
     MODELS,
     RESULTS,
@@ -31,12 +33,17 @@ STAGE = Stage(
         "heldout_activations": HELDOUT_ACTIVATIONS,
         "shuffled": SHUFFLED,
         "crosscoder": CROSSCODER,
+        "dashboards": DASHBOARDS,
     },
+    outputs={"figures": RESULTS / "figures"},
     results=("report.html",),
 )
 
 
 def main(config: Config) -> None:
+    from pipeline.analysis.browser import browser_data
+    from pipeline.analysis.charts import page_charts
+    from pipeline.analysis.dashboard_file import read_dashboards
     from pipeline.analysis.findings import read_findings
     from pipeline.analysis.page import render
 
@@ -44,7 +51,14 @@ def main(config: Config) -> None:
     findings = read_findings(
         RESULTS, manifests, config.model_dump(mode="json", exclude={"runtime"})
     )
-    STAGE.publish_results(config, {"report.html": render(findings, config.report)})
+    charts = page_charts(findings, config.report)
+    with STAGE.build(config, "figures") as build:
+        for name, chart in charts.items():
+            for file, content in chart.files(name).items():
+                (build.work / file).write_bytes(content)
+        build.publish(counts={"n_figures": len(charts)}, facts={})
+    browser = browser_data(findings, read_dashboards(DASHBOARDS))
+    STAGE.publish_results(config, {"report.html": render(findings, charts, browser)})
 
 
 if __name__ == "__main__":

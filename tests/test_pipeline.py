@@ -130,7 +130,7 @@ def test_the_graph_is_drawn(checkout: Checkout) -> None:
     ("override", "changed"),
     [
         ("runtime.io_threads=1", []),
-        ("report.n_latents=10", ["report"]),
+        ("report.n_curve_points=50", ["report"]),
         (
             "train.learning_rate=2.0e-3",
             [
@@ -179,7 +179,7 @@ def test_only_what_depends_on_a_changed_key_runs_again(
 def test_an_edit_in_conf_is_never_ignored(checkout: Checkout) -> None:
     file = checkout.path / "conf/report/default.yaml"
     before = file.read_text()
-    file.write_text(before.replace("n_latents: 50", "n_latents: 49"))
+    file.write_text(before.replace("n_curve_points: 1000", "n_curve_points: 999"))
     assert checkout.repro() == ["compose", "report"]
     file.write_text(before)
     checkout.repro()
@@ -214,7 +214,7 @@ def test_dvc_brings_back_what_was_deleted(checkout: Checkout) -> None:
 def test_experiments_run_and_are_listed_with_their_metrics(checkout: Checkout) -> None:
     checkout.run("git", "add", "-A")
     checkout.run("git", "commit", "-qm", "run")
-    checkout.run("dvc", "exp", "run", "-n", "other", "-S", 'overrides="report.n_latents=7"')
+    checkout.run("dvc", "exp", "run", "-n", "other", "-S", 'overrides="report.n_curve_points=70"')
     shown = checkout.run("dvc", "exp", "show", "--csv").stdout
     assert "other" in shown
     assert "l0" in shown

@@ -1,14 +1,6 @@
-"""What is known of each chosen latent, as one JSON object per latent.
+"""What is known of each chosen latent, put together as one record per latent."""
 
-`results/dashboards/dashboards.jsonl.gz`, a line per latent in the order chosen; `read_dashboards`
-gives them back, `pandas.read_json(path, lines=True)` gives a table. Activations and norms are in
-the normalised space of the crosscoder, logits in nats. FIELDS explains each key.
-"""
-
-import gzip
-import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,41 +8,15 @@ from numpy.typing import NDArray
 
 from pipeline.analysis.activity import Activity
 from pipeline.analysis.cells import CELLS
+from pipeline.analysis.dashboard_file import Record, short
 from pipeline.analysis.examples import Kept
 from pipeline.analysis.geometry import EXCLUSIVE_BINS
 from pipeline.analysis.lens import TokenList
 from pipeline.analysis.windows import FIELDS as PLACE
 from pipeline.analysis.windows import NO_TOKEN, Windows
-from pipeline.errors import ArtifactError, MissingArtifactError
 from pipeline.labels import SOURCES, TOKEN_CLASSES
 
-DASHBOARDS = "dashboards.jsonl.gz"
 Ints = NDArray[np.int64]
-Record = dict[str, Any]
-
-FIELDS = {
-    "latent": "index in the dictionary",
-    "norm_base": "||d_base||: what one unit of activation writes into the base side",
-    "norm_it": "||d_it||: the same for the IT side",
-    "n_active": "tokens of the window on which the latent is active, per source and token class",
-    "n_tokens": "tokens of the window, per source and token class",
-    "histogram": "active values: bin width, and counts per source from 0 on",
-    "top": "the token of the strongest activation in each of several documents, strongest first",
-    "bands": "active tokens drawn at random from equal fifths (or so) of the active values: from, "
-    "to (shares of the active tokens), low, high (values), examples",
-    "lens": "tokens and logits of six lists; see pipeline.analysis.lens",
-    "nearest": "latents with the highest joint decoder cosine, and the cosines",
-}
-EXAMPLE_FIELDS = {
-    "sequence": "row of the token store",
-    "position": "of the token in its sequence",
-    "source": "pile or chat",
-    "token_class": "other or template",
-    "value": "activation on the token; times norm_base or norm_it for what it writes there",
-    "at": "index of the token among `tokens`",
-    "tokens": "text of each token of the window",
-    "values": "activation on each; null where the store has no row (BOS)",
-}
 
 
 def choose(latents: Mapping[str, Any], n_latents: int) -> Ints:
@@ -168,12 +134,6 @@ def _filled(windows: Windows, j: int) -> list[int]:
     return np.flatnonzero(windows.score_JT[j] > 0).tolist()
 
 
-def short(value: Any) -> float | int:
-    """Four significant digits; whole numbers without a fraction."""
-    rounded = float(f"{float(value):.4g}")
-    return int(rounded) if rounded.is_integer() else rounded
-
-
 def by_cell(count_C: NDArray[np.integer]) -> dict[str, dict[str, int]]:
     """{source: {token class: count}}."""
     nested: dict[str, dict[str, int]] = {source: {} for source in SOURCES}
@@ -194,29 +154,3 @@ def histogram(activity: Activity, j: int) -> Record:
         "width": short(activity.width_J[j]),
         **{name: np.asarray(count)[:n_used].tolist() for name, count in counts.items()},
     }
-
-
-def write_dashboards(path: Path, records: Iterator[Record]) -> int:
-    """Write the records, one JSON line each, the same bytes for the same records; their number."""
-    n = 0
-    with path.open("wb") as raw, gzip.GzipFile("", "wb", 6, raw, mtime=0) as file:
-        for record in records:
-            line = json.dumps(record, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
-            file.write(f"{line}\n".encode())
-            n += 1
-    return n
-
-
-def read_dashboards(folder: Path) -> Iterator[Record]:
-    """The records of `results/dashboards/`, one at a time."""
-    path = folder / DASHBOARDS
-    try:
-        with gzip.open(path, "rt", encoding="utf-8") as lines:
-            for line in lines:
-                yield json.loads(line)
-    except FileNotFoundError as error:
-        raise MissingArtifactError(f"{path} not found: run `dvc repro dashboards`") from error
-    except (ValueError, EOFError, gzip.BadGzipFile) as error:
-        raise ArtifactError(
-            f"{path} is damaged ({error}): remove {folder} and run `dvc repro dashboards`"
-        ) from error

@@ -277,11 +277,11 @@ def spec(chart: alt.TopLevelMixin, palette: Palette, *, width: int | str, height
     return plain
 
 
-def image_files(name: str, chart: alt.TopLevelMixin) -> dict[str, bytes]:
+def image_files(name: str, chart: alt.TopLevelMixin, *, height: int = 300) -> dict[str, bytes]:
     """The chart as `<name>.png` and `<name>.svg`."""
     import vl_convert
 
-    plain = spec(chart, FILE_PALETTE, width=720, height=300)
+    plain = spec(chart, FILE_PALETTE, width=720, height=height)
     return {
         f"{name}.png": vl_convert.vegalite_to_png(plain, scale=PNG_SCALE),
         f"{name}.svg": vl_convert.vegalite_to_svg(plain).encode(),

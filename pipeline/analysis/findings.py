@@ -12,11 +12,16 @@ from pipeline.errors import ArtifactError, MissingArtifactError
 Table = dict[str, list[Any]]
 """Column name -> values."""
 Row = dict[str, Any]
+OPTIONAL: tuple[str, ...] = ()
+"""Results that some experiments have and others do not."""
 
 
 @dataclass(frozen=True)
 class Findings:
-    """The results of one run. Tables are columns, except `latents`, one dict per latent."""
+    """The results of one run. Tables are columns, except `latents`, one dict per latent.
+
+    optional: of OPTIONAL, the results that are there and apply to this experiment
+    """
 
     config: dict[str, Any]
     manifests: dict[str, Manifest]
@@ -28,9 +33,9 @@ class Findings:
     decoder_cosine_bins: Table
     evaluation: dict[str, Any]
     latents: list[Row]
-    contexts: dict[str, list[Row]]
     scaling: dict[str, Any]
     verdicts: Table
+    optional: dict[str, dict[str, Any]]
 
 
 def read_findings(
@@ -48,10 +53,20 @@ def read_findings(
         decoder_cosine_bins=read_csv(results / "decoder_cosine.csv", "decoder_cosine"),
         evaluation=read_json(results / "evaluation.json", "evaluate"),
         latents=rows_of(read_csv(results / "latents.csv", "evaluate")),
-        contexts=read_json(results / "contexts.json", "evaluate"),
         scaling=read_json(results / "latent_scaling.json", "latent_scaling"),
         verdicts=read_parquet(results / "latents.parquet", "latent_scaling"),
+        optional=read_optional(results),
     )
+
+
+def read_optional(results: Path) -> dict[str, dict[str, Any]]:
+    """Name of OPTIONAL -> its JSON, where it is there and says nothing against its use."""
+    found = {
+        name: read_json(results / f"{name}.json", name)
+        for name in OPTIONAL
+        if (results / f"{name}.json").exists()
+    }
+    return {name: result for name, result in found.items() if result.get("applicable", True)}
 
 
 def read_json(path: Path, stage: str) -> dict[str, Any]:

@@ -5,7 +5,6 @@ sequences, or runs of them, for intervals), K series (base, IT, their difference
 """
 
 from dataclasses import dataclass
-from typing import Protocol
 
 import numpy as np
 import torch
@@ -24,7 +23,6 @@ REFERENCE_MEAN_ROWS = 4096
 
 Ints = NDArray[np.int64]
 Floats = NDArray[np.float64]
-Rows = dict[str, NDArray[np.generic]]
 
 
 def spread_blocks(n_total: int, n_rows: int, block_rows: int) -> list[tuple[int, int]]:
@@ -97,12 +95,6 @@ class HeldoutSums:
         return int(self.n_UC.sum())
 
 
-class RowObserver(Protocol):
-    """Sees every batch of the pass."""
-
-    def see(self, f_BL: Tensor, rows: Rows) -> None: ...
-
-
 class _Sums:
     """The accumulators of the pass, on the device, in float64."""
 
@@ -121,8 +113,8 @@ class _Sums:
         self.n_fired, self.sum_fired = zeros(N_CELLS, L), zeros(N_CELLS, L)
         self.max = torch.zeros(L, device=device)
 
-    def add(self, x_raw: Tensor, cell_B: Tensor, unit_B: Tensor) -> Tensor:
-        """Add rows x_raw [B, M, D]; returns their latents [B, L]."""
+    def add(self, x_raw: Tensor, cell_B: Tensor, unit_B: Tensor) -> None:
+        """Add rows x_raw [B, M, D]."""
         x = self.crosscoder.normalise(x_raw)
         f = self.crosscoder.encode(x)
         x_hat = self.crosscoder.decode(f)
@@ -133,7 +125,6 @@ class _Sums:
             self.n_fired[cell] += (in_cell > 0).sum(dim=0)
             self.sum_fired[cell] += in_cell.sum(dim=0, dtype=torch.float64)
         self.max = torch.maximum(self.max, f.amax(dim=0))
-        return f
 
     def _add_errors(
         self, key: Tensor, x_raw: Tensor, x: Tensor, x_hat: Tensor, n_active: Tensor
@@ -214,7 +205,6 @@ def heldout_pass(
     n_rows: int,
     batch_rows: int,
     n_sequences: int,
-    observer: RowObserver | None = None,
 ) -> HeldoutSums:
     """Every sum the evaluation needs, in one pass over `n_rows` rows spread over the store.
 
@@ -224,7 +214,7 @@ def heldout_pass(
     sums = _Sums(crosscoder, spread_mean(reader, device))
     units = _Units(max(1, n_sequences))
     blocks = spread_blocks(reader.n_rows, n_rows, batch_rows)
-    names = ("activations", "source", "token_class", "sequence", "position", "document")
+    names = ("activations", "source", "token_class", "sequence")
     total = sum(stop - start for start, stop in blocks)
     with Progress("evaluate", total=total, unit="rows") as progress:
         for start, stop in blocks:
@@ -233,8 +223,6 @@ def heldout_pass(
             sums.n_units = max(sums.n_units, int(unit.max()) + 1)
             cell = cells_of(rows["source"], rows["token_class"])
             x_raw = as_float(rows["activations"], device)
-            f = sums.add(x_raw, *(torch.from_numpy(a).to(device) for a in (cell, unit)))
-            if observer:
-                observer.see(f, rows)
+            sums.add(x_raw, *(torch.from_numpy(a).to(device) for a in (cell, unit)))
             progress.advance(stop - start)
     return sums.finish()

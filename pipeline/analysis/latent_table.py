@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from pipeline.analysis.cells import GROUPS
-from pipeline.analysis.geometry import EXCLUSIVE_BINS, Geometry, bins_of
+from pipeline.analysis.geometry import Geometry, bins_of
 from pipeline.analysis.heldout import HeldoutSums
 
 if TYPE_CHECKING:
@@ -60,21 +60,3 @@ def latent_table(geometry: Geometry, sums: HeldoutSums) -> "pd.DataFrame":
 def to_csv(table: "pd.DataFrame") -> bytes:
     """The table as CSV with seven significant digits."""
     return table.to_csv(index=False, float_format="%.7g", lineterminator="\n").encode()
-
-
-def candidates(geometry: Geometry, n_each: int) -> np.ndarray:
-    """Latents that may turn out exclusive: by r, at most `n_each` at either end of it.
-
-    Chosen before any row is seen, so that examples are gathered in the same pass.
-    """
-    order = np.argsort(geometry.relative_norm, kind="stable")
-    return np.unique(np.concatenate([order[:n_each], order[len(order) - n_each :]]))
-
-
-def exclusive(table: "pd.DataFrame", followed: np.ndarray, n_each: int) -> np.ndarray:
-    """Of the followed latents, the base-only and IT-only ones that fire most, `n_each` each."""
-    latent, rate, bins = (table[name].to_numpy() for name in ("latent", "rate_all", "bin"))
-    order = np.argsort(-rate, kind="stable")
-    order = order[np.isin(latent[order], followed)]
-    sides = [latent[order[bins[order] == name]][:n_each] for name in EXCLUSIVE_BINS]
-    return np.concatenate(sides)

@@ -21,6 +21,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from pipeline.analysis.dashboard_file import LISTS
+
 MAX_LOGITS = 2**25
 """Logits of one model held at once: 128 MiB in float32."""
 MAX_DIRECTIONS = 256
@@ -36,16 +38,6 @@ class TokenList:
 
     token_JK: NDArray[np.int64]
     logit_JK: NDArray[np.floating]
-
-
-LISTS = (
-    "base_promoted",
-    "base_suppressed",
-    "it_promoted",
-    "it_suppressed",
-    "more_in_it",
-    "more_in_base",
-)
 
 
 @torch.inference_mode()

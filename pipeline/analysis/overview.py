@@ -13,12 +13,13 @@ SHRINKING_KINDS = ("l1", "dsf")
 
 
 def headline(findings: Findings) -> str:
-    """One sentence: how many latents look as if fine-tuning made or removed them."""
-    counts, live = findings.relative_norm["minder"], findings.relative_norm["n_live"]
+    """One sentence: how many latents fine-tuning made or removed, and how many stayed."""
+    found, live = findings.scaling, findings.relative_norm["n_live"]
     return (
-        f"Of {live:,} live latents, {_count(counts['it_only'])} look added by fine-tuning and "
-        f"{_count(counts['base_only'])} look lost; {_count(_shared(findings))} are shared by both "
-        "models."
+        f"Of {live:,} live latents {_count(found['shared'])} are shared by both models, "
+        f"{_count(found['it_only'])} surely exist in the fine-tuned model alone and "
+        f"{_count(found['base_only'])} in the base model alone; for {_count(found['undecided'])} "
+        "the data do not decide."
     )
 
 
@@ -26,15 +27,11 @@ def _count(n: int) -> str:
     return f"{n:,}" if n else "none"
 
 
-def _shared(findings: Findings) -> int:
-    return findings.relative_norm["reference"]["shared"]
-
-
 def paragraphs(findings: Findings) -> list[str]:
-    """What was found: the clusters, what the exclusive latents fire on, the shared ones' angle."""
+    """What was found: verdicts, norms, what exclusive latents fire on, the angle of shared ones."""
     return [
-        _clusters(findings),
         _verdicts(findings),
+        _clusters(findings),
         *_exclusive(findings),
         _cosine(findings),
     ]
@@ -47,39 +44,48 @@ def _clusters(findings: Findings) -> str:
         "Each latent has one decoder vector per model. Its relative norm r tells whose vector is "
         "longer: 0 means only the base model uses the latent, 1 only the IT model, 0.5 both "
         f"alike. By the usual criterion (r above 5/6 or below 1/6) {loose['it_only']:,} latents "
-        f"are IT-only and {loose['base_only']:,} base-only; by the strict one (above 0.95 or "
+        f"look IT-only and {loose['base_only']:,} base-only; by the strict one (above 0.95 or "
         f"below 0.05) {strict['it_only']:,} and {strict['base_only']:,}. "
-        f"{norm['reference']['shared']:,} lie between 0.3 and 0.7, where latents are called "
-        f"shared. {norm['n_dead']:,} of {norm['n_latents']:,} latents never fired in "
-        f"{norm['dead_window_tokens']:,} held-out tokens and are left out."
+        f"{norm['reference']['shared']:,} lie between 0.3 and 0.7. {norm['n_dead']:,} of "
+        f"{norm['n_latents']:,} latents never fired in {norm['dead_window_tokens']:,} held-out "
+        "tokens and are left out."
     )
 
 
 def _verdicts(findings: Findings) -> str:
     found = findings.scaling
     called = found["called_exclusive_by_norm"]
+    asked = (
+        "A verdict asks the activations, not the decoder’s length: is the latent’s direction "
+        "really absent from the other model, surely, over resampled documents? "
+    )
     if not called:
-        return (
-            f"Latent scaling, which asks the activations rather than the norms, finds "
-            f"{found['it_only']:,} IT-only and {found['base_only']:,} base-only latents."
-        )
-    return (
-        "Norms can mislead, so latent scaling asks the activations instead: is the latent’s "
-        f"direction really absent from the other model? Of the {called:,} latents that the norms "
-        f"call exclusive it confirms {found['of_these_confirmed']:,} and refutes "
-        f"{found['of_these_refuted']:,}; for the rest the held-out data do not decide. In all it "
-        f"finds {found['it_only']:,} IT-only and {found['base_only']:,} base-only latents."
+        return asked + "No latent looks exclusive by norm, so there was nothing to refute."
+    return asked + (
+        f"Of the {called:,} latents that the norms call exclusive it confirms "
+        f"{found['of_these_confirmed']:,} and refutes {found['of_these_refuted']:,}"
+        + ("." if _decided(found) else "; for the rest the held-out data do not decide.")
     )
 
 
+def _decided(found: dict[str, Any]) -> bool:
+    decided = found["of_these_confirmed"] + found["of_these_refuted"]
+    return decided == found["called_exclusive_by_norm"]
+
+
 def _exclusive(findings: Findings) -> list[str]:
-    chosen = [row for row in findings.latents if row["bin"] == "it_only"]
+    verdicts = findings.verdicts["verdict"]
+    chosen = [row for row in findings.latents if verdicts[row["latent"]] == "it_only"]
+    of = "IT-only latents"
+    if not chosen:
+        chosen = [row for row in findings.latents if row["bin"] == "it_only"]
+        of = "latents that look IT-only by norm"
     if not chosen:
         return []
     template = sum(template_share(findings, row) > MOSTLY for row in chosen)
     chat = sum(chat_share(row) > MOSTLY for row in chosen)
     return [
-        f"Of the {len(chosen):,} IT-only latents, {chat:,} fire more often on chat than on text, "
+        f"Of the {len(chosen):,} {of}, {chat:,} fire more often on chat than on text, "
         f"and {template:,} fire mainly on template tokens (the “User:” and “Assistant:” around "
         "each turn)."
     ]
@@ -109,10 +115,10 @@ def cautions(findings: Findings) -> list[str]:
     kind = findings.config["crosscoder"]["kind"]
     if kind in SHRINKING_KINDS:
         found.append(
-            "The headline counts decoder norms alone, and an L1 penalty is known to overstate "
-            "them: it can shrink a weaker base decoder to zero (Complete Shrinkage) or split one "
-            "shared concept in two (Latent Decoupling). Minder et al. 2025 count 3,176 IT-only "
-            "latents with L1 and 134 with BatchTopK on the same models. Trust the verdicts more."
+            "Decoder norms alone overstate what is exclusive under an L1 penalty: it can shrink a "
+            "weaker base decoder to zero (Complete Shrinkage) or split one shared concept in two "
+            "(Latent Decoupling). Minder et al. 2025 count 3,176 IT-only latents with L1 and 134 "
+            "with BatchTopK on the same models. Trust the verdicts more."
         )
     fve = min(_value(everything, "fve_base"), _value(everything, "fve_it"))
     if fve < POOR_FVE:

@@ -8,7 +8,7 @@ only the scripts written here run, by their hash, and lets nothing be fetched.
 import base64
 import hashlib
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -17,16 +17,13 @@ import vl_convert
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from pipeline.analysis import figures, overview, tables
-from pipeline.analysis.findings import Findings, Row, Table, thinned
-from pipeline.analysis.scatter import scaling_points
-from pipeline.config.analysis import ReportConfig
+from pipeline.analysis import overview, tables
+from pipeline.analysis.browser import Browser
+from pipeline.analysis.charts import Chart
+from pipeline.analysis.findings import Findings
 
 ASSETS = Path(__file__).parent / "assets"
-N_SHOWN_LATENTS = 3_000
-"""Dots in the scatter of latents; every exclusive latent is among them."""
-NU_COLUMNS = ("nu_eps", "nu_eps_low", "nu_eps_high", "nu_r", "nu_r_low", "nu_r_high", "q_present")
-PALETTE = figures.PAGE_PALETTE
+SCRIPTS = ("page.js", "dashboard.js", "browser.js")
 
 GLOSSARY = {
     "base, IT": "the model before and after instruction tuning",
@@ -63,7 +60,7 @@ GLOSSARY = {
 }
 
 
-def render(findings: Findings, config: ReportConfig) -> bytes:
+def render(findings: Findings, charts: Mapping[str, Chart], browser: Browser) -> bytes:
     """The page as UTF-8 HTML."""
     environment = Environment(
         loader=FileSystemLoader(ASSETS),
@@ -73,7 +70,6 @@ def render(findings: Findings, config: ReportConfig) -> bytes:
         lstrip_blocks=True,
     )
     environment.filters |= tables.FILTERS
-    charts = page_charts(findings, config)
     scripts = {name: Markup(text) for name, text in page_scripts().items()}
     page = environment.get_template("page.html.j2").render(
         findings=findings,
@@ -81,9 +77,14 @@ def render(findings: Findings, config: ReportConfig) -> bytes:
         paragraphs=overview.paragraphs(findings),
         cautions=overview.cautions(findings),
         tables=tables,
-        exclusive=exclusive_latents(findings, config.n_latents),
-        charts={name: chart["caption"] for name, chart in charts.items()},
-        chart_json=script_json({name: chart["spec"] for name, chart in charts.items()}),
+        charts={name: chart.caption for name, chart in charts.items()},
+        chart_json=script_json(
+            {name: {"spec": chart.spec(), "opens": chart.opens} for name, chart in charts.items()}
+        ),
+        first=tables.first_rows(findings, browser),
+        limits=tables.nu_limits(findings),
+        browser_json=script_json(browser.index),
+        packs=[Markup(pack) for pack in browser.packs],
         style=Markup((ASSETS / "page.css").read_text()),
         scripts=scripts,
         policy=security_policy(scripts.values()),
@@ -96,10 +97,10 @@ def render(findings: Findings, config: ReportConfig) -> bytes:
 def page_scripts() -> dict[str, str]:
     """The scripts of the page: the bundled chart library, and the page's own."""
     bundle: str = vl_convert.javascript_bundle()  # pyright: ignore[reportCallIssue]
-    return {
-        "charts": script_text(bundle),
-        "page": script_text((ASSETS / "page.js").read_text()),
-    }
+    own = "\n".join((ASSETS / name).read_text() for name in SCRIPTS)
+    # A scope of its own: the bundle has globals with short names.
+    page = f'"use strict";\n(() => {{\n{own}}})();\n'
+    return {"charts": script_text(bundle), "page": script_text(page)}
 
 
 def script_text(source: str) -> str:
@@ -125,117 +126,3 @@ def security_policy(scripts: Iterable[str]) -> str:
         f"default-src 'none'; script-src {hashes}; style-src 'unsafe-inline'; img-src data:; "
         "base-uri 'none'; form-action 'none'"
     )
-
-
-def page_charts(findings: Findings, config: ReportConfig) -> dict[str, dict[str, Any]]:
-    """Chart name -> its Vega-Lite spec and its caption."""
-    norm = figures.relative_norm_figure(findings.relative_norm_bins, PALETTE)
-    cosine = figures.decoder_cosine_figure(findings.decoder_cosine_bins, PALETTE)
-    scatter = figures.latent_figure(shown_latents(findings.latents), PALETTE)
-    scaling = figures.scaling_figure(scaling_points(findings.verdicts), PALETTE)
-    charts = {
-        "relative_norm": (norm, 280, "Live latents by relative norm; the scale is logarithmic"),
-        "latents": (scatter, 300, "Each dot is a latent: whose it is, and where it fires"),
-        "decoder_cosine": (cosine, 240, "Shared latents by the angle between their decoders"),
-        "scaling": (scaling, 320, "Live latents by latent scaling; exclusive is bottom left"),
-        "fve": (_fve_chart(findings), 220, "Variance explained, by group of tokens"),
-        "recovered": (_recovered_chart(findings), 220, "Cross entropy recovered when spliced in"),
-        **training_charts(thinned(findings.training, config.n_curve_points)),
-    }
-    return {
-        name: {
-            "spec": figures.spec(chart, PALETTE, width="container", height=height),
-            "caption": caption,
-        }
-        for name, (chart, height, caption) in charts.items()
-    }
-
-
-def training_charts(table: Table) -> dict[str, tuple[Any, int, str]]:
-    """Curves of the training run: loss, sparsity, explained variance, dead latents."""
-    wanted = {
-        "loss": ({"loss": "loss"}, "loss", True, "Training loss"),
-        "l0": ({"l0": "L0"}, "latents on per token", False, "Sparsity (L0) of each logged batch"),
-        "training_fve": (
-            {"fve_it": "IT", "fve_base": "base"},
-            "variance explained",
-            False,
-            "Variance explained in each logged batch",
-        ),
-        "dead": ({"n_dead": "dead"}, "dead latents", False, "Dead latents during training"),
-        "gradient": ({"gradient_norm": "norm"}, "gradient norm", True, "Norm of the gradient"),
-    }
-    return {
-        name: (figures.curve_figure(table, columns, PALETTE, title=title, log=log), 180, caption)
-        for name, (columns, title, log, caption) in wanted.items()
-        if table.get("n_rows") and all(column in table for column in columns)
-    }
-
-
-def shown_latents(latents: list[Row]) -> Table:
-    """Columns of the scatter: the exclusive latents and an even sample of the other live ones."""
-    live = [row for row in latents if row["bin"] != "dead"]
-    exclusive = [row for row in live if row["bin"] in ("base_only", "it_only")]
-    others = [row for row in live if row["bin"] not in ("base_only", "it_only")]
-    step = max(1, -(-len(others) // N_SHOWN_LATENTS))
-    rows = exclusive + others[::step]
-    kept = ("latent", "relative_norm", "decoder_cosine", "rate_pile", "rate_chat")
-    columns: Table = {name: [row[name] for row in rows] for name in kept}
-    columns["chat_share"] = [round(overview.chat_share(row), 5) for row in rows]
-    columns["cluster"] = [figures.cluster_of(row["relative_norm"]) for row in rows]
-    return columns
-
-
-def exclusive_latents(findings: Findings, n_each: int) -> dict[str, list[Row]]:
-    """For IT-only and base-only: the latents that fire most, with what the page shows of each."""
-    verdicts = findings.verdicts
-    return {
-        side: [
-            {
-                **row,
-                "chat_share": overview.chat_share(row),
-                "template_share": overview.template_share(findings, row),
-                "verdict": verdicts["verdict"][row["latent"]],
-                "artefact": verdicts["artefact"][row["latent"]],
-                "nu": {name: verdicts[name][row["latent"]] for name in NU_COLUMNS},
-                "contexts": findings.contexts.get(str(row["latent"]), []),
-            }
-            for row in sorted(findings.latents, key=lambda row: -row["rate_all"])
-            if row["bin"] == side
-        ][:n_each]
-        for side in ("it_only", "base_only")
-    }
-
-
-def _fve_chart(findings: Findings) -> Any:
-    table: Table = {"group": [], "series": [], "value": [], "low": [], "high": []}
-    for group, group_name in tables.GROUP_NAMES.items():
-        row = findings.evaluation["reconstruction"][group]
-        for series, name in {"base": "base", "it": "IT", "difference": "IT − base"}.items():
-            _add(table, group_name, name, row[f"fve_{series}"])
-    roles = {"base": "base", "IT": "it", "IT − base": "shared"}
-    return figures.interval_figure(
-        table, PALETTE, title="fraction of variance explained", series=roles
-    )
-
-
-def _recovered_chart(findings: Findings) -> Any:
-    table: Table = {"group": [], "series": [], "value": [], "low": [], "high": []}
-    for model, name in {"base": "base", "it": "IT"}.items():
-        for group, group_name in tables.GROUP_NAMES.items():
-            row = findings.evaluation["splice"][model][group]
-            _add(table, group_name, name, row["ce_recovered_zero"])
-    return figures.interval_figure(
-        table,
-        PALETTE,
-        title="recovered, against zero ablation",
-        series={"base": "base", "IT": "it"},
-    )
-
-
-def _add(table: Table, group: str, series: str, estimate: dict[str, float | None]) -> None:
-    if estimate["value"] is not None:
-        table["group"].append(group)
-        table["series"].append(series)
-        for name in ("value", "low", "high"):
-            table[name].append(estimate[name])

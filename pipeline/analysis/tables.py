@@ -1,12 +1,14 @@
 """The page's tables as rows of text, and how its numbers are written."""
 
+import json
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from pipeline.analysis.browser import Browser
 from pipeline.analysis.findings import Findings
-from pipeline.analysis.geometry import CRITERIA
+from pipeline.analysis.geometry import CRITERIA, EXCLUSIVE_BINS
 
 GROUP_NAMES = {
     "all": "all tokens",
@@ -33,7 +35,7 @@ def percent(value: float | None, digits: int = 1) -> str:
 
 
 def fixed(value: float | None, digits: int = 3) -> str:
-    return MISSING if value is None else f"{value:.{digits}f}"
+    return MISSING if value is None or value != value else f"{value:.{digits}f}"
 
 
 def estimate(figure: dict[str, float | None], digits: int = 3) -> str:
@@ -99,6 +101,19 @@ def criterion_rows(findings: Findings) -> list[dict[str, Any]]:
     ]
 
 
+OPTIONAL_NAMES: dict[str, str] = {}
+"""Results that only some experiments have -> the title of their section, in the page's order."""
+
+RANGES = (
+    ("relative_norm", "r", 1, 0.01),
+    ("decoder_cosine", "cosine", 1, 0.01),
+    ("nu_eps", "ν error", 1, 0.01),
+    ("nu_r", "ν reconstruction", 1, 0.01),
+    ("rate_all", "fires on, %", 100, 0.001),
+    ("chat_share", "on chat, %", 100, 1),
+)
+"""Ranges that the browser filters by: column, title, factor from column to input, step."""
+
 VERDICT_NAMES = {
     "base_only": "base-only",
     "shared": "shared",
@@ -116,6 +131,37 @@ ARTEFACT_NAMES = {
     "latent_decoupling": "Latent Decoupling",
     "both": "Complete Shrinkage and Latent Decoupling",
 }
+
+
+def first_rows(findings: Findings, browser: Browser, n_rows: int = 8) -> list[dict[str, Any]]:
+    """Latents to look at first: those whose verdict is exclusive, then those the norms call so,
+    the ones that fire most first; with their strongest example where there is a dashboard."""
+    shown = browser.index["dashboards"]
+    place = {latent: at for at, latent in enumerate(shown["latent"])}
+    verdicts, rows = findings.verdicts, []
+    for row in sorted(findings.latents, key=lambda row: -row["rate_all"]):
+        latent = row["latent"]
+        sure = verdicts["verdict"][latent] in EXCLUSIVE_BINS
+        if sure or verdicts["norm_bin"][latent] in EXCLUSIVE_BINS:
+            at = place.get(latent)
+            before, token, after = ("", "", "") if at is None else shown["snippet"][at]
+            rows.append(
+                {
+                    **row,
+                    **{name: verdicts[name][latent] for name in ("verdict", "nu_eps")},
+                    **{"before": before, "token": token, "after": after},
+                    "writes": [] if at is None else shown["writes"][at][:3],
+                    "sure": sure,
+                }
+            )
+    return sorted(rows, key=lambda row: not row["sure"])[:n_rows]
+
+
+def nu_limits(findings: Findings) -> str:
+    """What nu must lie below for an exclusive verdict, as JSON."""
+    section = findings.config["latent_scaling"]
+    limits = {"nu_eps": section["max_nu_error"], "nu_r": section["max_nu_reconstruction"]}
+    return json.dumps(limits)
 
 
 def verdict_rows(findings: Findings) -> list[dict[str, Any]]:

@@ -60,12 +60,6 @@ class EvaluateConfig(Section):
     """Resamples of the sequences behind each interval."""
     confidence: Fraction
     """Coverage of each interval, such as 0.95."""
-    n_context_latents: Annotated[int, Field(ge=0)]
-    """Base-only and IT-only latents, of each at most this many, that get text examples."""
-    n_contexts: Annotated[int, Field(ge=1, le=1_000)]
-    """Text examples per latent."""
-    context_tokens: Annotated[int, Field(ge=0, le=1_000)]
-    """Tokens of text shown before the token where the latent fires."""
     seed: Annotated[int, Field(ge=0)]
     """Seed of the sequence sample and of the bootstrap."""
 
@@ -165,8 +159,6 @@ class SeedsConfig(Section):
 class ReportConfig(Section):
     """The offline page."""
 
-    n_latents: PositiveInt
-    """Rows at most in each table of exclusive latents."""
     n_curve_points: Annotated[int, Field(ge=10, le=100_000)]
     """Points at most per training curve; longer ones are thinned evenly."""
 

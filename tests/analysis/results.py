@@ -1,5 +1,6 @@
 """A made-up run's results, to draw the page from: three clusters, and text of our choosing."""
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +9,7 @@ import numpy as np
 from pipeline.analysis import decoders
 from pipeline.analysis.bootstrap import Bootstrap
 from pipeline.analysis.cells import N_CELLS
+from pipeline.analysis.dashboard_file import LISTS, Record
 from pipeline.analysis.evaluation import evaluation
 from pipeline.analysis.findings import Findings, read_findings
 from pipeline.analysis.geometry import Geometry, decoder_geometry
@@ -21,10 +23,8 @@ from pipeline.config import compose
 PLAIN_TEXT = "Sure! Here is a short list of things to try next, in order of cost."
 
 
-def made_up_findings(
-    results: Path, *, text: str = PLAIN_TEXT, n_latents: int = 600, experiment: str = "smoke"
-) -> Findings:
-    """Write a run's results below `results` and read them back. `text` is in every example."""
+def made_up_findings(results: Path, *, n_latents: int = 600, experiment: str = "smoke") -> Findings:
+    """Write a run's results below `results` and read them back."""
     random = np.random.default_rng(0)
     geometry = decoder_geometry(_decoders(random, n_latents))
     sums, splice = _heldout(random, n_latents), _splice(random)
@@ -44,7 +44,6 @@ def made_up_findings(
         "evaluation.json": evaluation(
             sums, splice, bootstrap_of=bootstraps, confidence=0.95, models=config["models"]
         ),
-        "contexts.json": _contexts(table, text),
     }
     for name, document in documents.items():
         write_json(results / name, document)
@@ -154,21 +153,49 @@ def _models() -> dict[str, Any]:
     }
 
 
-def _contexts(table: Any, text: str) -> dict[str, list[dict[str, Any]]]:
-    example = {
-        "token": text,
-        "value": 3.25,
-        "token_class": "template",
-        "sequence": 3,
-        "position": 9,
-    }
-    exclusive = table.loc[table["bin"].isin(["it_only", "base_only"]), "latent"]
+def made_up_dashboards(
+    findings: Findings, *, text: str = PLAIN_TEXT, n_latents: int | None = None
+) -> Iterator[Record]:
+    """Dashboards of live latents, `text` among the tokens of each and among those it promotes."""
+    live = [row for row in findings.latents if row["bin"] != "dead"]
+    for row in live[:n_latents]:
+        yield _dashboard(row, text)
+
+
+def _dashboard(row: dict[str, Any], text: str) -> Record:
+    latent, largest = row["latent"], row["max_active"]
+
+    def example(at: int) -> Record:
+        values = [round(largest * (0.9**at) * (i % 7 == 3), 3) for i in range(36)]
+        tokens = [f" w{(latent * 31 + at * 7 + i) % 997}" for i in range(36)]
+        return {
+            "sequence": at,
+            "position": 24,
+            "source": "chat" if at % 2 else "pile",
+            "token_class": "template" if at % 3 == 0 else "other",
+            "value": values[24],
+            "at": 24,
+            "tokens": [*tokens[:23], f" latent {latent} ", text, *tokens[25:]],
+            "values": [None, *values[1:]],
+        }
+
+    cells = {"pile": {"other": 40, "template": 0}, "chat": {"other": 60, "template": 9}}
+    words = [{"token": text, "logit": 3.5}]
+    words += [{"token": f" p{i}", "logit": 3.0 - i / 5} for i in range(9)]
     return {
-        str(latent): [
-            {**example, "before": f"{text} {latent} ", "after": f" {text}", "source": source}
-            for source in ("chat", "pile")
-        ]
-        for latent in exclusive.tolist()
+        "latent": latent,
+        "norm_base": row["norm_base"],
+        "norm_it": row["norm_it"],
+        "n_active": cells,
+        "n_tokens": {s: {c: 1000 * bool(n) for c, n in of.items()} for s, of in cells.items()},
+        "histogram": {"width": 0.25, "pile": [9, 4, 2, 0, 1], "chat": [3, 8, 5, 2, 2]},
+        "top": [example(at) for at in range(8)],
+        "bands": [
+            {"from": b / 5, "to": (b + 1) / 5, "low": b, "high": b + 1, "examples": [example(b)]}
+            for b in (4, 3, 2, 1, 0)
+        ],
+        "lens": dict.fromkeys(LISTS, words),
+        "nearest": [{"latent": (latent + i) % 600, "cosine": 0.9 - i / 10} for i in range(1, 8)],
     }
 
 

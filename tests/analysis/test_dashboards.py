@@ -9,13 +9,8 @@ from hypothesis import strategies as st
 
 from pipeline.analysis.activity import N_BINS, Activity
 from pipeline.analysis.cells import N_CELLS
-from pipeline.analysis.dashboards import (
-    DASHBOARDS,
-    Records,
-    choose,
-    read_dashboards,
-    write_dashboards,
-)
+from pipeline.analysis.dashboard_file import DASHBOARDS, LISTS, read_dashboards, write_dashboards
+from pipeline.analysis.dashboards import Records, choose
 from pipeline.analysis.examples import (
     ExamplePass,
     WindowShape,
@@ -23,7 +18,7 @@ from pipeline.analysis.examples import (
     restricted,
     sequence_blocks,
 )
-from pipeline.analysis.lens import LISTS, TokenList, logit_lens
+from pipeline.analysis.lens import TokenList, logit_lens
 from pipeline.analysis.nearest import nearest_latents
 from pipeline.analysis.windows import FIELDS, first_of_each, sequences_of
 from pipeline.errors import ArtifactError, MissingArtifactError

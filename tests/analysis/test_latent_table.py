@@ -6,7 +6,7 @@ import torch
 
 from pipeline.analysis.geometry import decoder_geometry
 from pipeline.analysis.heldout import heldout_pass
-from pipeline.analysis.latent_table import COLUMNS, candidates, exclusive, latent_table, to_csv
+from pipeline.analysis.latent_table import COLUMNS, latent_table, to_csv
 from tests.analysis.stores import heldout_store, random_crosscoder
 
 
@@ -35,7 +35,6 @@ def test_bins_name_dead_and_exclusive_latents(tmp_path: Path) -> None:
     table, _ = table_of(tmp_path)
     assert table.loc[3, "bin"] == "it_only"
     assert table.loc[5, "bin"] == "dead"
-    assert exclusive(table, np.arange(12), n_each=5).tolist() == [3]
 
 
 def test_the_csv_reads_back_with_documented_columns(tmp_path: Path) -> None:
@@ -44,10 +43,3 @@ def test_the_csv_reads_back_with_documented_columns(tmp_path: Path) -> None:
     again = pd.read_csv(tmp_path / "latents.csv")
     assert list(again) == list(COLUMNS)
     np.testing.assert_allclose(again["relative_norm"], table["relative_norm"], rtol=1e-6)
-
-
-def test_candidates_are_the_extremes_of_relative_norm() -> None:
-    W = np.zeros((6, 2, 1))
-    W[:, 0, 0] = [1, 2, 3, 4, 5, 0]
-    W[:, 1, 0] = [1, 1, 1, 1, 1, 1]
-    assert candidates(decoder_geometry(W), 1).tolist() == [4, 5]

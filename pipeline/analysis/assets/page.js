@@ -1,15 +1,40 @@
-"use strict";
-(() => {
-  const $ = (id) => document.getElementById(id);
+// The frame of the page: charts, theme, and the section in view.
+const $ = (id) => document.getElementById(id);
 
+// An element with attributes and children. Text becomes a text node: it can never be markup.
+const h = (name, attributes = {}, ...children) => {
+  const svg = ["svg", "rect", "line", "circle", "text", "g", "path"].includes(name);
+  const node = svg
+    ? document.createElementNS("http://www.w3.org/2000/svg", name)
+    : document.createElement(name);
+  for (const [key, value] of Object.entries(attributes)) {
+    if (key.startsWith("--")) node.style.setProperty(key, value);
+    else if (value !== false && value !== null && value !== undefined) node.setAttribute(key, value);
+  }
+  node.append(...children.filter((child) => child !== null && child !== undefined));
+  return node;
+};
+
+(() => {
   // Charts: drawn when they come near the screen, all of them before printing.
-  const specs = JSON.parse($("chart-data").textContent);
+  const charts = JSON.parse($("chart-data").textContent);
   const options = { renderer: "svg", actions: false, ast: true, tooltip: { theme: "page" } };
-  const draw = (name) => {
-    const spec = specs[name];
-    if (!spec) return Promise.resolve();
-    delete specs[name];
-    return vegaEmbed($("chart-" + name), spec, options);
+  const follow = (opens, datum) => {
+    if (!datum) return;
+    if (opens === "latent" && Number.isInteger(datum.latent)) {
+      location.hash = "latent-" + datum.latent;
+    } else if (datum.low !== undefined && datum.high !== undefined) {
+      window.dispatchEvent(new CustomEvent("range", {
+        detail: { column: opens, low: datum.low, high: datum.high },
+      }));
+    }
+  };
+  const draw = async (name) => {
+    const chart = charts[name];
+    if (!chart) return;
+    delete charts[name];
+    const { view } = await vegaEmbed($("chart-" + name), chart.spec, options);
+    if (chart.opens) view.addEventListener("click", (_, item) => follow(chart.opens, item?.datum));
   };
   const watcher = new IntersectionObserver((entries) => {
     for (const entry of entries) {
@@ -18,8 +43,8 @@
       draw(entry.target.id.slice("chart-".length));
     }
   }, { rootMargin: "600px" });
-  for (const name of Object.keys(specs)) if ($("chart-" + name)) watcher.observe($("chart-" + name));
-  window.addEventListener("beforeprint", () => Object.keys(specs).forEach(draw));
+  for (const name of Object.keys(charts)) if ($("chart-" + name)) watcher.observe($("chart-" + name));
+  window.addEventListener("beforeprint", () => Object.keys(charts).forEach(draw));
 
   // Theme: as the system has it, until the reader chooses.
   const root = document.documentElement;
@@ -50,33 +75,4 @@
     }
   }, { rootMargin: "-15% 0px -75% 0px" });
   for (const link of links) spy.observe(document.querySelector(link.hash));
-
-  // Exclusive latents: find and sort.
-  const lists = [...document.querySelectorAll(".latents")];
-  const items = lists.map((list) => [...list.querySelectorAll(".latent")]);
-  const all = items.flat();
-  if (all.length) {
-    $("filter").hidden = false;
-    $("filter").addEventListener("submit", (event) => event.preventDefault());
-    const texts = new Map(all.map((item) => [item, item.textContent.toLowerCase()]));
-    const find = () => {
-      const wanted = $("find").value.trim().toLowerCase();
-      let n = 0;
-      for (const item of all) {
-        item.hidden = wanted !== "" && !texts.get(item).includes(wanted);
-        n += !item.hidden;
-      }
-      $("found").textContent = wanted ? n + " of " + all.length : "";
-    };
-    const sort = () => {
-      const key = $("sort").value;
-      const sign = key === "latent" || key === "nu" ? 1 : -1;
-      lists.forEach((list, i) => {
-        items[i].sort((a, b) => sign * (a.dataset[key] - b.dataset[key]));
-        list.append(...items[i]);
-      });
-    };
-    $("find").addEventListener("input", find);
-    $("sort").addEventListener("change", sort);
-  }
 })();
