@@ -1,5 +1,6 @@
 """The whole graph from nothing at the `smoke` size, in a fresh copy of the repository."""
 
+import ast
 import itertools
 import json
 import os
@@ -182,6 +183,46 @@ def test_an_edit_in_conf_is_never_ignored(checkout: Checkout) -> None:
     file.write_text(before.replace("n_curve_points: 1000", "n_curve_points: 999"))
     assert checkout.repro() == ["compose", "report"]
     file.write_text(before)
+    checkout.repro()
+
+
+def test_the_notebook_example_of_the_readme_runs(checkout: Checkout) -> None:
+    """The code block under "In a notebook", word for word."""
+    section = (ROOT / "README.md").read_text().split("### In a notebook")[1]
+    code = section.split("```python\n")[1].split("```")[0]
+    assert len([line for line in code.splitlines() if line.strip()]) < 10
+    check = "\nassert f.shape == (len(tokens), 64) and bool((f > 0).any())\n"
+    printed = checkout.run(sys.executable, "-c", code + check).stdout.splitlines()
+    tokens = "".join(ast.literal_eval(line.rsplit(" [", 1)[0]) for line in printed)
+    assert tokens == "User: Where is the museum?\nAssistant: "
+
+
+def test_a_crosscoder_of_the_reference_layout_goes_through_every_analysis(
+    checkout: Checkout,
+) -> None:
+    """The trained one, written as the reference publishes its own (weights without factors), gives
+    what the trained one gave."""
+    from pipeline.crosscoder import Crosscoder
+
+    files = ["latents.csv", "relative_norm.csv", "decoder_cosine.csv", "latents.parquet"]
+
+    def results() -> dict[str, bytes]:
+        return {name: (checkout.path / "results" / name).read_bytes() for name in files}
+
+    before = results()
+    folder = checkout.path / "external/blocks.1.hook_resid_pre"
+    Crosscoder.load(checkout.path / "data/crosscoder").save(folder, layout="reference")
+    config = json.loads((folder / "cfg.json").read_text())
+    del config["activation_scale"]
+    (folder / "cfg.json").write_text(json.dumps(config))
+    checkout.override(f"crosscoder=pretrained crosscoder.path={folder.relative_to(checkout.path)}")
+    ran = checkout.repro()
+    assert {"train", "relative_norm", "decoder_cosine", "evaluate", "latent_scaling"} < set(ran)
+    assert results() == before
+    assert "up to date" in checkout.run("dvc", "status").stdout
+    checkout.run("dvc", "plots", "show", "-o", "plots")
+    shutil.rmtree(checkout.path / "plots")
+    checkout.override("")
     checkout.repro()
 
 

@@ -86,7 +86,7 @@ class Pair:
         forward = PairedForward(self.hooked, max_rows=len(token_ids))
         rows = forward(ids, np.arange(ids.shape[1])[None] > 0)
         activations = torch.from_numpy(rows.ready()).view(torch.bfloat16)
-        tokens = [self.tokenizer.decode([int(token_id)]) for token_id in token_ids]
+        tokens = [str(self.tokenizer.decode([int(token_id)])) for token_id in token_ids]
         assert activations.shape[:2] == (len(tokens), len(MODELS))
         return tokens, activations
 
