@@ -139,13 +139,12 @@ def run_dump(
 ) -> None:
     """The dump, from nothing to a sealed store."""
     dump(
-        folder / "activations.zarr",
+        lambda layout, _n_rows: StoreWriter.open(folder / "activations.zarr", layout),
         tokens,
         sequences,
         pair,
         batch_tokens=shape.batch_tokens,
         rows_per_chunk=shape.rows_per_chunk,
-        n_threads=2,
         progress_name="benchmark_dump",
     )
     shutil.rmtree(folder / "activations.zarr")

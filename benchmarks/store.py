@@ -24,25 +24,27 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.shuffle.buckets import BucketWriter
 from pipeline.shuffle.permutation import Permutation
+from pipeline.shuffle.scatter import BucketWriter
 from pipeline.store import StoreLayout, StoreReader, StoreWriter, activation_layout
 
 N_MODELS, D_MODEL, ROWS_PER_CHUNK, BATCH_ROWS = 2, 2304, 4096, 4096
 BLOCK_BYTES = 16 * 2**20
 N_THREADS = 2
-SHUFFLE_CHILD = """
+CHILD = """
 import json, re, sys, time
 from pathlib import Path
+from benchmarks.store import copy_store
 from pipeline.runtime import resident_memory_bytes
-from pipeline.shuffle.shuffle import permute_buckets, shuffle_store
+from pipeline.shuffle.shuffle import shuffle_store
 kind, source, out, limit = sys.argv[1], Path(sys.argv[2]), Path(sys.argv[3]), int(sys.argv[4])
 buffer_bytes = limit - resident_memory_bytes()
 began = time.perf_counter()
-if kind == "shuffle":
-    shuffle_store(source, out, seed=0, buffer_bytes=buffer_bytes)
+if kind == "copy":
+    copy_store(source, out)
 else:
-    permute_buckets(source, out, buffer_bytes=buffer_bytes, release=True)
+    cached = False if kind == "shuffle_direct" else None
+    shuffle_store(source, out, seed=0, buffer_bytes=buffer_bytes, cached=cached)
 seconds = time.perf_counter() - began
 # Not ru_maxrss, which begins at the size of the parent process.
 peak = int(re.search(r"VmHWM:\\s+(\\d+)", Path("/proc/self/status").read_text())[1]) * 1024
@@ -124,33 +126,35 @@ def warm_reads(raw: Path, store: Path, gb: float, activations_gb: float) -> dict
 
 
 def shuffles(folder: Path, store: Path, layout: StoreLayout, n_rows: int) -> dict[str, float]:
-    """Copy, two-pass shuffle and second pass alone, from cold files, under a memory limit."""
+    """From cold files, each in a process of its own under a memory limit: the copy; the two-pass
+    shuffle with its scratch in the page cache, and past it as for stores larger than memory; and
+    the shuffle of rows that were dealt to their buckets when they were made."""
     limit = max(n_rows * layout.row_bytes // 3, 700_000_000)
     out, buckets = folder / "out.zarr", folder / "buckets"
 
-    def cold(source: Path, kind: str) -> tuple[float, float]:
+    def cold(kind: str, source: Path = store) -> tuple[float, float]:
         os.sync()
         drop_from_cache(files_below(source))
-        if kind == "copy":
-            seconds, peak = timed(lambda: copy_store(source, out)), 0.0
-        else:
-            seconds, peak = in_child(kind, source, out, limit)
+        seconds, peak = in_child(kind, source, out, limit)
         shutil.rmtree(out)
         return seconds, peak
 
-    copies = [cold(store, "copy")[0]]
-    shuffle, peak = cold(store, "shuffle")
-    copies.append(cold(store, "copy")[0])
+    first_copy, _ = cold("copy")
+    shuffle, peak = cold("shuffle")
+    second_copy, _ = cold("copy")
+    direct, direct_peak = cold("shuffle_direct")
     scatter(store, buckets, n_rows)
-    scattered, scattered_peak = cold(buckets, "permute")
+    third_copy, _ = cold("copy")
+    scattered, scattered_peak = cold("shuffle", buckets)
+    fourth_copy, _ = cold("copy")
     shutil.rmtree(buckets)
-    copies.append(cold(store, "copy")[0])
     shutil.rmtree(store)
     return {
-        "copy_seconds": statistics.mean(copies),
-        "shuffle_over_copy": shuffle / statistics.mean(copies[:2]),
-        "scatter_shuffle_over_copy": scattered / statistics.mean(copies[1:]),
-        "shuffle_peak_over_limit": max(peak, scattered_peak) / limit,
+        "copy_seconds": statistics.mean([first_copy, second_copy, third_copy, fourth_copy]),
+        "shuffle_over_copy": shuffle / statistics.mean([first_copy, second_copy]),
+        "shuffle_direct_over_copy": direct / statistics.mean([second_copy, third_copy]),
+        "scatter_shuffle_over_copy": scattered / statistics.mean([third_copy, fourth_copy]),
+        "shuffle_peak_over_limit": max(peak, direct_peak, scattered_peak) / limit,
     }
 
 
@@ -220,8 +224,8 @@ def scatter(source: Path, buckets: Path, n_rows: int) -> None:
 
 
 def in_child(kind: str, source: Path, out: Path, limit: int) -> tuple[float, float]:
-    """Seconds and peak resident bytes of a shuffle in its own process."""
-    command = [sys.executable, "-c", SHUFFLE_CHILD, kind, str(source), str(out), str(limit)]
+    """Seconds and peak resident bytes of a copy or a shuffle in its own process."""
+    command = [sys.executable, "-c", CHILD, kind, str(source), str(out), str(limit)]
     answer = subprocess.run(command, check=True, capture_output=True, text=True).stdout
     seconds, peak = json.loads(answer)
     return seconds, peak

@@ -13,17 +13,26 @@ import json
 import os
 import shutil
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from pipeline.errors import ArtifactError, BusyError, MissingArtifactError, NoSpaceError
+from pipeline import bulk
+from pipeline.errors import (
+    ArtifactError,
+    BusyError,
+    MissingArtifactError,
+    NoSpaceError,
+    PipelineError,
+)
+from pipeline.signed import check_signed, signed
 
 MANIFEST = "manifest.json"
 WORK_DIR = ".work"
 CHUNK_DIR = "c"  # Zarr v3 keeps chunks under <array>/c/; the store's own chunk table covers them.
+REFUSED = (errno.EACCES, errno.EPERM, errno.EROFS)
 PACKAGES = ("torch", "transformers", "zarr", "numpy")
 
 
@@ -50,7 +59,7 @@ class Manifest:
     packages: dict[str, str]
 
     def to_json(self) -> bytes:
-        return canonical_json(asdict(self), indent=2)
+        return canonical_json(signed(asdict(self)), indent=2)
 
 
 def canonical_json(value: Any, indent: int | None = None) -> bytes:
@@ -72,7 +81,7 @@ def read_manifest(path: Path, made_by: str | None = None) -> Manifest:
     file = path if path.suffix == ".json" else path / MANIFEST
     remedy = f"run `dvc repro {made_by}`" if made_by else "run `dvc repro`"
     try:
-        return Manifest(**json.loads(file.read_text()))
+        return Manifest(**check_signed(json.loads(file.read_text())))
     except FileNotFoundError as error:
         raise MissingArtifactError(
             f"{file} not found: {path} is missing or unfinished: {remedy}"
@@ -102,10 +111,16 @@ def check_files(path: Path, manifest: Manifest) -> None:
 
 @contextmanager
 def clear_space_errors(path: Path) -> Iterator[None]:
-    """Turn a full disk into NoSpaceError with the folder, the space left and the remedy."""
+    """Turn a full disk into NoSpaceError with the folder, the space left and the remedy, and a
+    refused access into ArtifactError."""
     try:
         yield
     except OSError as error:
+        if error.errno in REFUSED and not isinstance(error, PipelineError):
+            raise ArtifactError(
+                f"{error.filename or path}: {error.strerror}: give this user the right to read and "
+                "write there, or run in a folder where it has it"
+            ) from error
         if error.errno not in (errno.ENOSPC, errno.EDQUOT) or isinstance(error, NoSpaceError):
             raise
         free = shutil.disk_usage(existing_parent(path)).free
@@ -180,16 +195,21 @@ def locked(path: Path) -> Iterator[None]:
 
 @dataclass(frozen=True)
 class Build:
-    """One artifact in the making. `work` is where to build, and what a killed run left there."""
+    """One artifact in the making. `work` is where to build, and what a killed run left there.
+
+    bulk: where the artifact itself goes if `output` is to hold no more than a pointer to it
+    """
 
     output: Path
     work: Path
+    bulk: Path | None
     manifest: Manifest  # without counts, facts and files, which `publish` adds
 
     @property
     def complete(self) -> bool:
-        """Whether the output is already there, made under the same fingerprint."""
+        """Whether the output is already there, whole, made under the same fingerprint."""
         try:
+            bulk.resolve(self.output)
             return read_manifest(self.output).fingerprint == self.manifest.fingerprint
         except ArtifactError:
             return False
@@ -204,14 +224,31 @@ class Build:
         write_bytes(self.work / MANIFEST, manifest.to_json())
         for folder in [p for p in self.work.rglob("*") if p.is_dir()]:
             sync(folder)
-        retired = self.work.with_name(f"{self.output.name}.retired")
-        shutil.rmtree(retired, ignore_errors=True)
-        if self.output.exists():
-            self.output.rename(retired)
-        self.work.rename(self.output)
-        sync(self.output.parent)
-        shutil.rmtree(retired, ignore_errors=True)
+        _swap_in(self.work, self.bulk or self.output)
+        self.point()
         return manifest
+
+    def point(self) -> None:
+        """Where the artifact lies in the bulk, let the output be a pointer to it."""
+        if self.bulk is None or not (self.bulk / MANIFEST).exists():
+            return
+        pointer = self.output.parent / WORK_DIR / f"{self.output.name}-pointer"
+        shutil.rmtree(pointer, ignore_errors=True)
+        pointer.mkdir(parents=True)
+        write_json(pointer / bulk.POINTER, {"bulk": self.bulk.name})
+        write_bytes(pointer / MANIFEST, (self.bulk / MANIFEST).read_bytes())
+        _swap_in(pointer, self.output)
+
+
+def _swap_in(work: Path, place: Path) -> None:
+    """Rename a finished folder to its place; what was there before goes."""
+    retired = work.with_name(f"{place.name}.retired")
+    shutil.rmtree(retired, ignore_errors=True)
+    if place.exists():
+        place.rename(retired)
+    work.rename(place)
+    sync(place.parent)
+    shutil.rmtree(retired, ignore_errors=True)
 
 
 def hash_files(root: Path) -> dict[str, dict[str, Any]]:
@@ -243,9 +280,11 @@ def build(
     format_version: int,
     config: Mapping[str, Any],
     inputs: Mapping[str, Path],
+    bulk_dir: Path | None = None,
 ) -> Iterator[Build]:
     """Lock `output`, find or make its work directory, and hand out the Build.
 
+    bulk_dir: build and keep the artifact there, under its fingerprint, and let `output` point to it
     Work of the same artifact under another fingerprint is removed: it could never be finished.
     Raises BusyError where another process builds the same artifact.
     """
@@ -266,11 +305,20 @@ def build(
         files={},
         packages=packages(),
     )
-    root = output.parent / WORK_DIR
-    work = root / f"{output.name}-{fingerprint[:16]}"
-    with locked(root / f"{output.name}.lock"), clear_space_errors(output):
-        for other in root.glob(f"{output.name}-*"):
-            if other != work:
-                shutil.rmtree(other)
-        work.mkdir(exist_ok=True)
-        yield Build(output, work, manifest)
+    root = (bulk_dir or output.parent) / WORK_DIR
+    key = f"{output.name}-{fingerprint[:16]}"
+    lock = f"{output.name}.lock"
+    with ExitStack() as locks:
+        for folder in {output.parent / WORK_DIR, root}:
+            locks.enter_context(locked(folder / lock))
+        locks.enter_context(clear_space_errors(root))
+        for other in {*root.glob(f"{output.name}-*")} - {root / key}:
+            shutil.rmtree(other)
+        (root / key).mkdir(exist_ok=True)
+        place = bulk_dir / key if bulk_dir else None
+        made = Build(output, root / key, place, manifest)
+        if bulk_dir:
+            bulk.use_bulk_dir(output.parent, bulk_dir)
+            if not made.complete:
+                made.point()
+        yield made

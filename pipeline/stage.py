@@ -86,15 +86,17 @@ class Stage:
 
     @contextmanager
     def build(self, config: Config, output: str) -> Iterator[Build]:
-        """Lock and build the named output; see `artifacts.build`."""
+        """Lock and build the named output; see `artifacts.build`. Stores may go to the bulk."""
         for name in self.inputs:
             self.input(config, name)
+        path, bulk_dir = self.outputs[output], config.runtime.bulk_dir
         with artifacts.build(
-            self.outputs[output],
+            path,
             artifact=output,
             format_version=self.format_version,
             config=self.config(config),
             inputs=self.inputs,
+            bulk_dir=Path(bulk_dir) if bulk_dir and path.suffix == ".zarr" else None,
         ) as build:
             yield build
 

@@ -5,24 +5,27 @@
 
 reads   data/models/, data/tokens.zarr
 writes  data/activations.zarr, data/heldout_activations.zarr: rows [model, d_model] in bfloat16 with
-        source, token_id, sequence, position, document and token_class; data/plant/: the features
-        that `plant` adds to the rows, where it does
+        source, token_id, sequence, position, document and token_class. With dump.scatter_seed,
+        activations.zarr holds these rows dealt to the shuffle's buckets, and is no Zarr store;
+        data/plant/: the features that `plant` adds to the rows, where it does
 cost    the forward passes of both models to the hook point, less than 10 % more; 4 * d_model bytes
         of disk per row; killed and run again, it goes on from its last whole chunk
 """
 
 from collections.abc import Mapping
 from contextlib import ExitStack
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pipeline.artifacts import Build
 from pipeline.config import Config
+from pipeline.shuffle.scatter import BucketWriter, deal_as_produced
 from pipeline.stage import ACTIVATIONS, HELDOUT_ACTIVATIONS, MODELS, PLANT, TOKENS, Stage, run
+from pipeline.store import OpenWriter, StoreLayout, StoreReader, StoreWriter
 
 if TYPE_CHECKING:
     from pipeline.harvest.pair import HookedPair
     from pipeline.plant.rows import Plant
-    from pipeline.store import StoreReader
 
 STAGE = Stage(
     name="dump",
@@ -57,7 +60,6 @@ def dump_all(config: Config, builds: Mapping[str, Build]) -> None:
     from pipeline.plant.pairing import pairing_of
     from pipeline.plant.rows import in_turn
     from pipeline.runtime import resolve_device, set_threads
-    from pipeline.store import StoreReader
     from pipeline.text.tokens import bos_id
 
     set_threads(config.runtime.n_threads)
@@ -72,13 +74,12 @@ def dump_all(config: Config, builds: Mapping[str, Build]) -> None:
         plant = plant_on_pair(config, tokens, pair)
         for name in [name for name in STORES if name in builds]:
             counts = dump(
-                builds[name].work,
+                writer_for(config, name, builds[name].work),
                 tokens,
                 sequences[name],
                 pair,
                 batch_tokens=config.dump.batch_tokens,
                 rows_per_chunk=config.dump.rows_per_chunk,
-                n_threads=config.runtime.io_threads,
                 progress_name=f"dump_{name}",
                 change=in_turn(plant, pairing_of(config.dump)),
             )
@@ -110,12 +111,11 @@ def plant_all(config: Config, builds: Mapping[str, Build]) -> None:
     synthetic = Synthetic.draw(config.plant)
     for name in [name for name in STORES if name in builds]:
         counts = write_rows(
-            builds[name].work,
+            writer_for(config, name, builds[name].work),
             synthetic,
             synthetic.documents(heldout=name == "heldout_activations"),
             pairing_of(config.dump),
             rows_per_chunk=config.dump.rows_per_chunk,
-            n_threads=config.runtime.io_threads,
             progress_name=f"dump_{name}",
         )
         builds[name].publish(counts=counts, facts={"d_model": synthetic.d_model, "n_models": 2})
@@ -130,6 +130,24 @@ def publish_truth(builds: Mapping[str, Build], plant: "Plant | None") -> None:
         return
     facts = write_truth(builds["plant"].work, plant) if plant else NOTHING
     builds["plant"].publish(counts={}, facts=facts)
+
+
+def writer_for(config: Config, name: str, work: Path) -> OpenWriter:
+    """What opens the writer of a build: a store, or the shuffle's buckets for the training rows.
+
+    `shuffle` is not among this stage's sections: its memory decides no byte of the buckets.
+    """
+
+    def open_writer(layout: StoreLayout, n_rows: int) -> StoreWriter | BucketWriter:
+        seed, n_threads = config.dump.scatter_seed, config.runtime.io_threads
+        if seed is None or name != "activations":
+            return StoreWriter.open(work, layout, n_threads=n_threads)
+        memory = config.shuffle.memory_bytes
+        return deal_as_produced(
+            work, layout, n_rows, seed=seed, buffer_bytes=memory, n_threads=n_threads
+        )
+
+    return open_writer
 
 
 if __name__ == "__main__":

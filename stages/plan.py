@@ -8,6 +8,7 @@ costs   a few seconds
 """
 
 import sys
+from pathlib import Path
 
 from pipeline.config import Config
 from pipeline.planning import Machine, estimate, measure_machine, missing_for, plan_table
@@ -20,7 +21,9 @@ STAGE = Stage(name="plan", sections=())
 
 def main(config: Config) -> None:
     device = resolve_device(config.runtime.device).type
-    machine = measure_machine(device, config.runtime.n_threads, TOKENS)
+    bulk = config.runtime.bulk_dir
+    disk = Path(bulk) if bulk else TOKENS
+    machine = measure_machine(device, config.runtime.n_threads, disk)
     costs = estimate(config, machine)
     print(f"experiment {config.experiment}: {config.mix.n_train_tokens:,} training tokens\n")
     print(describe(machine), end="\n\n")

@@ -7,9 +7,12 @@ writes  data/shuffled.zarr: the same rows, each still with its sequence and posi
 costs   two reads and two writes of the store (one of each where it fits in shuffle.memory_bytes)
         and, while it runs, the store's size again in scratch space under data/.work/
 
-Killed and run again, it goes on where it was; the result is bit-identical.
+Killed and run again, it goes on where it was; the result is bit-identical. With
+runtime.drop_unshuffled the chunks of data/activations.zarr are removed in the end.
 """
 
+from pipeline.artifacts import Build, Manifest
+from pipeline.bulk import drop
 from pipeline.config import Config
 from pipeline.progress import Progress
 from pipeline.runtime import resident_memory_bytes
@@ -27,19 +30,25 @@ STAGE = Stage(
 def main(config: Config) -> None:
     source = STAGE.input(config, "activations")
     with STAGE.build(config, "shuffled") as build:
-        if build.complete:
-            return
-        total = 2 * source.counts["n_rows"]
-        with Progress("shuffle", total=total, unit="rows, twice each") as progress:
-            n_rows = shuffle_store(
-                ACTIVATIONS,
-                build.work,
-                seed=config.shuffle.seed,
-                buffer_bytes=config.shuffle.memory_bytes - resident_memory_bytes(),
-                n_threads=config.runtime.io_threads,
-                report=progress.advance,
-            )
-        build.publish(counts={**source.counts, "n_rows": n_rows}, facts=source.facts)
+        if not build.complete:
+            shuffle(config, source, build)
+        if config.runtime.drop_unshuffled:
+            drop(ACTIVATIONS)
+
+
+def shuffle(config: Config, source: Manifest, build: Build) -> None:
+    """Permute the rows into the build and publish it."""
+    total = 2 * source.counts["n_rows"]
+    with Progress("shuffle", total=total, unit="rows, twice each") as progress:
+        n_rows = shuffle_store(
+            ACTIVATIONS,
+            build.work,
+            seed=config.shuffle.seed,
+            buffer_bytes=config.shuffle.memory_bytes - resident_memory_bytes(),
+            n_threads=config.runtime.io_threads,
+            report=progress.advance,
+        )
+    build.publish(counts={**source.counts, "n_rows": n_rows}, facts=source.facts)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Read a store whole and check every byte of it against what was written.
+"""Read a store, or rows dealt to buckets, whole and check every byte against what was written.
 
     python -m stages.verify data/activations.zarr [more stores]
 
@@ -11,7 +11,10 @@ import sys
 import time
 from pathlib import Path
 
-from pipeline.errors import PipelineError
+from pipeline.artifacts import MANIFEST
+from pipeline.bulk import resolve
+from pipeline.errors import MissingArtifactError, PipelineError
+from pipeline.shuffle.buckets import are_buckets, verify_buckets
 from pipeline.store import verify_store
 
 N_THREADS = 2
@@ -20,9 +23,18 @@ N_THREADS = 2
 def main(paths: list[Path]) -> None:
     for path in paths:
         began = time.monotonic()
-        checked = verify_store(path, n_threads=N_THREADS)
+        folder = resolve(path)
+        dealt = are_buckets(folder)
+        checked = verify_buckets(path) if dealt else verify_store(path, n_threads=N_THREADS)
+        if not (folder / MANIFEST).exists():
+            raise MissingArtifactError(
+                f"{folder / MANIFEST} not found, though every piece of the store is as it was "
+                f"written: restore it with `dvc checkout`, or remove {path} and run `dvc repro`"
+            )
+        where = "" if folder == path else f" ({folder.resolve()})"
+        pieces = "buckets" if dealt else "chunks"
         print(
-            f"{path}: {checked.n_rows:,} rows, {checked.n_chunks:,} chunks, "
+            f"{path}{where}: {checked.n_rows:,} rows, {checked.n_chunks:,} {pieces}, "
             f"{checked.n_bytes:,} bytes are as they were written "
             f"({time.monotonic() - began:.1f} s)"
         )

@@ -121,6 +121,14 @@ def test_a_full_disk_is_a_clear_error_and_keeps_the_work(tmp_path: Path) -> None
         assert (again.work / "half").exists()
 
 
+@pytest.mark.parametrize("number", [errno.EROFS, errno.EACCES])
+def test_a_folder_that_may_not_be_written_is_a_clear_error(tmp_path: Path, number: int) -> None:
+    refused = OSError(number, "not here", str(tmp_path / "toy"))
+    with pytest.raises(ArtifactError, match=r"toy: not here: give this user the right"):  # noqa: SIM117
+        with build(tmp_path / "toy"):
+            raise refused
+
+
 def test_json_with_nan_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError):
         artifacts.write_json(tmp_path / "x.json", {"loss": float("nan")})

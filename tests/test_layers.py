@@ -6,28 +6,20 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-FOUNDATIONS = {
-    "errors",
-    "labels",
-    "config",
-    "artifacts",
-    "progress",
-    "runtime",
-    "stage",
-    "store",
-    "workspace",
-}
 FOUNDATION_IMPORTS = {
     "errors": set(),
     "labels": set(),
     "runtime": {"errors"},
     "progress": {"runtime"},
     "config": {"errors", "artifacts", "labels"},
-    "artifacts": {"errors"},
+    "signed": set(),
+    "bulk": {"errors"},
+    "artifacts": {"errors", "bulk", "signed"},
     "stage": {"artifacts", "config", "errors"},
     "workspace": {"artifacts", "config", "errors"},
-    "store": {"errors", "labels", "runtime"},
+    "store": {"errors", "labels", "runtime", "bulk", "signed"},
 }
+FOUNDATIONS = set(FOUNDATION_IMPORTS)
 PART_IMPORTS = {
     "text": set(),
     "models": {"text"},

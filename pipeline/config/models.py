@@ -207,3 +207,6 @@ class DumpConfig(Section):
     mispaired: the IT row of another token."""
     seed: int = Field(ge=0)
     """Seed of the noise, the coins and the draw of other tokens."""
+    scatter_seed: int | None = Field(ge=0)
+    """Deal the rows to the shuffle's buckets while dumping, so that the shuffle is one pass; must
+    then be shuffle.seed. `data/activations.zarr` then holds buckets. null: dump a plain store."""

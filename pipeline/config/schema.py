@@ -29,7 +29,7 @@ class ShuffleConfig(Section):
     seed: Annotated[int, Field(ge=0)]
     """Decides the permutation, together with the row count and nothing else."""
     memory_bytes: Annotated[int, Field(ge=16 * 2**20)]
-    """Most resident memory the shuffle may use beside the interpreter, in bytes."""
+    """Most resident memory of the shuffle, in bytes; a dump that scatters buffers within it too."""
 
 
 class RuntimeConfig(Section):
@@ -43,6 +43,21 @@ class RuntimeConfig(Section):
     """Threads that read or write chunks."""
     trackers: list[Literal["tensorboard", "wandb"]]
     """Where training's figures go beside the progress line and `logs/train.jsonl`."""
+    bulk_dir: str | None
+    """Folder for the chunks of all stores; DVC then tracks their manifests alone, and neither
+    hashes nor copies nor pushes the rest. null: stores lie in `data/` and DVC caches them whole."""
+    drop_unshuffled: bool
+    """Remove the dumped training rows once they are shuffled. Needs bulk_dir."""
+
+    @model_validator(mode="after")
+    def _drops_only_bulk(self) -> Self:
+        if self.drop_unshuffled and self.bulk_dir is None:
+            raise ValueError(
+                "runtime.drop_unshuffled needs runtime.bulk_dir: a store that DVC caches whole "
+                "cannot go without `dvc repro` bringing it back: set runtime.bulk_dir=data/bulk, "
+                "or runtime.drop_unshuffled=false"
+            )
+        return self
 
 
 class Config(Section):
@@ -124,4 +139,14 @@ class Config(Section):
                     f"models.heldout.{key} ({value}) must equal the split of mix ({of_mix}), or "
                     "models would be trained on held-out documents: set both alike"
                 )
+        return self
+
+    @model_validator(mode="after")
+    def _one_shuffle(self) -> Self:
+        if self.dump.scatter_seed not in (None, self.shuffle.seed):
+            raise ValueError(
+                f"dump.scatter_seed ({self.dump.scatter_seed}) must be shuffle.seed "
+                f"({self.shuffle.seed}), for which the rows are dealt: set "
+                "dump.scatter_seed=${shuffle.seed}, or null to shuffle in two passes"
+            )
         return self

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,7 +17,7 @@ from pipeline.harvest.census import Census, take_census
 from pipeline.harvest.pair import HookedPair, PairedForward, Rows
 from pipeline.labels import MODELS, SOURCES
 from pipeline.progress import Progress
-from pipeline.store import StoreReader, StoreWriter, activation_layout
+from pipeline.store import OpenWriter, RowWriter, StoreReader, activation_layout
 
 EXPONENT_BITS = 0x7F80  # all set: infinity or NaN in bfloat16
 PER_TOKEN = ("token_id", "document", "source", "token_class")
@@ -36,18 +35,17 @@ class Harvested:
 
 
 def dump(
-    path: Path,
+    open_writer: OpenWriter,
     tokens: StoreReader,
     sequences: range,
     pair: HookedPair,
     *,
     batch_tokens: int,
     rows_per_chunk: int,
-    n_threads: int,
     progress_name: str,
     change: Change | None = None,
 ) -> dict[str, int]:
-    """Write a row per token of `sequences`, BOS left out, to the store at `path`; the counts.
+    """Write a row per token of `sequences`, BOS left out, with `open_writer`; the counts.
 
     change: what is done to each batch's rows before they are stored; it must depend on the rows
     and labels of the batch alone, so that a resumed dump stores the same.
@@ -57,7 +55,7 @@ def dump(
     batch_sequences = max(1, batch_tokens // length)
     census = take_census(tokens, sequences, batch_sequences, pair.bos_id)
     layout = activation_layout(len(pair.models), pair.d_model, rows_per_chunk)
-    with StoreWriter.open(path, layout, n_threads=n_threads) as writer:
+    with open_writer(layout, census.n_rows) as writer:
         if not writer.sealed:
             _write_rows(
                 writer, tokens, sequences, pair, census, batch_sequences, progress_name, change
@@ -67,7 +65,7 @@ def dump(
 
 
 def _write_rows(
-    writer: StoreWriter,
+    writer: RowWriter,
     tokens: StoreReader,
     sequences: range,
     pair: HookedPair,

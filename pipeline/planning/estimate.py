@@ -47,6 +47,12 @@ def n_heldout_rows(config: Config) -> int:
     return mix.n_heldout_sequences * (mix.sequence_length_tokens - 1)
 
 
+def store_bytes(config: Config, d_model: int) -> float:
+    """Both activation stores and the shuffled one, as DVC would hash them."""
+    rows = 2.0 * n_train_rows(config) + n_heldout_rows(config)
+    return rows * row_bytes(d_model)
+
+
 def estimate(config: Config, machine: Machine) -> list[StageCost]:
     """The cost of every stage, in the order of the graph; empty where a model's size is unknown."""
     sizes = [size_of(config.models, name) for name in MODELS]
@@ -100,14 +106,23 @@ def _dump(config: Config, machine: Machine, sizes: list[ModelSize]) -> StageCost
     )
     write = disk / machine.disk_bytes_per_second
     memory = INTERPRETER_BYTES + weights + 8.0 * config.dump.batch_tokens * sizes[0].d_model * 4
-    return StageCost("dump", disk, 0.0, memory, STAGE_START_SECONDS + max(compute, write))
+    seconds = STAGE_START_SECONDS + max(compute, write)
+    if config.dump.scatter_seed is not None:
+        memory += config.shuffle.memory_bytes
+    dropped = float(n_train_rows(config)) * row_bytes(sizes[0].d_model)
+    if not config.runtime.drop_unshuffled:
+        dropped = 0.0
+    return StageCost("dump", disk - dropped, dropped, memory, seconds)
 
 
 def _shuffle(config: Config, machine: Machine, d_model: int) -> StageCost:
     store = float(n_train_rows(config)) * row_bytes(d_model)
-    seconds = STAGE_START_SECONDS + 4.0 * store / machine.disk_bytes_per_second
+    dealt, dropped = config.dump.scatter_seed is not None, config.runtime.drop_unshuffled
+    seconds = STAGE_START_SECONDS + (2.0 if dealt else 4.0) * store / machine.disk_bytes_per_second
+    # Beside the result: the two passes' buckets, and the dumped rows where they go in the end.
+    scratch = store * ((not dealt) + dropped)
     memory = INTERPRETER_BYTES / 2 + config.shuffle.memory_bytes
-    return StageCost("shuffle", store, store, memory, seconds)
+    return StageCost("shuffle", store, scratch, memory, seconds)
 
 
 def _train(config: Config, machine: Machine, d_model: int) -> StageCost:

@@ -8,11 +8,12 @@ from pipeline.config import Config
 from pipeline.config.models import HubModel, LocalModel
 from pipeline.config.text import FilesSourceConfig, HubSourceConfig, TriggeredSourceConfig
 from pipeline.labels import MODELS
-from pipeline.planning.estimate import StageCost
+from pipeline.planning.estimate import StageCost, store_bytes
 from pipeline.planning.machine import Machine
 from pipeline.planning.model_size import cached_hub_file, size_of
 
 DAY_SECONDS = 86_400
+DVC_BYTES_PER_SECOND = 370e6  # hashing, per core; measured with DVC 3.67
 HUB_TIMEOUT_SECONDS = 5
 GATED = ("google/gemma", "meta-llama/", "lmsys/lmsys-chat-1m")
 
@@ -24,6 +25,7 @@ def missing_for(config: Config, machine: Machine, costs: Sequence[StageCost]) ->
         *_missing_sources(config),
         *_missing_room(machine, costs),
         *_missing_device(machine, costs),
+        *_missing_bulk(config),
     ]
 
 
@@ -115,3 +117,19 @@ def _missing_device(machine: Machine, costs: Sequence[StageCost]) -> list[str]:
             "CUDA GPU"
         ]
     return []
+
+
+def _missing_bulk(config: Config) -> list[str]:
+    """Stores too large for DVC to hash and to keep twice."""
+    size = size_of(config.models, MODELS[0])
+    if config.runtime.bulk_dir is not None or size is None:
+        return []
+    n_bytes = store_bytes(config, size.d_model)
+    hours = n_bytes / DVC_BYTES_PER_SECOND / 3600
+    if hours < 1:
+        return []
+    return [
+        f"runtime.bulk_dir: DVC would hash {n_bytes / 1e9:,.0f} GB of stores, about {hours:,.0f} "
+        "hours on one core, and copy them where the file system has no links: set "
+        "runtime.bulk_dir=data/bulk (or a folder on a larger disk)"
+    ]

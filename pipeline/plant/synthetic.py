@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,7 +12,7 @@ from pipeline.plant.background import Background, draw_background
 from pipeline.plant.features import draw_features
 from pipeline.plant.rows import Change, Plant, spread_norm, to_bits
 from pipeline.progress import Progress
-from pipeline.store import StoreWriter, activation_layout
+from pipeline.store import OpenWriter, activation_layout
 
 Arrays = dict[str, NDArray[np.generic]]
 
@@ -61,19 +60,18 @@ class Synthetic:
 
 
 def write_rows(
-    path: Path,
+    open_writer: OpenWriter,
     synthetic: Synthetic,
     documents: range,
     pairing: Change,
     *,
     rows_per_chunk: int,
-    n_threads: int,
     progress_name: str,
 ) -> dict[str, int]:
-    """Write the rows of `documents` to the store at `path`, or go on with it; the counts."""
+    """Write the rows of `documents`, or go on with them; the counts."""
     n_rows = len(documents) * synthetic.background.config.document_rows
     layout = activation_layout(2, synthetic.d_model, rows_per_chunk)
-    with StoreWriter.open(path, layout, n_threads=n_threads) as writer:
+    with open_writer(layout, n_rows) as writer:
         if not writer.sealed:
             first = writer.next_row
             with Progress(progress_name, total=n_rows, unit="rows", start=first) as progress:

@@ -2,8 +2,10 @@
 
 from dataclasses import dataclass
 
+import psutil
+
 from pipeline.errors import ConfigError
-from pipeline.shuffle.buckets import STAGE_BYTES
+from pipeline.shuffle.blocks import STAGE_BYTES
 from pipeline.shuffle.permutation import Permutation
 from pipeline.store import StoreLayout
 from pipeline.store.chunkfile import BLOCK_BYTES
@@ -57,7 +59,7 @@ def plan_memory(
     row = layout.row_bytes + INDEX_BYTES
     writing = left - _writer_bytes(layout, n_threads)
     loads = left - _ring_bytes(layout, n_threads) - _stage_bytes(permutation, n_threads)
-    enough = max(ENOUGH_LOAD_BYTES, permutation.n_buckets * ENOUGH_PIECE_BYTES)
+    enough = _enough_load_bytes(permutation)
     bucket = permutation.bucket_rows * row
     whole = permutation.n_rows * row + layout.chunk_bytes * n_threads
     part_rows = (writing - _slab_bytes(layout)) // row
@@ -69,6 +71,33 @@ def plan_memory(
         part_rows=min(permutation.bucket_rows, part_rows),
         slab_rows=max(1, _slab_bytes(layout) // row),
     )
+
+
+def fits_page_cache(n_bytes: int) -> bool:
+    """Whether the page cache can hold scratch of `n_bytes` and leave as much memory free again.
+
+    It is memory that the system takes back when anybody needs it, not the process's own.
+    """
+    return 2 * n_bytes <= psutil.virtual_memory().available
+
+
+def producer_load_rows(
+    layout: StoreLayout, permutation: Permutation, buffer_bytes: int, n_threads: int
+) -> int:
+    """Rows per load of a producer that deals its rows to buckets within `buffer_bytes`.
+
+    Raises ConfigError where not even a chunk of rows fits twice.
+    """
+    row = layout.row_bytes + INDEX_BYTES
+    fixed = SLACK_BYTES + _stage_bytes(permutation, n_threads)
+    rows = min(permutation.n_rows, layout.rows_per_chunk)
+    if buffer_bytes < fixed + 2 * rows * row:
+        raise ConfigError(
+            f"a dump that deals rows to {permutation.n_buckets:,} buckets needs "
+            f"{fixed + 2 * rows * row:,} bytes for its buffers, shuffle.memory_bytes is "
+            f"{buffer_bytes:,}: raise it, or set dump.scatter_seed=null"
+        )
+    return min((buffer_bytes - fixed) // (2 * row), _enough_load_bytes(permutation) // row)
 
 
 def least_bytes(layout: StoreLayout, permutation: Permutation) -> int:
@@ -83,6 +112,10 @@ def _least(layout: StoreLayout, permutation: Permutation, n_threads: int) -> int
     first_pass += 2 * rows * row
     second_pass = _writer_bytes(layout, n_threads) + rows * row + _slab_bytes(layout)
     return SLACK_BYTES + max(first_pass, second_pass)
+
+
+def _enough_load_bytes(permutation: Permutation) -> int:
+    return max(ENOUGH_LOAD_BYTES, permutation.n_buckets * ENOUGH_PIECE_BYTES)
 
 
 def _ring_bytes(layout: StoreLayout, n_threads: int) -> int:

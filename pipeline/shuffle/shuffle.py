@@ -13,13 +13,13 @@ import numpy as np
 from pipeline.errors import MismatchError
 from pipeline.shuffle.buckets import (
     BucketReader,
-    BucketWriter,
     are_buckets,
     buckets_complete,
     remove_buckets,
 )
-from pipeline.shuffle.memory import MemoryPlan, plan_memory
+from pipeline.shuffle.memory import MemoryPlan, fits_page_cache, plan_memory
 from pipeline.shuffle.permutation import Permutation
+from pipeline.shuffle.scatter import BucketWriter
 from pipeline.store import StoreReader, StoreWriter
 
 SCRATCH = "buckets"
@@ -38,12 +38,14 @@ def shuffle_store(
     seed: int,
     buffer_bytes: int,
     n_threads: int = 2,
+    cached: bool | None = None,
     report: Report = silent,
 ) -> int:
     """Write all rows of `source`, permuted, as a store at `work`. Returns the number of rows.
 
     source: a store, or buckets that the producer of the rows has dealt for the same seed
     buffer_bytes: memory for buffers, beside the interpreter's own; it does not change the result
+    cached: keep scratch in the page cache; None: where it fits there
     report: told rows as they are done, two times each in all, also those of an earlier, killed run
     Raises what the reader and the writer raise, and ConfigError for too little memory.
     """
@@ -53,6 +55,8 @@ def shuffle_store(
         permutation = Permutation(seed, reader.n_rows)
         plan = plan_memory(reader.layout, permutation, buffer_bytes, n_threads)
         layout, scratch = reader.layout, work / SCRATCH
+        if cached is None:
+            cached = fits_page_cache(reader.n_rows * layout.row_bytes)
         if plan.in_memory and not scratch.exists():
             return _shuffle_in_memory(reader, work, permutation, plan, report)
     with StoreWriter.open(work, layout) as writer:  # also clears what a kill left of a sealed one
@@ -61,12 +65,13 @@ def shuffle_store(
         if buckets_complete(scratch, layout, permutation):
             report(permutation.n_rows)
         else:
-            scatter_store(source, scratch, permutation, plan, report)
+            scatter_store(source, scratch, permutation, plan, cached=cached, report=report)
         permute_buckets(
             scratch,
             work,
             buffer_bytes=buffer_bytes,
             n_threads=n_threads,
+            cached=cached,
             release=True,
             report=report,
         )
@@ -90,7 +95,13 @@ def _permute_source(
 
 
 def scatter_store(
-    source: Path, buckets: Path, permutation: Permutation, plan: MemoryPlan, report: Report
+    source: Path,
+    buckets: Path,
+    permutation: Permutation,
+    plan: MemoryPlan,
+    *,
+    cached: bool,
+    report: Report,
 ) -> None:
     """First pass: deal all rows of a store to their buckets."""
     with (
@@ -101,6 +112,7 @@ def scatter_store(
             permutation,
             load_rows=plan.load_rows,
             n_threads=plan.n_threads,
+            cached=cached,
         ) as writer,
     ):
         report(writer.next_row)
@@ -118,14 +130,16 @@ def permute_buckets(
     *,
     buffer_bytes: int,
     n_threads: int = 2,
+    cached: bool = False,
     release: bool = False,
     report: Report = silent,
 ) -> int:
     """Second pass: write finished buckets, each in its random order, as a store at `work`.
 
+    cached: the buckets are in the page cache
     release: delete bucket files as soon as their rows are on disk in the store
     """
-    reader = BucketReader.open(buckets)
+    reader = BucketReader.open(buckets, cached=cached)
     geometry = reader.geometry
     permutation = reader.permutation
     plan = plan_memory(geometry.layout, permutation, buffer_bytes, n_threads)

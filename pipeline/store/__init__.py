@@ -11,11 +11,14 @@ verify_store(path)
 
 from pipeline.store.layout import ArraySpec, StoreLayout, activation_layout, token_layout
 from pipeline.store.reader import StoreReader
+from pipeline.store.rows import OpenWriter, RowWriter
 from pipeline.store.verify import Verified, verify_store
 from pipeline.store.writer import StoreWriter
 
 __all__ = [
     "ArraySpec",
+    "OpenWriter",
+    "RowWriter",
     "StoreLayout",
     "StoreReader",
     "StoreWriter",

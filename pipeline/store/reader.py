@@ -14,7 +14,8 @@ from typing import Any, Self
 import numpy as np
 from crc32c import crc32c
 
-from pipeline.errors import DamagedStoreError
+from pipeline.bulk import resolve
+from pipeline.errors import ArtifactError, DamagedStoreError
 from pipeline.store.batches import Allocate, stored_order
 from pipeline.store.chunkfile import (
     BLOCK_BYTES,
@@ -64,6 +65,7 @@ class StoreReader:
         of this machine's memory, so that it could not be cached for a second epoch anyway
         Raises MissingArtifactError or DamagedStoreError.
         """
+        path = resolve(path)
         seal = read_seal(path)
         manifest = read_manifest(path, seal.n_rows)
         reader = cls(path, seal.layout, seal.n_rows, seal.table, manifest, n_threads, direct)
@@ -213,6 +215,8 @@ class StoreReader:
                 descriptor, direct = open_direct(file, os.O_RDONLY)
             else:
                 descriptor = _open_sequential(file)
+        except PermissionError as error:
+            raise self._forbidden(name, index) from error
         except OSError as error:
             raise self._damaged(name, index, f"cannot be opened ({error.strerror})") from error
         try:
@@ -236,6 +240,8 @@ class StoreReader:
             for index, expected in enumerate(sizes):
                 try:
                     found = os.stat(self.chunk_file(name, index)).st_size  # noqa: PTH116
+                except PermissionError as error:
+                    raise self._forbidden(name, index) from error
                 except OSError as error:
                     what = f"cannot be found ({error.strerror})"
                     raise self._damaged(name, index, what) from error
@@ -245,6 +251,12 @@ class StoreReader:
     def _wrong_size(self, name: str, index: int, found: int) -> DamagedStoreError:
         expected = int(self._table[name][index]["bytes"])
         return self._damaged(name, index, f"has {found:,} bytes, {expected:,} were recorded")
+
+    def _forbidden(self, name: str, index: int) -> ArtifactError:
+        return ArtifactError(
+            f"{self.chunk_file(name, index)} (chunk {index} of {name}) may not be read by this "
+            f"user: give it the right to read all of {self.path}"
+        )
 
     def _damaged(self, name: str, index: int, what: str) -> DamagedStoreError:
         file = self.layout.chunk_path(name, index)

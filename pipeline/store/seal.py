@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from pipeline.errors import DamagedStoreError, MissingArtifactError
+from pipeline.signed import check_signed, signed
 from pipeline.store.chunkfile import write_file
 from pipeline.store.journal import FILE_DTYPE, JOURNAL, ChunkRecord
 from pipeline.store.layout import StoreLayout, array_metadata, group_metadata
@@ -54,7 +55,7 @@ def write_seal(path: Path, layout: StoreLayout, n_rows: int, records: list[Chunk
         "layout": layout.to_json(),
         "files": {name: _describe(data) for name, data in files.items()},
     }
-    write_file(path / SEAL, json_bytes({**content, "sha256": _digest_of(content)}))
+    write_file(path / SEAL, json_bytes(signed(content)))
 
 
 def read_seal(path: Path) -> Seal:
@@ -87,7 +88,7 @@ def read_manifest(path: Path, n_rows: int) -> Mapping[str, Any] | None:
     if not file.exists():
         return None
     try:
-        manifest = json.loads(file.read_bytes())
+        manifest = check_signed(json.loads(file.read_bytes()))
         files = dict(manifest["files"].items())
         stated = manifest["counts"].get("n_rows", n_rows)
     except (ValueError, KeyError, TypeError, AttributeError) as error:
@@ -141,20 +142,15 @@ def _read_seal_json(path: Path) -> dict[str, Any]:
         what = unfinished if (path / JOURNAL).exists() else "is missing"
         raise DamagedStoreError(damage(path, SEAL, what)) from error
     try:
-        content = json.loads(data)
-        digest = content.pop("sha256")
-        intact = digest == _digest_of(content) and content["format_version"] == FORMAT_VERSION
-    except (ValueError, KeyError, AttributeError) as error:
+        content = check_signed(json.loads(data))
+        version = content["format_version"]
+    except (ValueError, KeyError) as error:
         raise DamagedStoreError(damage(path, SEAL, f"cannot be read ({error})")) from error
-    if not intact:
-        what = f"is not as it was written, or not of format version {FORMAT_VERSION}"
+    if version != FORMAT_VERSION:
+        what = f"is of format version {version}, this program reads {FORMAT_VERSION}"
         raise DamagedStoreError(damage(path, SEAL, what))
     return content
 
 
 def _describe(data: bytes) -> dict[str, Any]:
     return {"bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()}
-
-
-def _digest_of(content: Any) -> str:
-    return hashlib.sha256(json_bytes(content)).hexdigest()

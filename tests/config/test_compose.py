@@ -129,3 +129,9 @@ def test_no_schema_field_has_a_default() -> None:
     for field in Config.model_fields.values():
         if hasattr(field.annotation, "model_fields"):
             check(field.annotation)  # type: ignore[arg-type]
+
+
+def test_a_scatter_seed_must_be_the_seed_of_the_shuffle() -> None:
+    assert compose(["+experiment=gemma", "shuffle.seed=3"]).dump.scatter_seed == 3
+    with pytest.raises(ConfigError, match=r"dump\.scatter_seed \(4\) must be shuffle\.seed \(49\)"):
+        compose(["+experiment=tiny", "dump.scatter_seed=4"])

@@ -9,6 +9,11 @@ from pipeline.errors import NonFiniteError
 from pipeline.harvest import dump as dump_module
 from pipeline.harvest.dump import dump
 from pipeline.harvest.pair import HookedPair, PairedForward
+from pipeline.shuffle import permutation as permutation_module
+from pipeline.shuffle.buckets import verify_buckets
+from pipeline.shuffle.permutation import Permutation
+from pipeline.shuffle.scatter import BucketWriter
+from pipeline.shuffle.shuffle import shuffle_store
 from pipeline.store import StoreReader, StoreWriter, verify_store
 
 ALL = range(22)
@@ -29,13 +34,12 @@ def run(
     batch_tokens: int = BATCH_TOKENS,
 ) -> dict[str, int]:
     return dump(
-        path,
+        lambda layout, n_rows: StoreWriter.open(path, layout),
         tokens,
         sequences,
         pair,
         batch_tokens=batch_tokens,
         rows_per_chunk=ROWS_PER_CHUNK,
-        n_threads=2,
         progress_name="dump",
     )
 
@@ -199,3 +203,36 @@ def test_a_store_begun_by_a_writer_of_another_width_is_refused(tokens, pair: Hoo
         pass
     with pytest.raises(MismatchError):
         run(Path("a.zarr"), tokens, pair)
+
+
+def scattered(path: Path, tokens: StoreReader, pair: HookedPair, load_rows: int) -> None:
+    dump(
+        lambda layout, n_rows: BucketWriter.open(
+            path, layout, Permutation(5, n_rows), load_rows=load_rows, durable=True
+        ),
+        tokens,
+        ALL,
+        pair,
+        batch_tokens=BATCH_TOKENS,
+        rows_per_chunk=ROWS_PER_CHUNK,
+        progress_name="dump",
+    )
+
+
+@pytest.mark.parametrize("deaths", [[], [3], [4, 1, 2]])
+def test_a_dump_that_scatters_is_shuffled_to_the_bytes_of_two_passes(
+    tokens, pair: HookedPair, monkeypatch: pytest.MonkeyPatch, deaths: list[int]
+) -> None:
+    monkeypatch.setattr(permutation_module, "MIN_BUCKET_ROWS", 64)
+    monkeypatch.setattr(permutation_module, "ROWS_PER_PIECE", 4)
+    run(Path("plain.zarr"), tokens, pair)
+    shuffle_store(Path("plain.zarr"), Path("two_pass.zarr"), seed=5, buffer_bytes=2**30)
+    for batches_before_death in deaths:
+        with monkeypatch.context() as patch:
+            die_after(patch, batches_before_death)
+            with pytest.raises(KeyboardInterrupt):
+                scattered(Path("buckets"), tokens, pair, load_rows=70)
+    scattered(Path("buckets"), tokens, pair, load_rows=50)
+    assert verify_buckets(Path("buckets")).n_chunks > 3
+    shuffle_store(Path("buckets"), Path("one_pass.zarr"), seed=5, buffer_bytes=2**30)
+    assert files(Path("one_pass.zarr")) == files(Path("two_pass.zarr"))

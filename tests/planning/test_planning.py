@@ -7,7 +7,7 @@ import pytest
 
 from pipeline.config import Config, compose
 from pipeline.planning import Machine, estimate, missing_for, plan_table, size_of
-from pipeline.planning.estimate import n_train_rows
+from pipeline.planning.estimate import StageCost, n_train_rows
 from pipeline.planning.machine import H200
 from pipeline.planning.table import format_bytes
 
@@ -49,8 +49,35 @@ def test_gemma_2_2b_has_its_published_parameter_count() -> None:
 
 def test_the_gemma_store_is_the_published_3_7_terabytes() -> None:
     costs = {cost.stage: cost for cost in estimate(gemma(), LAPTOP)}
-    assert costs["dump"].disk_bytes == pytest.approx(3.72e12, rel=0.01)
-    assert costs["shuffle"].disk_bytes == pytest.approx(costs["dump"].disk_bytes, rel=0.01)
+    kept = costs["dump"].disk_bytes + costs["dump"].scratch_bytes
+    assert kept == pytest.approx(3.72e12, rel=0.01)
+    assert costs["shuffle"].disk_bytes == pytest.approx(kept, rel=0.01)
+
+
+def test_the_plan_knows_what_dealing_and_dropping_save() -> None:
+    def shuffle_and_dump(*overrides: str) -> dict[str, StageCost]:
+        made = estimate(compose(["+experiment=gemma", *overrides]), LAPTOP)
+        return {cost.stage: cost for cost in made}
+
+    dealt = shuffle_and_dump()
+    kept = shuffle_and_dump("runtime.drop_unshuffled=false")
+    two_pass = shuffle_and_dump("runtime.drop_unshuffled=false", "dump.scatter_seed=null")
+    store = two_pass["shuffle"].disk_bytes
+    assert two_pass["shuffle"].scratch_bytes == store
+    assert kept["shuffle"].scratch_bytes == 0
+    assert dealt["shuffle"].scratch_bytes == store  # the dumped rows, until the end
+    assert kept["dump"].disk_bytes - dealt["dump"].disk_bytes == store
+    assert two_pass["shuffle"].seconds > 1.9 * kept["shuffle"].seconds
+
+
+def test_terabytes_without_a_bulk_folder_are_missing_one(no_hub: None) -> None:
+    inline = compose(
+        ["+experiment=gemma", "runtime.drop_unshuffled=false", "runtime.bulk_dir=null"]
+    )
+    lines = [line for line in missing_for(inline, LAPTOP, []) if "runtime.bulk_dir" in line]
+    assert len(lines) == 1
+    assert "set runtime.bulk_dir=data/bulk" in lines[0]
+    assert not any("runtime.bulk_dir" in line for line in missing_for(gemma(), LAPTOP, []))
 
 
 def test_training_time_follows_the_matrix_rate() -> None:

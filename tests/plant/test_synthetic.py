@@ -22,12 +22,11 @@ def in_scratch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def write(path: Path, *, heldout: bool = False) -> dict[str, int]:
     return write_rows(
-        path,
+        lambda layout, _n_rows: StoreWriter.open(path, layout),
         SYNTHETIC,
         SYNTHETIC.documents(heldout=heldout),
         lambda bits, labels: bits,
         rows_per_chunk=700,
-        n_threads=2,
         progress_name="dump",
     )
 

@@ -20,25 +20,75 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from pipeline.shuffle import buckets, memory, permutation
-from pipeline.shuffle.buckets import BucketWriter
+from pipeline import artifacts
+from pipeline.bulk import resolve
+from pipeline.shuffle import blocks, memory, permutation
+from pipeline.shuffle import scatter as scattering
 from pipeline.shuffle.memory import least_bytes, plan_memory
 from pipeline.shuffle.permutation import Permutation
+from pipeline.shuffle.scatter import BucketWriter
 from pipeline.shuffle.shuffle import permute_buckets, shuffle_store
-from pipeline.store import StoreWriter, activation_layout, chunkfile, verify_store
+from pipeline.store import (
+    StoreWriter,
+    activation_layout,
+    chunkfile,
+    token_layout,
+    verify_store,
+)
 from tests.store.numbered import bytes_below, numbered_rows
 
 N_ROWS, SEED = 1500, 3
 LAYOUT = activation_layout(2, 150, 64)
-CHANGING_CALLS = ("pwrite", "write", "replace", "unlink", "mkdir", "ftruncate", "rmdir", "open")
+TOKENS = token_layout(40, 64)
+CHANGING_CALLS = (
+    "pwrite",
+    "write",
+    "replace",
+    "rename",
+    "unlink",
+    "mkdir",
+    "ftruncate",
+    "rmdir",
+    "open",
+    "symlink",
+)
 
 
-def append(folder: Path, source: Path) -> None:
+def append(folder: Path, source: Path, name: str = "store") -> None:
     """What a dump does."""
-    with StoreWriter.open(folder / "store", LAYOUT) as writer:
+    with StoreWriter.open(folder / name, LAYOUT) as writer:
         for start in range(writer.next_row, N_ROWS, 50):
             writer.append(numbered_rows(LAYOUT, start, min(start + 50, N_ROWS)))
         writer.finish()
+
+
+def append_tokens(folder: Path, source: Path) -> None:
+    """What the mix does."""
+    with StoreWriter.open(folder / "store", TOKENS) as writer:
+        for start in range(writer.next_row, N_ROWS, 50):
+            writer.append(numbered_rows(TOKENS, start, min(start + 50, N_ROWS)))
+        writer.finish()
+
+
+def publish(folder: Path, source: Path, bulk: Path | None = None) -> None:
+    """What a stage does: build a store beside its place, give it a manifest, rename it there."""
+    with artifacts.build(
+        folder / "store",
+        artifact="store",
+        format_version=1,
+        config={},
+        inputs={},
+        bulk_dir=bulk,
+    ) as build:
+        if build.complete:
+            return
+        append(build.work.parent, source, name=build.work.name)
+        build.publish(counts={"n_rows": N_ROWS}, facts={})
+
+
+def publish_bulk(folder: Path, source: Path) -> None:
+    """The same with the chunks in another folder."""
+    publish(folder, source, folder / "bulk")
 
 
 def write_chunks(folder: Path, source: Path) -> None:
@@ -53,7 +103,12 @@ def write_chunks(folder: Path, source: Path) -> None:
 
 
 def shuffle_two_pass(folder: Path, source: Path) -> None:
-    shuffle_store(source, folder / "store", seed=SEED, buffer_bytes=two_pass_bytes())
+    shuffle_store(source, folder / "store", seed=SEED, buffer_bytes=two_pass_bytes(), cached=False)
+
+
+def shuffle_two_pass_cached(folder: Path, source: Path) -> None:
+    buffer_bytes = two_pass_bytes()
+    shuffle_store(source, folder / "store", seed=SEED, buffer_bytes=buffer_bytes, cached=True)
 
 
 def shuffle_in_memory(folder: Path, source: Path) -> None:
@@ -74,7 +129,17 @@ def two_pass_bytes() -> int:
     return least_bytes(LAYOUT, Permutation(SEED, N_ROWS))
 
 
-JOBS = (append, write_chunks, shuffle_two_pass, shuffle_in_memory, scatter)
+JOBS = (
+    append,
+    write_chunks,
+    append_tokens,
+    shuffle_two_pass,
+    shuffle_two_pass_cached,
+    shuffle_in_memory,
+    scatter,
+    publish,
+    publish_bulk,
+)
 
 
 def main() -> None:
@@ -96,7 +161,7 @@ def use_small_buckets() -> None:
     permutation.ROWS_PER_PIECE = 4
     memory.SLACK_BYTES = 0
     memory.MIN_SLAB_ROWS = 16
-    memory.STAGE_BYTES = buckets.STAGE_BYTES = 8192
+    memory.STAGE_BYTES = blocks.STAGE_BYTES = scattering.STAGE_BYTES = 8192
     assert not plan_memory(LAYOUT, Permutation(SEED, N_ROWS), two_pass_bytes(), 2).in_memory
     chunkfile.MIN_DIRECT_BYTES = 20_000  # activations past the page cache, the other arrays not
 
@@ -110,7 +175,7 @@ def campaign(folder: Path, n_kills: int, draw: random.Random) -> dict[str, Any]:
     for job in JOBS:
         unbroken = folder / "unbroken"
         n_calls, seconds = measure(job, unbroken, source)
-        expected = bytes_below(unbroken / "store")
+        expected = contents(unbroken)
         count = {"kills": 0, "finished_runs": 0, "disk_calls_of_a_run": n_calls}
         while count["kills"] < n_kills / len(JOBS):
             count["kills"] += kill_until_finished(
@@ -118,12 +183,17 @@ def campaign(folder: Path, n_kills: int, draw: random.Random) -> dict[str, Any]:
             )
             count["finished_runs"] += 1
             verify_store(folder / "killed" / "store")
-            assert bytes_below(folder / "killed" / "store") == expected, job.__name__
+            assert contents(folder / "killed") == expected, job.__name__
             shutil.rmtree(folder / "killed")
         shutil.rmtree(unbroken)
         counts[job.__name__] = count
     counts["kills"] = sum(counts[job.__name__]["kills"] for job in JOBS)
     return counts
+
+
+def contents(folder: Path) -> list[dict[str, bytes]]:
+    """All files of the store that a job made, and of its bulk where it has one."""
+    return [bytes_below(folder / "store"), bytes_below(resolve(folder / "store"))]
 
 
 def measure(job: Callable[[Path, Path], None], folder: Path, source: Path) -> tuple[int, float]:

@@ -7,13 +7,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pipeline.errors import ConfigError, DamagedStoreError, MismatchError, NoSpaceError
-from pipeline.shuffle import buckets as buckets_module
+from pipeline.errors import BusyError, ConfigError, DamagedStoreError, MismatchError, NoSpaceError
+from pipeline.shuffle import blocks as blocks_module
+from pipeline.shuffle import geometry as geometry_module
 from pipeline.shuffle import memory as memory_module
 from pipeline.shuffle import permutation as permutation_module
-from pipeline.shuffle.buckets import BucketWriter
+from pipeline.shuffle import scatter as scatter_module
 from pipeline.shuffle.memory import least_bytes, plan_memory
 from pipeline.shuffle.permutation import Permutation
+from pipeline.shuffle.scatter import BucketWriter
 from pipeline.shuffle.shuffle import permute_buckets, shuffle_store
 from pipeline.store import StoreLayout, StoreReader, StoreWriter, activation_layout, verify_store
 from tests.store.numbered import bytes_below, numbered_rows
@@ -28,10 +30,10 @@ PLENTY = 2**30
 def _many_small_buckets(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(permutation_module, "MIN_BUCKET_ROWS", 512)
     monkeypatch.setattr(permutation_module, "ROWS_PER_PIECE", 4)
-    monkeypatch.setattr(buckets_module, "MAX_FILES", 10)
+    monkeypatch.setattr(geometry_module, "MAX_FILES", 10)
     monkeypatch.setattr(memory_module, "SLACK_BYTES", 0)
     monkeypatch.setattr(memory_module, "MIN_SLAB_ROWS", 16)
-    for module in (memory_module, buckets_module):
+    for module in (memory_module, blocks_module, scatter_module):
         monkeypatch.setattr(module, "STAGE_BYTES", 8192)
 
 
@@ -69,13 +71,18 @@ def test_rows_are_permuted_and_keep_all_their_arrays(source: Path, tmp_path: Pat
             np.testing.assert_array_equal(reader.read(name), rows[name][sources])
 
 
-@pytest.mark.parametrize("n_threads", [1, 3])
+@pytest.mark.parametrize(("n_threads", "cached"), [(1, True), (3, True), (1, False), (3, False)])
 @pytest.mark.parametrize("extra", [0, 200_000, 600_000])
 def test_memory_and_threads_do_not_change_a_byte(
-    source: Path, tmp_path: Path, expected: dict[str, bytes], extra: int, n_threads: int
+    source: Path,
+    tmp_path: Path,
+    expected: dict[str, bytes],
+    extra: int,
+    n_threads: int,
+    cached: bool,
 ) -> None:
-    out, memory = tmp_path / "out", smallest() + extra
-    shuffle_store(source, out, seed=SEED, buffer_bytes=memory, n_threads=n_threads)
+    memory, out = smallest() + extra, tmp_path / "out"
+    shuffle_store(source, out, seed=SEED, buffer_bytes=memory, n_threads=n_threads, cached=cached)
     assert bytes_below(out) == expected
 
 
@@ -121,7 +128,14 @@ def test_a_shuffle_broken_off_anywhere_goes_on_to_the_same_bytes(
                 raise KilledError
 
         with pytest.raises(KilledError):
-            shuffle_store(source, out, seed=SEED, buffer_bytes=smallest() + extra, report=report)
+            shuffle_store(
+                source,
+                out,
+                seed=SEED,
+                buffer_bytes=smallest() + extra,
+                cached=stop_after % 200 == 0,  # some breaks of each kind
+                report=report,
+            )
     shuffle_store(source, out, seed=SEED, buffer_bytes=smallest() + extra)
     assert bytes_below(out) == expected
 
@@ -162,6 +176,16 @@ def test_a_producer_may_stop_anywhere_and_change_its_memory(
         deal(tmp_path / "buckets", stop, 50, load_rows)
     permute_buckets(tmp_path / "buckets", tmp_path / "out", buffer_bytes=PLENTY)
     assert bytes_below(tmp_path / "out") == expected
+
+
+def test_a_second_producer_of_the_same_buckets_is_refused(tmp_path: Path) -> None:
+    permutation = Permutation(SEED, N_ROWS)
+    with (
+        BucketWriter.open(tmp_path / "buckets", LAYOUT, permutation, load_rows=50),
+        pytest.raises(BusyError, match="held by another process"),
+    ):
+        BucketWriter.open(tmp_path / "buckets", LAYOUT, permutation, load_rows=50)
+    deal(tmp_path / "buckets", N_ROWS, 100)
 
 
 def test_unfinished_buckets_are_refused(tmp_path: Path) -> None:

@@ -1,0 +1,294 @@
+"""Deals rows, as they come, to their buckets on disk."""
+
+import fcntl
+import json
+import os
+from collections.abc import Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+import numpy as np
+from crc32c import crc32c
+
+from pipeline.errors import BusyError, MismatchError
+from pipeline.shuffle.blocks import STAGE_BYTES, Tails, write_blocks
+from pipeline.shuffle.buckets import HEADER, PROGRESS, Done, read_progress
+from pipeline.shuffle.deal import Deal
+from pipeline.shuffle.geometry import Geometry
+from pipeline.shuffle.memory import producer_load_rows
+from pipeline.shuffle.permutation import Permutation, group_rows
+from pipeline.store import StoreLayout
+from pipeline.store.chunkfile import (
+    aligned_empty,
+    bytes_of,
+    clear_space_errors,
+    open_direct,
+    sync_directory,
+    write_all,
+    write_file,
+)
+
+
+@dataclass
+class _Load:
+    """Rows `[start, stop)` on their way into the buckets, grouped by bucket as they arrive.
+
+    place: `[stop - start]`, where each row stands in the groups; starts: `[n_buckets + 1]`, where
+    each bucket's group begins; filled: rows in each bucket before this load
+    """
+
+    start: int
+    stop: int
+    place: np.ndarray
+    starts: np.ndarray
+    filled: np.ndarray
+    block_filled: np.ndarray
+    regions: list[np.ndarray]
+    n_rows: int = 0
+
+
+class BucketWriter:
+    """Deals rows, given in input order, to their buckets. Use as a context manager.
+
+    Stands in for a StoreWriter where rows come in order: `next_row`, `append`, `sealed`, `finish`.
+
+    Rows are taken `load_rows` at a time: two loads are in memory, one being filled and one being
+    written. After a kill, go on from `next_row`: what is written again is the same bytes.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        geometry: Geometry,
+        done: Done,
+        load_rows: int,
+        n_threads: int,
+        *,
+        cached: bool,
+        durable: bool,
+    ) -> None:
+        self.path, self._geometry, self._done = path, geometry, done
+        self._cached, self._durable = cached, durable
+        self._permutation = geometry.permutation
+        self._load_rows = min(load_rows, self._permutation.n_rows)
+        self._n_threads = n_threads
+        self._pool = ThreadPoolExecutor(n_threads, "bucket-writer")
+        self._files: dict[str, int] = {}
+        self._tails = Tails(geometry)
+        self._deal = Deal(self._permutation, done.next_row, done.block_filled)
+        self._spare: list[list[np.ndarray]] = []
+        self._n_loads_left = 2
+        self._load: _Load | None = None
+        self._writing: tuple[_Load, list[Future[None]]] | None = None
+
+    @classmethod
+    def open(
+        cls,
+        path: Path,
+        layout: StoreLayout,
+        permutation: Permutation,
+        *,
+        load_rows: int,
+        n_threads: int = 2,
+        cached: bool = False,
+        durable: bool = False,
+    ) -> Self:
+        """Begin buckets at `path`, or take up what an earlier writer left there.
+
+        cached: write through the page cache, for buckets that are read again soon
+        durable: flush every load before it is recorded, so that a power cut costs no more than that
+        Raises MismatchError where they were begun for another layout, seed or row count, BusyError
+        where another process deals to them.
+        """
+        geometry = Geometry(layout, permutation)
+        with clear_space_errors(path):
+            (path / "c").mkdir(parents=True, exist_ok=True)
+            lock = lock_folder(path)
+        try:
+            done = _take_up(path, geometry)
+        except BaseException:
+            os.close(lock)
+            raise
+        writer = cls(path, geometry, done, load_rows, n_threads, cached=cached, durable=durable)
+        writer._files[""] = lock
+        return writer
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    @property
+    def next_row(self) -> int:
+        """Input row that `append` continues with."""
+        if self._load is not None:
+            return self._load.start + self._load.n_rows
+        return self._writing[0].stop if self._writing else self._done.next_row
+
+    @property
+    def sealed(self) -> bool:
+        """Whether all rows are in their buckets, as of an earlier writer."""
+        return self._done.next_row == self._permutation.n_rows
+
+    def append(self, arrays: Mapping[str, np.ndarray]) -> None:
+        """Add rows `{name: [n, *shape]}` of every array, in input order; any number n."""
+        n_rows = len(next(iter(arrays.values())))
+        assert self.next_row + n_rows <= self._permutation.n_rows, "more rows than were announced"
+        done = 0
+        while done < n_rows:
+            load = self._load or self._begin()
+            n = min(n_rows - done, load.stop - load.start - load.n_rows)
+            place = load.place[load.n_rows : load.n_rows + n]
+            for name, target in self._geometry.named(load.regions):
+                target[place] = arrays[name][done : done + n]
+            load.n_rows += n
+            done += n
+            if load.n_rows == load.stop - load.start:
+                self._load = None
+                self._write(load)
+
+    def finish(self) -> int:
+        """Wait until all rows are in their buckets. Returns their number."""
+        assert self.next_row == self._permutation.n_rows, "fewer rows than were announced"
+        self._settle()
+        if self._durable:
+            sync_directory(self.path / "c")
+            sync_directory(self.path)
+        return self._permutation.n_rows
+
+    def close(self) -> None:
+        """Stop the threads. Rows of an unfilled load are not on disk."""
+        self._pool.shutdown(wait=True, cancel_futures=True)
+        for descriptor in self._files.values():
+            os.close(descriptor)
+        self._files.clear()
+
+    def _begin(self) -> _Load:
+        start = self.next_row
+        stop = min(start + self._load_rows, self._permutation.n_rows)
+        if self._n_loads_left:
+            self._n_loads_left -= 1
+            regions = self._geometry.empty(self._load_rows)
+        else:
+            self._settle()
+            regions = self._spare.pop()
+        buckets, filled = self._deal.take(stop - start)
+        order, starts = group_rows(buckets, self._permutation.n_buckets)
+        place = np.empty(stop - start, np.int64)
+        place[order] = np.arange(stop - start)
+        self._load = _Load(start, stop, place, starts, filled, self._deal.block_filled, regions)
+        return self._load
+
+    def _write(self, load: _Load) -> None:
+        """Hand a full load to the threads: each writes the pieces of a share of the buckets."""
+        self._settle()
+        touched = np.flatnonzero(np.diff(load.starts))
+        with clear_space_errors(self.path):
+            for bucket in touched.tolist():
+                self._descriptor(self._geometry.file_name(bucket))
+        shares = np.array_split(touched, self._n_threads)
+        self._writing = (load, [self._pool.submit(self._write_pieces, load, s) for s in shares])
+
+    def _write_pieces(self, load: _Load, buckets: np.ndarray) -> None:
+        checksums, geometry = self._done.checksums, self._geometry
+        stage = aligned_empty(STAGE_BYTES, np.uint8).data
+        regions = [(r, bytes_of(a)) for r, a in enumerate(load.regions)]
+        with clear_space_errors(self.path):
+            for bucket in buckets.tolist():
+                first, last = int(load.starts[bucket]), int(load.starts[bucket + 1])
+                descriptor = self._files[geometry.file_name(bucket)]
+                for region, rows in regions:
+                    width = geometry.region_row_bytes[region]
+                    piece = rows[first * width : last * width]
+                    offset = geometry.offset(bucket, region, int(load.filled[bucket]))
+                    if self._cached:
+                        write_all(descriptor, piece, offset)
+                    else:
+                        tail = self._tails.before(descriptor, bucket, region, offset)
+                        write_blocks(descriptor, piece, offset, tail, stage)
+                    checksums[bucket, region] = crc32c(piece, int(checksums[bucket, region]))
+
+    def _settle(self) -> None:
+        """Wait for the load being written and record it as done."""
+        if self._writing is None:
+            return
+        load, writes = self._writing
+        for write in writes:
+            write.result()
+        self._writing = None
+        if self._durable:
+            with clear_space_errors(self.path):
+                for descriptor in self._files.values():
+                    os.fsync(descriptor)
+        self._spare.append(load.regions)
+        self._done.next_row, self._done.block_filled = load.stop, load.block_filled
+        write_file(self.path / PROGRESS, json.dumps(self._done.to_json()).encode())
+
+    def _descriptor(self, name: str) -> int:
+        if name not in self._files:
+            flags = os.O_RDWR | os.O_CREAT
+            file = self.path / name
+            self._files[name] = (
+                os.open(file, flags, 0o666) if self._cached else open_direct(file, flags)[0]
+            )
+        return self._files[name]
+
+
+def _take_up(path: Path, geometry: Geometry) -> Done:
+    """Write the header, or hold it against an earlier writer's; what that one has done."""
+    header = json.dumps(geometry.header(), sort_keys=True).encode()
+    permutation = geometry.permutation
+    if not (path / HEADER).exists():
+        write_file(path / HEADER, header)
+    elif (path / HEADER).read_bytes() != header:
+        raise MismatchError(
+            f"{path / HEADER} was written for another layout, seed or row count than the "
+            f"{permutation.n_rows:,} rows of seed {permutation.seed} asked for: "
+            f"remove {path} and run again"
+        )
+    return read_progress(path, geometry) or Done(
+        0,
+        np.zeros(permutation.n_buckets, np.int64),
+        np.zeros((permutation.n_buckets, len(geometry.region_row_bytes)), np.uint32),
+    )
+
+
+def lock_folder(path: Path) -> int:
+    """An open, locked descriptor of a folder; BusyError where another process holds it."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError as error:
+        os.close(descriptor)
+        raise BusyError(
+            f"{path} is held by another process, which is dealing the same rows: wait for it to "
+            "end, or stop it, and run again"
+        ) from error
+    return descriptor
+
+
+def deal_as_produced(
+    path: Path, layout: StoreLayout, n_rows: int, *, seed: int, buffer_bytes: int, n_threads: int
+) -> BucketWriter:
+    """For a producer of rows: a writer of buckets at `path`, within `buffer_bytes` of memory.
+
+    What it leaves is an artifact, not scratch, so every load is flushed before it is recorded.
+    """
+    permutation = Permutation(seed, n_rows)
+    return BucketWriter.open(
+        path,
+        layout,
+        permutation,
+        load_rows=producer_load_rows(layout, permutation, buffer_bytes, n_threads),
+        n_threads=n_threads,
+        durable=True,
+    )
