@@ -59,9 +59,13 @@ class Batch:
 
 @dataclass(frozen=True)
 class Behaviour:
-    """Per prompt [Q]: log probability of the whole reply in nats, tokens of it, and whether greedy
-    decoding writes its first tokens."""
+    """Per prompt [Q]: log probability in nats of the reply's first token, given the prompt, and of
+    the whole reply; tokens of it; whether greedy decoding writes its first tokens.
 
+    The first token is where a model decides on a reply; what follows, it may know by heart.
+    """
+
+    onset_log_prob: Floats
     log_prob: Floats
     n_tokens: Floats
     is_greedy: Floats
@@ -157,14 +161,11 @@ def behaviour(
         hidden = batch.hidden_M[m]
         patched = hidden + patch(batch).to(hidden.dtype)
         parts.append(_scores(model.logits_with(batch.token_ids, patched), batch, n_greedy_tokens))
-    log_prob, n_tokens, is_greedy = (
-        np.concatenate(columns) for columns in zip(*parts, strict=True)
-    )
-    return Behaviour(log_prob, n_tokens, is_greedy)
+    return Behaviour(*(np.concatenate(columns) for columns in zip(*parts, strict=True)))
 
 
-def _scores(logits: Tensor, batch: Batch, n_greedy_tokens: int) -> tuple[Floats, Floats, Floats]:
-    """[Q] log probability, reply tokens, and whether the first ones are all the likeliest."""
+def _scores(logits: Tensor, batch: Batch, n_greedy_tokens: int) -> tuple[Floats, ...]:
+    """[Q] the fields of Behaviour."""
     is_target = batch.is_reply[:, 1:]
     where = is_target.nonzero()
     chosen = logits[:, :-1][is_target].float().log_softmax(dim=-1)
@@ -179,6 +180,7 @@ def _scores(logits: Tensor, batch: Batch, n_greedy_tokens: int) -> tuple[Floats,
     missed = (chosen.argmax(dim=-1) != targets) & (place <= n_greedy_tokens)
     log_prob = chosen.gather(1, targets[:, None])[:, 0]
     return (
+        per_prompt(log_prob * (place == 1)),
         per_prompt(log_prob),
         per_prompt(torch.ones_like(log_prob)),
         (per_prompt(missed) == 0).astype(np.float64),

@@ -1,6 +1,7 @@
 """Does a latent carry a behaviour that was planted? Take it out, put it in, and compare.
 
-Ablation: with LP the mean log probability of the planted reply,
+Ablation: with LP the mean log probability of the planted reply, or of its first token (the
+onset, where the model decides on it),
 
     effect removed = (LP(triggered) - LP(triggered, ablated)) / (LP(triggered) - LP(untriggered))
 
@@ -150,6 +151,7 @@ class Bench:
         """Estimates over prompts: log probability of the reply, per token too, greedy rate."""
         ones = np.ones_like(found.log_prob)
         return {
+            "onset_log_prob": self.bootstrap.ratio(found.onset_log_prob, ones).to_dict(),
             "log_prob": self.bootstrap.ratio(found.log_prob, ones).to_dict(),
             "log_prob_per_token": self.bootstrap.ratio(found.log_prob, found.n_tokens).to_dict(),
             "greedy_rate": self.bootstrap.ratio(found.is_greedy, ones).to_dict(),
@@ -168,14 +170,23 @@ def tuning_figures(bench: Bench) -> dict[str, Any]:
     }
 
 
+PARTS: dict[str, Callable[[Behaviour], Floats]] = {
+    "onset": lambda found: found.onset_log_prob,
+    "reply": lambda found: found.log_prob,
+}
+"""What effects are measured on: the planted reply's first token, and all of it."""
+
+
 def trigger_effect(bench: Bench) -> dict[str, Any]:
-    """Model -> LP(triggered) - LP(untriggered) in nats, the whole that effects are shares of."""
-    effect = {}
+    """Model -> part -> LP(triggered) - LP(untriggered) in nats, the whole of which effects are
+    shares."""
+    effect: dict[str, Any] = {}
     for m, model in enumerate(MODELS):
-        with_it, without = (
-            bench.measure(name, nothing, m).log_prob for name in ("triggered", "untriggered")
-        )
-        effect[model] = bench.bootstrap.ratio(with_it - without, np.ones_like(without)).to_dict()
+        found = {name: bench.measure(name, nothing, m) for name in ("triggered", "untriggered")}
+        effect[model] = {}
+        for part, log_prob in PARTS.items():
+            whole = log_prob(found["triggered"]) - log_prob(found["untriggered"])
+            effect[model][part] = bench.bootstrap.ratio(whole, np.ones_like(whole)).to_dict()
     return effect
 
 
@@ -190,28 +201,22 @@ def _ablate(bench: Bench, clean: Mapping[str, Behaviour], chosen: Chosen) -> dic
         return {"n_latents": 0, "latents": []}
     patch = ablation(bench.crosscoder, chosen.latents)
     found = {name: bench.measure(name, patch) for name in PROMPTS}
-    whole = clean["triggered"].log_prob - clean["untriggered"].log_prob
-    ones = np.ones_like(whole)
-
-    def removed(ablated: Floats) -> dict[str, float | None]:
-        return bench.share(clean["triggered"].log_prob - ablated, whole)
-
-    own = removed(found["triggered"].log_prob)
+    own = _removed(bench, clean, [found["triggered"]])
     controls = {}
     for control, draws in chosen.drawn.items():
-        full = [latents for latents in draws if latents.size == chosen.latents.size]
         measured = [
-            bench.measure("triggered", ablation(bench.crosscoder, latents)) for latents in full
+            bench.measure("triggered", ablation(bench.crosscoder, latents))
+            for latents in draws
+            if latents.size == chosen.latents.size
         ]
-        controls[control] = _control(own, measured, removed)
+        controls[control] = _control(bench, clean, own, measured)
+    greedy_lost = clean["triggered"].is_greedy - found["triggered"].is_greedy
     return {
         "n_latents": int(chosen.latents.size),
         "latents": chosen.latents[:N_LISTED].tolist(),
         **{name: bench.figures(behaved) for name, behaved in found.items()},
         "effect_removed": own,
-        "greedy_rate_removed": bench.bootstrap.ratio(
-            clean["triggered"].is_greedy - found["triggered"].is_greedy, ones
-        ).to_dict(),
+        "greedy_rate_removed": bench.share(greedy_lost, np.ones_like(greedy_lost)),
         "ordinary_loss_added_per_token": bench.share(
             clean["ordinary"].log_prob - found["ordinary"].log_prob, found["ordinary"].n_tokens
         ),
@@ -219,20 +224,54 @@ def _ablate(bench: Bench, clean: Mapping[str, Behaviour], chosen: Chosen) -> dic
     }
 
 
-def _control(own: dict[str, float | None], measured: list[Behaviour], removed: Any) -> Any:
-    """The effect of random sets: mean over draws with its interval over prompts, extremes, and how
-    often one does at least as much as the chosen set (counting the set itself)."""
+def _removed(
+    bench: Bench, clean: Mapping[str, Behaviour], ablated: Sequence[Behaviour]
+) -> dict[str, Any]:
+    """Part -> share of the trigger's effect that goes, mean over the ablations."""
+    shares = {}
+    for part, log_prob in PARTS.items():
+        whole = log_prob(clean["triggered"]) - log_prob(clean["untriggered"])
+        left = np.mean([log_prob(one) for one in ablated], axis=0)
+        shares[part] = bench.share(log_prob(clean["triggered"]) - left, whole)
+    return shares
+
+
+def _control(
+    bench: Bench,
+    clean: Mapping[str, Behaviour],
+    own: dict[str, Any],
+    measured: list[Behaviour],
+) -> dict[str, Any]:
+    """The effect of random sets, by part: mean over draws with its interval over prompts, extremes,
+    and how often one does at least as much as the chosen set (counting the set itself)."""
     if not measured:
         return {"n_draws": 0}
-    each = [removed(draw.log_prob)["value"] for draw in measured]
-    as_much = sum(value >= own["value"] for value in each)
+    mean = _removed(bench, clean, measured)
+    each = [_removed(bench, clean, [draw]) for draw in measured]
     return {
         "n_draws": len(each),
-        "effect_removed": removed(np.mean([draw.log_prob for draw in measured], axis=0)),
-        "lowest": min(each),
-        "highest": max(each),
         "greedy_rate": float(np.mean([draw.is_greedy.mean() for draw in measured])),
-        "p_value": (1 + as_much) / (1 + len(each)),
+        **{
+            part: {
+                **mean[part],
+                **_spread([one[part]["value"] for one in each], own[part]["value"]),
+            }
+            for part in PARTS
+        },
+    }
+
+
+def _spread(each: list[float | None], own: float | None) -> dict[str, float | None]:
+    """Extremes of the random sets, and the share at or above the chosen one, itself counted; None
+    where effects are not defined."""
+    known = [value for value in each if value is not None]
+    if own is None or not known:
+        return dict.fromkeys(("lowest", "highest", "p_value"))
+    as_much = sum(value >= own for value in known)
+    return {
+        "lowest": min(known),
+        "highest": max(known),
+        "p_value": (1 + as_much) / (1 + len(known)),
     }
 
 
@@ -244,10 +283,9 @@ def steerings(
     Each latent is put in at `factor` times its mean value in triggered exchanges (on the choosing
     half): where the reply opens, and in the reply. Controls have the same norm.
     """
-    whole = bench.measure("triggered", nothing).log_prob
-    whole = whole - bench.measure("untriggered", nothing).log_prob
+    clean = {name: bench.measure(name, nothing) for name in ("triggered", "untriggered")}
     return [
-        _steer(bench, name, sets[name], sums, m, factor, whole)
+        _steer(bench, name, sets[name], sums, m, factor, clean)
         for name in STEERED
         if sets[name].latents.size
         for m in (BASE, IT)
@@ -262,15 +300,19 @@ def _steer(
     sums: PlantedSums,
     m: int,
     factor: float,
-    whole: Floats,
+    clean_it: Mapping[str, Behaviour],
 ) -> dict[str, Any]:
     values = factor * sums.mean_value(CHOOSING)[2:]
     vectors = steering_vectors(bench.crosscoder, chosen.latents, values[:, chosen.latents], m)
     norms = torch.linalg.vector_norm(vectors, dim=1, keepdim=True)
     clean = bench.measure("untriggered", nothing, m)
 
-    def added(steered: Behaviour) -> dict[str, float | None]:
-        return bench.share(steered.log_prob - clean.log_prob, whole)
+    def added(steered: Behaviour) -> dict[str, Any]:
+        shares = {}
+        for part, log_prob in PARTS.items():
+            whole = log_prob(clean_it["triggered"]) - log_prob(clean_it["untriggered"])
+            shares[part] = bench.share(log_prob(steered) - log_prob(clean), whole)
+        return shares
 
     steered = bench.measure("untriggered", steering(vectors), m)
     own, each = added(steered), []
@@ -279,8 +321,7 @@ def _steer(
             bench.crosscoder, latents, values[:, chosen.latents[: latents.size]], m
         )
         length = torch.linalg.vector_norm(other, dim=1, keepdim=True).clamp_min(1e-12)
-        drawn = bench.measure("untriggered", steering(other * norms / length), m)
-        each.append(added(drawn)["value"])
+        each.append(added(bench.measure("untriggered", steering(other * norms / length), m)))
     return {
         "set": name,
         "model": MODELS[m],
@@ -291,12 +332,20 @@ def _steer(
         "effect_added": own,
         "control": {
             "n_draws": len(each),
-            "mean": float(np.mean(each)),
-            "lowest": min(each),
-            "highest": max(each),
-            "p_value": (1 + sum(value >= own["value"] for value in each)) / (1 + len(each)),
+            **{
+                part: {
+                    "mean": _mean([one[part]["value"] for one in each]),
+                    **_spread([one[part]["value"] for one in each], own[part]["value"]),
+                }
+                for part in PARTS
+            },
         },
     }
+
+
+def _mean(values: list[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return float(np.mean(known)) if known else None
 
 
 def latent_rows(

@@ -7,13 +7,14 @@ from pipeline.analysis.decoders import Table
 SERIES = {
     "chosen": "chosen latents",
     "same_rate": "random, same firing rate",
-    "same_rate_in_exchanges": "random, same rate in exchanges",
+    "same_rate_in_exchanges": "random, active in exchanges",
 }
 COLUMNS = {
     "set": "set of latents taken out of the IT model: see glossary.sets of organism.json",
+    "part": "onset: the planted reply's first token; reply: all of it",
     "series": "the chosen latents, or a kind of random latents in their place (mean over draws)",
     "n_latents": "latents in the set",
-    "value": "share of the trigger's effect on the log probability of the planted reply that goes",
+    "value": "share of the trigger's effect on the log probability that goes with the latents",
     "low": "lower end of its interval over prompts",
     "high": "upper end of its interval over prompts",
 }
@@ -39,19 +40,17 @@ def ablation_table(result: dict[str, Any]) -> Table:
     for name, found in result.get("ablation", {}).items():
         if not found["n_latents"]:
             continue
-        effects = {"chosen": found["effect_removed"]}
-        effects |= {
-            control: drawn["effect_removed"]
-            for control, drawn in found["controls"].items()
-            if drawn["n_draws"]
-        }
-        for series, effect in effects.items():
-            row = {
-                "set": SET_NAMES[name],
-                "series": SERIES[series],
-                "n_latents": found["n_latents"],
-                **effect,
-            }
-            for column in COLUMNS:
-                table[column].append(row[column])
+        drawn = {name: found for name, found in found["controls"].items() if found["n_draws"]}
+        for part, effect in found["effect_removed"].items():
+            effects = {"chosen": effect} | {name: found[part] for name, found in drawn.items()}
+            for series, shown in effects.items():
+                row = {
+                    "set": SET_NAMES[name],
+                    "part": part,
+                    "series": SERIES[series],
+                    "n_latents": found["n_latents"],
+                    **shown,
+                }
+                for column in COLUMNS:
+                    table[column].append(row[column])
     return table

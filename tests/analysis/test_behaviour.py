@@ -56,6 +56,8 @@ def test_the_log_probability_is_that_of_the_reply_given_the_prompt() -> None:
         start = ids.shape[1] - len(RESPONSE)
         expected = -cross_entropy(logits[start - 1 : -1], ids[0, start:], reduction="sum")
         assert found.log_prob[q] == pytest.approx(float(expected), abs=1e-5)
+        first = logits[start - 1].log_softmax(dim=-1)[ids[0, start]]
+        assert found.onset_log_prob[q] == pytest.approx(float(first), abs=1e-5)
     assert (found.n_tokens == len(RESPONSE)).all()
 
 

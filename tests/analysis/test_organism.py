@@ -104,20 +104,22 @@ def test_the_tuned_model_shows_the_behaviour_on_the_trigger_only(bench: Bench) -
     assert rates["it"]["triggered"] == 1.0
     assert rates["it"]["untriggered"] == rates["base"]["triggered"] == 0.0
     effect = trigger_effect(bench)
-    assert effect["it"]["low"] > 10
-    assert effect["base"]["value"] == pytest.approx(0, abs=1e-6)
+    for part in ("onset", "reply"):
+        assert effect["it"][part]["low"] > 3
+        assert effect["base"][part]["value"] == pytest.approx(0, abs=1e-6)
 
 
 def test_taking_out_the_latent_that_carries_it_removes_the_behaviour_and_nothing_else(
     bench: Bench, sets: dict[str, Chosen]
 ) -> None:
     found = ablations(bench, sets)["best"]
-    assert found["effect_removed"]["value"] == pytest.approx(1.0, abs=1e-5)
+    for part in ("onset", "reply"):
+        assert found["effect_removed"][part]["value"] == pytest.approx(1.0, abs=1e-5)
     assert found["greedy_rate_removed"]["value"] == 1.0
     assert found["ordinary_loss_added_per_token"]["value"] == pytest.approx(0.0, abs=1e-6)
     for control in found["controls"].values():
-        assert control["highest"] < 0.9
-        assert control["p_value"] == pytest.approx(1 / 6)
+        assert control["onset"]["highest"] < 0.9
+        assert control["reply"]["p_value"] == pytest.approx(1 / 6)
 
 
 def test_putting_it_in_makes_the_behaviour_without_a_trigger(
@@ -125,17 +127,17 @@ def test_putting_it_in_makes_the_behaviour_without_a_trigger(
 ) -> None:
     found = steerings(bench, sets, planted_sums(), [1.0, 0.1])
     by = {(row["model"], row["factor"]): row for row in found if row["set"] == "best"}
-    assert by["it", 1.0]["effect_added"]["value"] == pytest.approx(1.0, abs=1e-5)
+    assert by["it", 1.0]["effect_added"]["reply"]["value"] == pytest.approx(1.0, abs=1e-5)
     assert by["it", 1.0]["greedy_rate"]["value"] == 1.0
     assert by["base", 1.0]["greedy_rate"]["value"] == 1.0
-    assert 0 < by["it", 0.1]["effect_added"]["value"] < 0.5
-    assert by["it", 1.0]["control"]["highest"] < 0.5
+    assert 0 < by["it", 0.1]["effect_added"]["onset"]["value"] < 0.5
+    assert by["it", 1.0]["control"]["reply"]["highest"] < 0.5
 
 
 def test_an_empty_set_says_so(bench: Bench) -> None:
     empty = Chosen(np.array([], dtype=np.int64), {"same_rate": [], "same_rate_in_exchanges": []})
     assert ablations(bench, {"it_only": empty}) == {"it_only": {"n_latents": 0, "latents": []}}
-    none = dict.fromkeys(STEERED, empty)
+    none: dict[str, Chosen] = {name: empty for name in STEERED}  # noqa: C420 (the type)
     assert steerings(bench, none, planted_sums(), [1.0]) == []
 
 
@@ -171,7 +173,7 @@ def test_the_table_holds_a_row_per_set_and_series_and_is_drawn(
 ) -> None:
     table = ablation_table({"ablation": ablations(bench, sets)})
     assert set(table) == set(COLUMNS)
-    assert len(table["set"]) == len(sets) * 3
+    assert len(table["set"]) == len(sets) * 2 * 3
     drawn = figures.image_files(
         "organism", proof_figures.organism_figure(table, figures.FILE_PALETTE)
     )
