@@ -335,7 +335,7 @@ def report_peak(step: str, size: Size) -> None:
         else:
             assert step == "nothing", step
             run = lambda: None  # noqa: E731
-        for _ in range(2):
+        for _ in range(3):
             run()
     print(peak_memory_bytes())
 
