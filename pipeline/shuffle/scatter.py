@@ -3,10 +3,12 @@
 import fcntl
 import json
 import os
+import time
 from collections.abc import Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from threading import Lock
 from types import TracebackType
 from typing import Self
 
@@ -30,6 +32,34 @@ from pipeline.store.chunkfile import (
     write_all,
     write_file,
 )
+
+# The entry of a writer's open files that holds its lock.
+LOCK = ""
+# Processor seconds per 1e9 bytes written to the page cache. Memory that was in use before takes 0.2
+# to 0.4; a virtual machine that gets its memory from the host at first touch takes 2 and more. The
+# way to the disk and back takes about 1 second, and no processor.
+MAX_CACHE_SECONDS_PER_GB = 1.0
+MIN_CACHE_BYTES = 2**27
+
+
+class CacheCost:
+    """Writes through the page cache and keeps account of the processor time it takes."""
+
+    def __init__(self) -> None:
+        self._lock, self._seconds, self._n_bytes = Lock(), 0.0, 0
+
+    def write(self, descriptor: int, data: memoryview, offset: int) -> None:
+        began = time.thread_time()
+        write_all(descriptor, data, offset)
+        with self._lock:
+            self._seconds += time.thread_time() - began
+            self._n_bytes += len(data)
+
+    @property
+    def too_high(self) -> bool:
+        """Whether enough was written to tell that the cache costs more than the disk."""
+        dear = self._seconds > MAX_CACHE_SECONDS_PER_GB * self._n_bytes / 1e9
+        return dear and self._n_bytes >= MIN_CACHE_BYTES
 
 
 @dataclass
@@ -71,7 +101,8 @@ class BucketWriter:
         durable: bool,
     ) -> None:
         self.path, self._geometry, self._done = path, geometry, done
-        self._cached, self._durable = cached, durable
+        self.cached, self._durable = cached, durable
+        self._cache_cost = CacheCost()
         self._permutation = geometry.permutation
         self._load_rows = min(load_rows, self._permutation.n_rows)
         self._n_threads = n_threads
@@ -98,7 +129,8 @@ class BucketWriter:
     ) -> Self:
         """Begin buckets at `path`, or take up what an earlier writer left there.
 
-        cached: write through the page cache, for buckets that are read again soon
+        cached: write through the page cache, for buckets that are read again soon, for as long as
+        that is cheap; `cached` then tells whether it was to the end
         durable: flush every load before it is recorded, so that a power cut costs no more than that
         Raises MismatchError where they were begun for another layout, seed or row count, BusyError
         where another process deals to them.
@@ -113,7 +145,7 @@ class BucketWriter:
             os.close(lock)
             raise
         writer = cls(path, geometry, done, load_rows, n_threads, cached=cached, durable=durable)
-        writer._files[""] = lock
+        writer._files[LOCK] = lock
         return writer
 
     def __enter__(self) -> Self:
@@ -210,8 +242,8 @@ class BucketWriter:
                     width = geometry.region_row_bytes[region]
                     piece = rows[first * width : last * width]
                     offset = geometry.offset(bucket, region, int(load.filled[bucket]))
-                    if self._cached:
-                        write_all(descriptor, piece, offset)
+                    if self.cached:
+                        self._cache_cost.write(descriptor, piece, offset)
                     else:
                         tail = self._tails.before(descriptor, bucket, region, offset)
                         write_blocks(descriptor, piece, offset, tail, stage)
@@ -225,6 +257,8 @@ class BucketWriter:
         for write in writes:
             write.result()
         self._writing = None
+        if self.cached and self._cache_cost.too_high:
+            self._leave_cache()
         if self._durable:
             with clear_space_errors(self.path):
                 for descriptor in self._files.values():
@@ -233,12 +267,19 @@ class BucketWriter:
         self._done.next_row, self._done.block_filled = load.stop, load.block_filled
         write_file(self.path / PROGRESS, json.dumps(self._done.to_json()).encode())
 
+    def _leave_cache(self) -> None:
+        """Go on past the page cache: memory of this machine is dearer than its disk."""
+        self.cached = False
+        self._tails = Tails(self._geometry)
+        for name in [name for name in self._files if name != LOCK]:
+            os.close(self._files.pop(name))
+
     def _descriptor(self, name: str) -> int:
         if name not in self._files:
             flags = os.O_RDWR | os.O_CREAT
             file = self.path / name
             self._files[name] = (
-                os.open(file, flags, 0o666) if self._cached else open_direct(file, flags)[0]
+                os.open(file, flags, 0o666) if self.cached else open_direct(file, flags)[0]
             )
         return self._files[name]
 

@@ -45,7 +45,7 @@ def shuffle_store(
 
     source: a store, or buckets that the producer of the rows has dealt for the same seed
     buffer_bytes: memory for buffers, beside the interpreter's own; it does not change the result
-    cached: keep scratch in the page cache; None: where it fits there
+    cached: keep scratch in the page cache, unless that proves dear; None: where it fits there
     report: told rows as they are done, two times each in all, also those of an earlier, killed run
     Raises what the reader and the writer raise, and ConfigError for too little memory.
     """
@@ -63,9 +63,10 @@ def shuffle_store(
         is_sealed = writer.sealed
     if not is_sealed:
         if buckets_complete(scratch, layout, permutation):
+            cached = False
             report(permutation.n_rows)
         else:
-            scatter_store(source, scratch, permutation, plan, cached=cached, report=report)
+            cached = scatter_store(source, scratch, permutation, plan, cached=cached, report=report)
         permute_buckets(
             scratch,
             work,
@@ -102,8 +103,8 @@ def scatter_store(
     *,
     cached: bool,
     report: Report,
-) -> None:
-    """First pass: deal all rows of a store to their buckets."""
+) -> bool:
+    """First pass: deal all rows of a store to their buckets. Whether the page cache holds them."""
     with (
         StoreReader.open(source, n_threads=plan.n_threads, direct=True) as reader,
         BucketWriter.open(
@@ -122,6 +123,7 @@ def scatter_store(
             writer.append(batch)
             report(len(batch[names[0]]))
         writer.finish()
+        return writer.cached
 
 
 def permute_buckets(

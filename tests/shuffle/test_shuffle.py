@@ -140,6 +140,28 @@ def test_a_shuffle_broken_off_anywhere_goes_on_to_the_same_bytes(
     assert bytes_below(out) == expected
 
 
+def test_a_cache_that_proves_dear_is_left_on_the_way_for_the_same_bytes(
+    source: Path, tmp_path: Path, expected: dict[str, bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(scatter_module, "MIN_CACHE_BYTES", 300_000)
+    monkeypatch.setattr(scatter_module, "MAX_CACHE_SECONDS_PER_GB", 0.0)
+    monkeypatch.setattr(memory_module, "ENOUGH_LOAD_BYTES", 100_000)
+    monkeypatch.setattr(memory_module, "ENOUGH_PIECE_BYTES", 1000)
+    left: list[int] = []
+    true_leave = BucketWriter._leave_cache
+
+    def leave(writer: BucketWriter) -> None:
+        left.append(writer._done.next_row)
+        true_leave(writer)
+
+    monkeypatch.setattr(BucketWriter, "_leave_cache", leave)
+    out = tmp_path / "out"
+    shuffle_store(source, out, seed=SEED, buffer_bytes=smallest() + 600_000, cached=True)
+    assert len(left) == 1
+    assert 0 < left[0] < N_ROWS
+    assert bytes_below(out) == expected
+
+
 def test_progress_counts_every_row_twice_also_after_a_break(source: Path, tmp_path: Path) -> None:
     for buffer_bytes in (smallest(), PLENTY):
         told: list[int] = []
