@@ -7,7 +7,7 @@ reads   data/crosscoder, data/heldout_activations.zarr
 writes  results/latents.parquet (one row per latent: pandas.read_parquet), its columns explained in
         results/latents.columns.json; results/latent_scaling.json (counts), .png and .svg
 cost    one pass over `latent_scaling.n_rows` rows with about six times the work of encoding them;
-        memory: about 250 bytes per block and latent
+        memory: 112 bytes per block and latent, and 1.5 GB at most beside them, however many latents
 """
 
 import io
@@ -32,9 +32,11 @@ STAGE = Stage(
 
 def main(config: Config) -> None:
     from pipeline import crosscoder
-    from pipeline.analysis import figures, verdicts
+    from pipeline.analysis import figures
     from pipeline.analysis.judge import judge
     from pipeline.analysis.scatter import scaling_points
+    from pipeline.analysis.verdict_columns import COLUMNS
+    from pipeline.analysis.verdicts import summary
     from pipeline.store import StoreReader
 
     for name in STAGE.inputs:
@@ -52,9 +54,12 @@ def main(config: Config) -> None:
         config,
         {
             "latents.parquet": parquet.getvalue(),
-            "latents.columns.json": verdicts.COLUMNS,
-            "latent_scaling.json": verdicts.summary(
-                table, window_tokens=window, confidence=section.confidence
+            "latents.columns.json": COLUMNS,
+            "latent_scaling.json": summary(
+                table,
+                window_tokens=window,
+                confidence=section.confidence,
+                max_false_discovery_rate=section.max_false_discovery_rate,
             ),
             **figures.image_files("latent_scaling", figure),
         },

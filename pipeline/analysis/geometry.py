@@ -79,16 +79,21 @@ def _ratio(numerator: Floats, denominator: Floats, *, otherwise: float) -> Float
     return np.divide(numerator, denominator, out=filled, where=denominator > 0)
 
 
+def criterion_classes(relative_norm: Floats, criterion: Criterion) -> NDArray[np.str_]:
+    """[L] base_only, shared, it_only, or between where the criterion calls it none of these."""
+    classes = np.full(relative_norm.shape, "between", dtype="<U9")
+    if criterion.shared:
+        classes[shared_mask(relative_norm, *criterion.shared)] = "shared"
+    classes[relative_norm < criterion.low] = "base_only"
+    classes[relative_norm > criterion.high] = "it_only"
+    return classes
+
+
 def criterion_counts(relative_norm: Floats, criterion: Criterion) -> dict[str, int]:
     """How many latents the criterion calls base-only, shared, IT-only, or none of these."""
-    base_only = int((relative_norm < criterion.low).sum())
-    it_only = int((relative_norm > criterion.high).sum())
-    counts = {"base_only": base_only, "it_only": it_only}
-    if criterion.shared:
-        low, high = criterion.shared
-        counts["shared"] = int(((relative_norm > low) & (relative_norm < high)).sum())
-    counts["between"] = relative_norm.size - sum(counts.values())
-    return counts
+    classes = criterion_classes(relative_norm, criterion)
+    names = ("base_only", "it_only", *(("shared",) if criterion.shared else ()), "between")
+    return {name: int((classes == name).sum()) for name in names}
 
 
 def shared_mask(relative_norm: Floats, low: float, high: float) -> Mask:

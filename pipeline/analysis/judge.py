@@ -3,8 +3,9 @@
 from typing import TYPE_CHECKING
 
 from pipeline.analysis.geometry import decoder_geometry
+from pipeline.analysis.nu_intervals import resamples
 from pipeline.analysis.scaling import scaling_pass
-from pipeline.analysis.verdicts import Rule, resamples, verdict_table
+from pipeline.analysis.verdicts import Rule, verdict_table
 from pipeline.config.analysis import LatentScalingConfig
 from pipeline.crosscoder import Crosscoder
 from pipeline.runtime import generator, numpy_generator
@@ -38,6 +39,8 @@ def judge(
             max_eps=section.max_nu_error,
             max_r=section.max_nu_reconstruction,
             min_active=section.min_active_rows,
+            min_effective=section.min_effective_blocks,
+            max_false_discovery_rate=section.max_false_discovery_rate,
         ),
         confidence=section.confidence,
     )

@@ -31,6 +31,8 @@ from pipeline.store import StoreReader
 
 Floats = NDArray[np.float64]
 TARGETS = ("eps", "r")
+MAX_ELEMENTS = 2**26
+"""Rows x latents held at once: 256 MiB per array of them, whatever the width of the dictionary."""
 
 
 @dataclass(frozen=True)
@@ -69,6 +71,11 @@ class ScalingPass:
 
     def add(self, x_BMD: Tensor, block_B: Tensor) -> None:
         """Add normalised rows; block_B [B] numbers the block of documents each belongs to."""
+        n_rows = max(1, MAX_ELEMENTS // self._crosscoder.n_latents)
+        for part, block in zip(x_BMD.split(n_rows), block_B.split(n_rows), strict=True):
+            self._add(part, block)
+
+    def _add(self, x_BMD: Tensor, block_B: Tensor) -> None:
         f_BL = self._crosscoder.encode(x_BMD)
         x_hat = self._crosscoder.decode(f_BL)
         member_GB = torch.zeros(len(self._square), len(x_BMD), dtype=f_BL.dtype, device=f_BL.device)

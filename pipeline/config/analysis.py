@@ -81,8 +81,13 @@ class LatentScalingConfig(Section):
     """A latent is exclusive where nu_eps is surely below this (Minder et al. 2025: 0.2)."""
     max_nu_reconstruction: Fraction
     """And nu_r surely below this (Minder et al. 2025: 0.5)."""
+    max_false_discovery_rate: Fraction
+    """Share of wrong ones expected at most among the latents called exclusive, and among those
+    called shared."""
     min_active_rows: PositiveInt
     """Rows on which a latent must be active to get a verdict."""
+    min_effective_blocks: Annotated[float, Field(ge=2.0)]
+    """Effective number of blocks of documents behind a latent's nu to get a verdict."""
     seed: Annotated[int, Field(ge=0)]
     """Seed of the null pairing and of the bootstrap."""
 

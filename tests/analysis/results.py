@@ -54,7 +54,7 @@ def made_up_findings(results: Path, *, n_latents: int = 600, experiment: str = "
     verdicts.to_parquet(results / "latents.parquet", index=False)
     write_json(
         results / "latent_scaling.json",
-        summary(verdicts, window_tokens=65_536, confidence=0.95),
+        summary(verdicts, window_tokens=65_536, confidence=0.95, max_false_discovery_rate=0.05),
     )
     write_bytes(results / "training.csv", decoders.csv_bytes(_training()))
     return read_findings(results, _manifests(), config)

@@ -4,21 +4,16 @@ import numpy as np
 import pytest
 import torch
 from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from pipeline.analysis.geometry import decoder_geometry
+from pipeline.analysis.nu_intervals import resamples
 from pipeline.analysis.scaling import ScalingPass, scaling, scaling_pass
-from pipeline.analysis.verdicts import (
-    Rule,
-    artefacts,
-    exceedance,
-    false_discovery_rate,
-    verdict_table,
-    verdicts,
-)
+from pipeline.analysis.verdicts import Rule, summary, verdict_table
 from pipeline.crosscoder import Crosscoder
 from tests.analysis.stores import heldout_store, random_crosscoder
 
-RULE = Rule(max_eps=0.2, max_r=0.5, min_active=20)
+RULE = Rule(max_eps=0.2, max_r=0.5, min_active=20, min_effective=4, max_false_discovery_rate=0.05)
 
 
 def direct_beta(crosscoder: Crosscoder, x: Tensor, target: str, a: int, m: int, j: int) -> float:
@@ -100,40 +95,77 @@ def test_planted_latents_get_their_verdicts(tmp_path: Path) -> None:
             n_blocks=16,
             random=torch.Generator().manual_seed(0),
         )
-    weights = np.random.default_rng(0).multinomial(16, np.full(16, 1 / 16), size=200).astype(float)
+    weights = resamples(16, 200, np.random.default_rng(0))
     geometry = decoder_geometry(crosscoder.W_dec.detach().numpy())
     table = verdict_table(geometry, sums, weights, rule=RULE, confidence=0.95)
     assert table["verdict"].tolist() == ["shared", "it_only", "base_only", "shared", "dead"]
     assert table["norm_bin"].tolist() == ["shared", "it_only", "base_only", "it_only", "dead"]
     assert table["artefact"].tolist() == ["", "", "", "complete_shrinkage", ""]
     assert table.loc[3, "q_present"] < 0.5 < table.loc[1, "p_present"]
+    assert table.loc[1, "q_exclusive"] < 0.001 < 0.9 < table.loc[3, "q_exclusive"]
+    anchored = table["anchor"].map({"base": 0, "it": 1}).to_numpy()
+    both = table[["nu_eps_base", "nu_eps_it"]].to_numpy()
+    np.testing.assert_array_equal(both[np.arange(5), anchored], table["nu_eps"])
+    found = summary(table, window_tokens=4000, confidence=0.95, max_false_discovery_rate=0.05)
+    assert found["of_these_refuted"] == 1
+    assert found["minder_rule"]["it_only"] == {"by_delta": 2, "of_these_specific": 1}
 
 
-def test_a_verdict_needs_the_whole_interval_on_one_side_and_enough_rows() -> None:
-    low = np.array([[0.0, 0.1, 0.3, 0.0, 0.0, np.nan], [0.0, 0.1, 0.1, 0.0, 0.6, np.nan]])
-    high = np.array([[0.1, 0.3, 0.9, 0.1, 0.1, np.nan], [0.1, 0.2, 0.9, 0.1, 0.9, np.nan]])
-    anchor = np.array([1, 1, 1, 0, 0, 1])
-    found = verdicts(low, high, anchor, np.array([99, 99, 99, 99, 99, 99]), RULE)
-    assert found.tolist() == ["it_only", "undecided", "shared", "base_only", "shared", "undecided"]
-    rare = verdicts(low, high, anchor, np.array([19, 99, 0, 99, 99, 99]), RULE)
-    assert rare.tolist()[:3] == ["undecided", "undecided", "dead"]
+def test_no_live_latent_is_a_table_of_dead_ones(tmp_path: Path) -> None:
+    crosscoder, x = planted(n_rows=300)
+    with torch.no_grad():
+        crosscoder.threshold_L.fill_(1e9)
+    with heldout_store(tmp_path / "store", x) as reader:
+        sums = scaling_pass(
+            crosscoder,
+            reader,
+            n_rows=300,
+            batch_rows=128,
+            n_blocks=8,
+            random=torch.Generator().manual_seed(0),
+        )
+    geometry = decoder_geometry(crosscoder.W_dec.detach().numpy())
+    weights = resamples(8, 100, np.random.default_rng(0))
+    table = verdict_table(geometry, sums, weights, rule=RULE, confidence=0.95)
+    assert set(table["verdict"]) == {"dead"}
+    assert table[["nu_eps", "q_exclusive", "q_shared", "p_present"]].isna().all(axis=None)
+    found = summary(table, window_tokens=300, confidence=0.95, max_false_discovery_rate=0.05)
+    assert found["dead"] == 5
+    assert found["largest_q_exclusive"] is None
 
 
-def test_artefacts_are_named_by_the_nu_that_refutes_the_norm() -> None:
-    low = np.array([[0.5, 0.0, 0.5, 0.5], [0.0, 0.9, 0.9, 0.9]])
-    verdict = np.array(["shared"] * 4)
-    norm_bin = np.array(["it_only", "base_only", "it_only", "shared"])
-    found = artefacts(verdict, norm_bin, low, RULE)
-    assert found.tolist() == ["complete_shrinkage", "latent_decoupling", "both", ""]
+class LargestTensor(TorchDispatchMode):
+    """Remembers the most elements that any operation returned."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.numel = 0
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        found = func(*args, **(kwargs or {}))
+        if isinstance(found, Tensor):
+            self.numel = max(self.numel, found.numel())
+        return found
 
 
-def test_p_values_are_never_zero_and_rates_never_fall_below_them() -> None:
-    p = exceedance(np.array([50.0, 0.0, np.nan]), np.arange(-49.0, 50.0))
-    assert p[0] == pytest.approx(0.01)
-    assert p[1] == pytest.approx(0.51)
-    q = false_discovery_rate(p)
-    assert np.isnan(q[2])
-    assert (q[:2] >= p[:2]).all()
-    assert false_discovery_rate(np.array([0.01, 0.02, 0.03, 0.5])) == pytest.approx(
-        [0.04, 0.04, 0.04, 0.5]
-    )
+def test_nothing_grows_with_rows_times_latents(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pipeline.analysis.scaling.MAX_ELEMENTS", 2**16)
+    crosscoder = random_crosscoder(n_latents=4096)
+    running = ScalingPass(crosscoder, n_blocks=4, random=torch.Generator().manual_seed(0))
+    with LargestTensor() as largest, torch.no_grad():
+        running.add(torch.randn(512, 2, 5), torch.arange(512) % 4)
+    assert 2**15 < largest.numel <= 2**16
+    assert float(torch.from_numpy(running.finish().n_active_GL).sum()) > 0
+
+
+def test_splitting_a_batch_leaves_the_sums_as_they_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    crosscoder = random_crosscoder().double().requires_grad_(False)
+    x = torch.randn(100, 2, 5, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
+    found = []
+    for limit in (2**26, 12 * 7):
+        monkeypatch.setattr("pipeline.analysis.scaling.MAX_ELEMENTS", limit)
+        running = ScalingPass(crosscoder, n_blocks=3, random=torch.Generator().manual_seed(0))
+        running.add(x, torch.arange(100) % 3)
+        found.append(running.finish())
+    np.testing.assert_allclose(found[0].product_GYAML, found[1].product_GYAML, rtol=1e-12)
+    np.testing.assert_array_equal(found[0].n_active_GL, found[1].n_active_GL)
