@@ -40,9 +40,9 @@ class Workspace:
         return marker.exists() and marker.read_bytes() == expected
 
     def run(self, stages: Sequence[str], overrides: Sequence[str]) -> None:
-        """Run the stages here, one process each; nothing where they are done.
+        """Run the stages here, in a process of their own; nothing where they are done.
 
-        Raises WorkspaceError with the stage's last words. A killed stage goes on where it was.
+        Raises WorkspaceError with its last words. A killed stage goes on where it was.
         """
         if self.is_done(stages, overrides):
             return
@@ -50,13 +50,14 @@ class Workspace:
         self._link(CONF)
         for artifact in self.linked:
             self._link(artifact)
-        for stage in stages:
-            self._run_one(stage, overrides)
+        self._run(stages, overrides)
         write_json(self.path / DONE, self._done(stages, overrides))
 
-    def _run_one(self, stage: str, overrides: Sequence[str]) -> None:
+    def _run(self, stages: Sequence[str], overrides: Sequence[str]) -> None:
+        names = ",".join(stages)
+        modules = [f"stages.{names}"] if len(stages) == 1 else ["stages.chain", names]
         done = subprocess.run(
-            [sys.executable, "-m", f"stages.{stage}", *overrides],
+            [sys.executable, "-m", *modules, *overrides],
             cwd=self.path,
             env={**os.environ, "PYTHONPATH": str(ROOT)},
             stderr=subprocess.PIPE,
@@ -65,7 +66,7 @@ class Workspace:
         )
         if done.returncode:
             raise WorkspaceError(
-                f"stage {stage} failed in {self.path} with {' '.join(overrides)}:\n"
+                f"stage {names} failed in {self.path} with {' '.join(overrides)}:\n"
                 f"{done.stderr.strip()[-2000:]}"
             )
 
