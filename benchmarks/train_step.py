@@ -30,6 +30,7 @@ from torch import Tensor, nn
 from benchmarks.peers import Shape, over_fastest_peer, peer_candidates
 from pipeline.config.crosscoder import TrainableConfig, TrainConfig
 from pipeline.runtime import peak_memory_bytes, set_threads
+from pipeline.store.batches import WHOLE, Part
 from pipeline.training.stream import Batch, Stream
 from pipeline.training.training import Training
 
@@ -108,10 +109,13 @@ class MemoryRows:
         start_row: int = 0,
         stop_row: int | None = None,
         names: tuple[str, ...] = (),  # noqa: ARG002
+        *,
+        part: Part = WHOLE,
     ) -> Iterator[dict[str, Any]]:
         stop_row = self.n_rows if stop_row is None else stop_row
         for start in range(start_row, stop_row, batch_rows):
-            yield {"activations": self.activations[start : min(start + batch_rows, stop_row)]}
+            rows = part(min(batch_rows, stop_row - start))
+            yield {"activations": self.activations[start + rows.start : start + rows.stop]}
 
     def epoch_batches(
         self,

@@ -44,5 +44,9 @@ class NoSpaceError(PipelineError, OSError):
     """The disk is full; the work done so far is kept."""
 
 
+class LostProcessError(PipelineError, RuntimeError):
+    """Another process of a job that runs in several has ended or does not answer."""
+
+
 class NonFiniteError(PipelineError, ArithmeticError):
     """A loss, gradient or activation is not finite."""

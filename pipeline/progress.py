@@ -10,6 +10,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from pipeline.distributed import world
 from pipeline.runtime import resident_memory_bytes
 
 LOGS = Path("logs")
@@ -22,7 +23,8 @@ class Progress:
     """Counts finished units of a long job and shows rate, time left and memory.
 
     The line is drawn on a terminal only, and cut at its width. The log gets one JSON object at most
-    every five seconds, one for every `record` and one at the end, terminal or not.
+    every five seconds, one for every `record` and one at the end, terminal or not. Of several
+    processes of one job only the first shows.
 
     labels: the figures that the line shows and their names there; None shows all as they are
     """
@@ -41,7 +43,8 @@ class Progress:
         self.done = start
         self._figures: dict[str, float] = {}
         self._log_path = (log_dir or LOGS) / f"{name}.jsonl"
-        self._live = sys.stderr.isatty()
+        self._shows = world().is_first
+        self._live = self._shows and sys.stderr.isatty()
         self._began = self._last_line = self._last_log = time.monotonic()
         self._window = deque([(self._began, start)])
 
@@ -104,6 +107,8 @@ class Progress:
         sys.stderr.flush()
 
     def _log(self, *, finished: bool) -> None:
+        if not self._shows:
+            return
         self._log_path.parent.mkdir(parents=True, exist_ok=True)
         record = {
             "stage": self.name,

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from pipeline.distributed import local_rank, share_of_threads
 from pipeline.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -35,25 +36,28 @@ def generator(seed: int, *names: str) -> "torch.Generator":
 
 
 def resolve_device(name: str) -> "torch.device":
-    """The device called `name`; `auto` is the first CUDA device, else the CPU."""
+    """The device called `name`; `auto` is a CUDA device, else the CPU. Of several CUDA devices each
+    process of a job has its own."""
     import torch
 
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    if name.startswith("cuda") and not torch.cuda.is_available():
+    has_gpu = torch.cuda.is_available()
+    if name == "cpu" or (name == "auto" and not has_gpu):
+        return torch.device("cpu")
+    if not has_gpu:
         raise ConfigError(
             f"runtime.device is {name!r}, but this machine has no CUDA device: "
             "set runtime.device=auto or runtime.device=cpu"
         )
-    return torch.device(name)
+    return torch.device("cuda", local_rank() % torch.cuda.device_count())
 
 
 def set_threads(n_threads: int) -> None:
-    """Use `n_threads` CPU threads in torch, reproducible kernels, and memory that stays mapped."""
+    """Use `n_threads` CPU threads in torch, reproducible kernels, and memory that stays mapped.
+    Processes of one job on one machine share the threads."""
     import torch
 
     keep_freed_memory()
-    torch.set_num_threads(n_threads)
+    torch.set_num_threads(share_of_threads(n_threads))
     torch.use_deterministic_algorithms(True, warn_only=True)
     # Filling every new tensor with NaN guards against reads of unset memory and costs a pass each.
     setattr(torch.utils.deterministic, "fill_uninitialized_memory", False)  # noqa: B010 (untyped)

@@ -7,7 +7,7 @@ import json
 import os
 import sys
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,8 @@ from typing import Any
 from pipeline import artifacts
 from pipeline.artifacts import Build, Manifest
 from pipeline.config import Config, load_config
-from pipeline.errors import MismatchError, PipelineError
+from pipeline.distributed import is_first_to_tell, joined, world
+from pipeline.errors import ConfigError, MismatchError, PipelineError
 
 MODELS = Path("data/models")
 TOKENS = Path("data/tokens.zarr")
@@ -50,6 +51,7 @@ class Stage:
     sections: of the configuration that decide its output (never `runtime`)
     inputs, outputs: artifact name -> path; results: file names under `results/`
     format_version: raise it when the same configuration gives other bytes than before
+    is_parallel: whether several processes of `torchrun` can do it together
     """
 
     name: str
@@ -58,6 +60,7 @@ class Stage:
     outputs: Mapping[str, Path] = field(default_factory=dict)
     results: tuple[str, ...] = ()
     format_version: int = 1
+    is_parallel: bool = False
 
     def config(self, config: Config) -> dict[str, Any]:
         """The sections that decide this stage's output, as plain data."""
@@ -86,7 +89,13 @@ class Stage:
 
     @contextmanager
     def build(self, config: Config, output: str) -> Iterator[Build]:
-        """Lock and build the named output; see `artifacts.build`. Stores may go to the bulk."""
+        """Lock and build the named output; see `artifacts.build`. Stores may go to the bulk. Of
+        several processes the first has the lock, and the others are told where it builds."""
+        with ExitStack() as stack:
+            yield world().from_first(lambda: stack.enter_context(self._locked(config, output)))
+
+    @contextmanager
+    def _locked(self, config: Config, output: str) -> Iterator[Build]:
         for name in self.inputs:
             self.input(config, name)
         path, bulk_dir = self.outputs[output], config.runtime.bulk_dir
@@ -153,19 +162,37 @@ def run(stage: Stage, main: Callable[[Config], None]) -> None:
     """Command line of a stage: `python -m stages.X [hydra overrides]`.
 
     Without overrides the stage reads `composed.yaml`, as `dvc repro` does; with overrides it
-    composes `conf/` itself. What a user can mend ends in one line and exit status 2.
+    composes `conf/` itself. What a user can mend ends in one line and exit status 2; of several
+    processes the first to fail tells.
     """
     try:
         config = load_config(sys.argv[1:])
         use_runtime(config)
-        with artifacts.clear_space_errors(Path("data")):
+        check_processes(stage)
+        with artifacts.clear_space_errors(Path("data")), joined(config.runtime.answer_seconds):
             main(config)
     except PipelineError as error:
-        sys.stderr.write(f"error: {error}\n")
+        tell(f"error: {error}\n")
         sys.exit(2)
     except KeyboardInterrupt:
-        sys.stderr.write(f"{stage.name}: interrupted; run the same command again to resume\n")
+        tell(f"{stage.name}: interrupted; run the same command again to resume\n")
         sys.exit(130)
+
+
+def check_processes(stage: Stage) -> None:
+    """Refuse several processes where the stage's work cannot be divided."""
+    if world().size > 1 and not stage.is_parallel:
+        raise ConfigError(
+            f"{stage.name} was started in {world().size} processes, but runs in one: "
+            f"run `python -m stages.{stage.name}` without torchrun"
+        )
+
+
+def tell(message: str) -> None:
+    """Write to the terminal, unless another process of the job told of an error before."""
+    if is_first_to_tell():
+        sys.stderr.write(message)
+        sys.stderr.flush()
 
 
 def use_runtime(config: Config) -> None:

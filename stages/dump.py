@@ -2,6 +2,7 @@
 
     python -m stages.dump                   # composed.yaml, as `dvc repro` does
     python -m stages.dump +experiment=tiny hook_point.layer=2
+    torchrun --nproc-per-node=2 -m stages.dump   # the same store, written by two processes
 
 reads   data/models/, data/tokens.zarr
 writes  data/activations.zarr, data/heldout_activations.zarr: rows [model, d_model] in bfloat16 with
@@ -19,6 +20,8 @@ from typing import TYPE_CHECKING
 
 from pipeline.artifacts import Build
 from pipeline.config import Config
+from pipeline.distributed import ALONE, Ranks, world
+from pipeline.errors import ConfigError
 from pipeline.shuffle.scatter import BucketWriter, deal_as_produced
 from pipeline.stage import ACTIVATIONS, HELDOUT_ACTIVATIONS, MODELS, PLANT, TOKENS, Stage, run
 from pipeline.store import OpenWriter, StoreLayout, StoreReader, StoreWriter
@@ -36,19 +39,28 @@ STAGE = Stage(
         "heldout_activations": HELDOUT_ACTIVATIONS,
         "plant": PLANT,
     },
+    is_parallel=True,
 )
 STORES = ("activations", "heldout_activations")
 
 
 def main(config: Config) -> None:
+    if world().size > 1 and config.dump.scatter_seed is not None:
+        raise ConfigError(
+            f"dump.scatter_seed is {config.dump.scatter_seed}, but rows are dealt to buckets by one "
+            f"process and {world().size} were started: set dump.scatter_seed=null, or run "
+            "`python -m stages.dump` without torchrun"
+        )
     with ExitStack() as stack:
         builds = {name: stack.enter_context(STAGE.build(config, name)) for name in STAGE.outputs}
-        missing = {name: build for name, build in builds.items() if not build.complete}
+        missing = world().from_first(
+            lambda: {name: build for name, build in builds.items() if not build.complete}
+        )
         if not missing:
             return
         if config.has_models:
             dump_all(config, missing)
-        else:
+        elif world().is_first:
             plant_all(config, missing)
 
 
@@ -74,7 +86,7 @@ def dump_all(config: Config, builds: Mapping[str, Build]) -> None:
         plant = plant_on_pair(config, tokens, pair)
         for name in [name for name in STORES if name in builds]:
             counts = dump(
-                writer_for(config, name, builds[name].work),
+                writer_for(config, name, builds[name].work, world()),
                 tokens,
                 sequences[name],
                 pair,
@@ -82,7 +94,10 @@ def dump_all(config: Config, builds: Mapping[str, Build]) -> None:
                 rows_per_chunk=config.dump.rows_per_chunk,
                 progress_name=f"dump_{name}",
                 change=in_turn(plant, pairing_of(config.dump)),
+                ranks=world(),
             )
+            if not world().is_first:
+                continue
             facts = {"d_model": pair.d_model, "n_models": len(pair.models), "layer": pair.layer}
             builds[name].publish(counts=counts, facts={**facts, "bos_id": pair.bos_id})
     publish_truth(builds, plant)
@@ -126,14 +141,15 @@ def publish_truth(builds: Mapping[str, Build], plant: "Plant | None") -> None:
     """Publish `data/plant/`, which says so where nothing was planted."""
     from pipeline.plant.truth import NOTHING, write_truth
 
-    if "plant" not in builds:
+    if "plant" not in builds or not world().is_first:
         return
     facts = write_truth(builds["plant"].work, plant) if plant else NOTHING
     builds["plant"].publish(counts={}, facts=facts)
 
 
-def writer_for(config: Config, name: str, work: Path) -> OpenWriter:
+def writer_for(config: Config, name: str, work: Path, ranks: Ranks = ALONE) -> OpenWriter:
     """What opens the writer of a build: a store, or the shuffle's buckets for the training rows.
+    Several processes can write a store.
 
     `shuffle` is not among this stage's sections: its memory decides no byte of the buckets.
     """
@@ -141,7 +157,7 @@ def writer_for(config: Config, name: str, work: Path) -> OpenWriter:
     def open_writer(layout: StoreLayout, n_rows: int) -> StoreWriter | BucketWriter:
         seed, n_threads = config.dump.scatter_seed, config.runtime.io_threads
         if seed is None or name != "activations":
-            return StoreWriter.open(work, layout, n_threads=n_threads)
+            return StoreWriter.open(work, layout, n_threads=n_threads, ranks=ranks, n_rows=n_rows)
         memory = config.shuffle.memory_bytes
         return deal_as_produced(
             work, layout, n_rows, seed=seed, buffer_bytes=memory, n_threads=n_threads

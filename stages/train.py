@@ -2,6 +2,7 @@
 
     python -m stages.train                      # composed.yaml, as `dvc repro` does
     python -m stages.train +experiment=tiny crosscoder=batch_topk
+    torchrun --nproc-per-node=2 -m stages.train # the same in two processes (runtime.shard)
 
 reads   data/shuffled.zarr, data/heldout_activations.zarr (for a calibrated threshold)
 writes  data/crosscoder/ (config.json, weights.safetensors), results/training.csv; while it runs
@@ -12,6 +13,7 @@ cost    one pass over the rows; six times the weights in memory; killed and run 
 
 from pipeline.artifacts import Build
 from pipeline.config import Config
+from pipeline.distributed import Mesh, world
 from pipeline.progress import Progress
 from pipeline.runtime import resolve_device, set_threads
 from pipeline.stage import CROSSCODER, HELDOUT_ACTIVATIONS, SHUFFLED, Stage, run
@@ -22,6 +24,7 @@ STAGE = Stage(
     inputs={"shuffled": SHUFFLED, "heldout_activations": HELDOUT_ACTIVATIONS},
     outputs={"crosscoder": CROSSCODER},
     results=("training.csv",),
+    is_parallel=True,
 )
 
 
@@ -30,9 +33,11 @@ def main(config: Config) -> None:
 
     set_threads(config.runtime.n_threads)
     with STAGE.build(config, "crosscoder") as build:
+        if world().from_first(lambda: not (build.complete or is_finished(build.work))):
+            make_crosscoder(config, build)
+        if not world().is_first:
+            return
         if not build.complete:
-            if not is_finished(build.work):
-                make_crosscoder(config, build)
             outcome = read_outcome(build.work)
             build.publish(counts=outcome.counts, facts=outcome.facts)
     STAGE.publish_results(config, {"training.csv": (CROSSCODER / CURVE).read_bytes()})
@@ -50,6 +55,8 @@ def make_crosscoder(config: Config, build: Build) -> None:
     provenance = build.manifest.lineage
     with StoreReader.open(SHUFFLED) as source, StoreReader.open(HELDOUT_ACTIVATIONS) as heldout:
         if config.crosscoder.kind == "pretrained":
+            if not world().is_first:
+                return
             n_rows = min(config.train.normalisation_rows or source.n_rows, source.n_rows)
             stream = Stream(source, config.train.batch_rows, n_rows, config.train.seed)
             import_crosscoder(config.crosscoder, stream, build.work, provenance=provenance)
@@ -61,6 +68,7 @@ def make_crosscoder(config: Config, build: Build) -> None:
             heldout=heldout,
             folder=build.work,
             device=resolve_device(config.runtime.device),
+            mesh=Mesh.of(world(), config.runtime.shard),
         )
         job = training.start()
         tracked = TrackedRun(
@@ -73,7 +81,7 @@ def make_crosscoder(config: Config, build: Build) -> None:
             Progress(
                 "train", total=training.n_rows, unit="rows", start=job.n_rows, labels=LABELS
             ) as progress,
-            open_trackers(config.runtime.trackers, tracked) as trackers,
+            open_trackers(config.runtime.trackers if world().is_first else [], tracked) as trackers,
         ):
             job.train(LiveView(progress, trackers))
         training.write(job, provenance=provenance)

@@ -9,15 +9,16 @@ ROOT = Path(__file__).parents[1]
 FOUNDATION_IMPORTS = {
     "errors": set(),
     "labels": set(),
-    "runtime": {"errors"},
-    "progress": {"runtime"},
+    "distributed": {"errors"},
+    "runtime": {"distributed", "errors"},
+    "progress": {"distributed", "runtime"},
     "config": {"errors", "artifacts", "labels"},
     "signed": set(),
     "bulk": {"errors"},
     "artifacts": {"errors", "bulk", "signed"},
-    "stage": {"artifacts", "config", "errors"},
+    "stage": {"artifacts", "config", "distributed", "errors"},
     "workspace": {"artifacts", "config", "errors"},
-    "store": {"errors", "labels", "runtime", "bulk", "signed"},
+    "store": {"distributed", "errors", "labels", "runtime", "bulk", "signed"},
 }
 FOUNDATIONS = set(FOUNDATION_IMPORTS)
 PART_IMPORTS = {
@@ -75,7 +76,9 @@ def test_stages_import_no_other_stage(file: Path) -> None:
     assert not {name for name in imports_of(file) if name.startswith("stages")}
 
 
-@pytest.mark.parametrize("module", ["errors", "labels", "artifacts", "progress", "stage", "config"])
+@pytest.mark.parametrize(
+    "module", ["errors", "labels", "artifacts", "distributed", "progress", "stage", "config"]
+)
 def test_foundations_load_nothing_heavy_at_import(module: str) -> None:
     import subprocess
     import sys

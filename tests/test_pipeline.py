@@ -336,6 +336,29 @@ def test_a_stage_by_hand_refuses_a_store_of_another_configuration(checkout: Chec
     assert "Traceback" not in done.stderr
 
 
+def test_two_processes_dump_the_same_bytes_and_train_the_same_crosscoder(
+    checkout: Checkout,
+) -> None:
+    from pipeline.artifacts import manifest_digest
+
+    data, curve = checkout.path / "data", checkout.path / "results/training.csv"
+    stores = [data / "activations.zarr", data / "heldout_activations.zarr"]
+    digests = [manifest_digest(store) for store in stores]  # over the sums of all chunks
+    last = curve.read_text().splitlines()[-1]
+    for made in (*stores, data / "crosscoder"):
+        shutil.rmtree(made)
+    for stage in ("dump", "train"):
+        launch = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2")
+        checkout.run(sys.executable, *launch, "-m", f"stages.{stage}")
+    assert [manifest_digest(store) for store in stores] == digests
+    assert numbers(curve.read_text().splitlines()[-1]) == pytest.approx(numbers(last), rel=1e-3)
+    checkout.run("dvc", "checkout", "--force")
+
+
+def numbers(line: str) -> list[float]:
+    return [float(value) for value in line.split(",")]
+
+
 def test_gemma_without_a_store_says_what_is_missing(tmp_path: Path) -> None:
     shutil.copytree(ROOT / "conf", tmp_path / "conf")
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "HF_HUB_OFFLINE": "1"}

@@ -38,7 +38,7 @@ class RuntimeConfig(Section):
     device: Literal["auto", "cpu", "cuda"]
     """Where models and crosscoder run; `auto` takes a GPU where there is one."""
     n_threads: Annotated[int, Field(ge=1, le=1024)]
-    """CPU threads of matrix products."""
+    """CPU threads of matrix products; the processes of one job on one machine share them."""
     io_threads: Annotated[int, Field(ge=1, le=64)]
     """Threads that read or write chunks."""
     trackers: list[Literal["tensorboard", "wandb"]]
@@ -48,6 +48,11 @@ class RuntimeConfig(Section):
     hashes nor copies nor pushes the rest. null: stores lie in `data/` and DVC caches them whole."""
     drop_unshuffled: bool
     """Remove the dumped training rows once they are shuffled. Needs bulk_dir."""
+    shard: Literal["data", "latents"]
+    """What several processes of a training job divide: the rows of each batch, or, where the
+    weights do not fit one device, the latents."""
+    answer_seconds: Annotated[float, Field(gt=0.0, allow_inf_nan=False)]
+    """How long a process waits for another one of its job before it gives up, in seconds."""
 
     @model_validator(mode="after")
     def _drops_only_bulk(self) -> Self:

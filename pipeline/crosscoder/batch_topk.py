@@ -16,6 +16,7 @@ from pipeline.crosscoder.products import (
     positions_above,
 )
 from pipeline.crosscoder.variant import Loss, Moment, Step, Variant
+from pipeline.distributed import ONE_PROCESS, Mesh
 
 GUESS_MARGIN = 0.95
 """Share of the last batch's smallest kept score from which scores are looked at at all."""
@@ -43,12 +44,13 @@ class BatchTopK(Variant):
         *,
         precision: Precision,
         dead_after_rows: int,
+        mesh: Mesh = ONE_PROCESS,
     ) -> None:
-        super().__init__(crosscoder)
+        super().__init__(crosscoder, mesh)
         self.config = config
-        self.products = Products(crosscoder, precision)
+        self.products = Products(crosscoder, precision, mesh.latents)
         self.dead_after_rows = dead_after_rows
-        self.auxk = AuxK(config.k_aux or crosscoder.d_model // 2)
+        self.auxk = AuxK(config.k_aux or crosscoder.d_model // 2, mesh)
         device = crosscoder.W_dec_LP.device
         self.running_threshold = torch.full((), -1.0, dtype=torch.float64, device=device)
         self.guess = torch.zeros((), dtype=torch.float64, device=device)
@@ -91,44 +93,51 @@ class BatchTopK(Variant):
         return Loss({"reconstruction": reconstruction, "auxk": auxk}, weights)
 
     def _n_kept(self, n_rows: int, moment: Moment) -> int:
-        return min(round(n_rows * self.k(moment)), n_rows * self.crosscoder.n_latents)
+        return min(round(n_rows * self.k(moment)), n_rows * self.config.n_latents)
 
     @torch.no_grad()
-    def step(self, x_BP: Tensor, moment: Moment) -> Step:
-        crosscoder, products = self.crosscoder, self.products
+    def step(self, x_BP: Tensor, moment: Moment, n_rows: int | None = None) -> Step:
+        crosscoder, products, n_rows = self.crosscoder, self.products, n_rows or len(x_BP)
         products.begin()
         rows_BP = products.rounded("rows", x_BP)
         pre_BL = products.preactivations(rows_BP)
         norm_L = crosscoder.decoder_norms().sum(-1)
-        f = self._kept(pre_BL, norm_L, self._n_kept(len(x_BP), moment))
+        f = self._kept(pre_BL, norm_L, self._n_kept(n_rows, moment))
         residual_BP = products.reconstruct(f).sub_(x_BP)
 
-        g_BP = products.rounded("gradient", residual_BP * (2 / len(x_BP)))
+        g_BP = products.rounded("gradient", residual_BP * (2 / n_rows))
         f.outer_into(crosscoder.W_dec_LP, g_BP)
-        torch.sum(residual_BP, 0, out=gradient_of(crosscoder.b_dec_P)).mul_(2 / len(x_BP))
+        torch.sum(residual_BP, 0, out=gradient_of(crosscoder.b_dec_P)).mul_(2 / n_rows)
         pre_grad = f.with_values(f.dot(g_BP, products.W_dec_LP))
         pre_grad.outer_into(crosscoder.W_enc_LP, rows_BP)
         gradient_of(crosscoder.b_enc_L).copy_(pre_grad.latent_sums())
 
         coefficient = self.config.auxk_coefficient
         auxk = self.auxk.step(
-            crosscoder, pre_BL, rows_BP, residual_BP, self.dead(), norm_L, coefficient
+            crosscoder, pre_BL, rows_BP, residual_BP, self.dead(), norm_L, coefficient, n_rows
         )
-        loss = self._loss(residual_BP.square().sum() / len(x_BP), auxk)
+        loss = self._loss(self.mesh.latents.once(residual_BP.square().sum() / n_rows), auxk)
         fired_L = torch.zeros_like(norm_L, dtype=torch.bool).index_fill_(0, f.latent_N, True)
         return Step(loss, residual_BP, f.values, fired_L)
 
     def _kept(self, pre_BL: Tensor, norm_L: Tensor, n_kept: int) -> SparseEntries:
-        """The entries with the n_kept largest scores. Exact: where the guess from the last batch
-        leaves too few candidates, every positive score is one."""
+        """This process's entries among the n_kept largest scores of all. Exact: where the guess
+        from the last batch leaves too few candidates, every positive score is one."""
+        ranks = self.mesh.all
         flat_N, pre_N, v_N = _above(pre_BL, norm_L, float(self.guess))
-        if len(flat_N) < n_kept and float(self.guess) > 0:
+        n_found = ranks.total(len(flat_N))
+        if n_found < n_kept and float(self.guess) > 0:
             flat_N, pre_N, v_N = _above(pre_BL, norm_L, 0.0)
-        if len(flat_N) > n_kept:
-            is_kept_N = v_N >= v_N.topk(n_kept, sorted=False).values.min()
+            n_found = ranks.total(len(flat_N))
+        if n_found > n_kept:
+            smallest = ranks.kth_largest(v_N, n_kept)
+            is_kept_N = v_N >= smallest
             flat_N, pre_N, v_N = flat_N[is_kept_N], pre_N[is_kept_N], v_N[is_kept_N]
-        # 0 where nothing was positive: what the next step depends on is all in `state`.
-        self._smallest_kept = v_N.min().double() if len(v_N) > 0 else self.guess.new_zeros(())
+            self._smallest_kept = smallest.double()
+        elif n_found > 0:
+            self._smallest_kept = ranks.kth_largest(v_N, n_found).double()
+        else:  # what the next step depends on is all in `state`
+            self._smallest_kept = torch.zeros_like(self.guess)
         return SparseEntries.at(flat_N, pre_N, *pre_BL.shape)
 
     def advance(self, step: Step, n_rows: int) -> None:
@@ -154,7 +163,7 @@ class BatchTopK(Variant):
     def calibrated_threshold(self, batches: Iterable[Tensor]) -> Tensor:
         """The threshold that keeps k latents per row on average over all given rows, of which
         there are at most `calibration_rows`: half-way from the last kept score to the next."""
-        crosscoder = self.crosscoder
+        crosscoder, mesh = self.crosscoder, self.mesh
         norm_L = crosscoder.decoder_norms().sum(-1)
         largest, floor, n_rows = norm_L.new_zeros(0), 0.0, 0
         n_enough = self.config.calibration_rows * self.config.k + 1
@@ -166,8 +175,13 @@ class BatchTopK(Variant):
             if len(largest) > n_enough:
                 largest = largest.topk(n_enough, sorted=False).values
                 floor = float(largest.min())
+        n_rows = mesh.rows.total(n_rows)
         assert n_rows <= self.config.calibration_rows
-        return _edge(largest, n_rows * self.config.k)
+        n_kept = n_rows * self.config.k
+        if mesh.all.total(len(largest)) <= n_kept:
+            return largest.new_zeros(())
+        edge = [mesh.all.kth_largest(largest, n) for n in (n_kept, n_kept + 1)]
+        return torch.stack(edge).mean()
 
 
 def _above(pre_BL: Tensor, norm_L: Tensor, floor: float) -> tuple[Tensor, Tensor, Tensor]:
@@ -175,10 +189,3 @@ def _above(pre_BL: Tensor, norm_L: Tensor, floor: float) -> tuple[Tensor, Tensor
     flat_N = positions_above(pre_BL, (floor / norm_L).to(pre_BL.dtype))
     pre_N = pre_BL.flatten()[flat_N]
     return flat_N, pre_N, pre_N.to(norm_L.dtype) * norm_L[flat_N % len(norm_L)]
-
-
-def _edge(scores: Tensor, n_kept: int) -> Tensor:
-    """A value below the n_kept largest scores and not below the next one; 0 keeps them all."""
-    if len(scores) <= n_kept:
-        return scores.new_zeros(())
-    return scores.topk(n_kept + 1).values[-2:].mean()

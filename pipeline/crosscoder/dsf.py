@@ -8,6 +8,7 @@ from pipeline.crosscoder.l1 import L1
 from pipeline.crosscoder.model import Crosscoder
 from pipeline.crosscoder.products import Precision, gradient_of
 from pipeline.crosscoder.variant import Moment, Step
+from pipeline.distributed import ONE_PROCESS, Mesh
 
 
 class Dsf(L1):
@@ -23,9 +24,17 @@ class Dsf(L1):
     Source: Anthropic, "Insights on Crosscoder Model Diffing", February 2025.
     """
 
-    def __init__(self, crosscoder: Crosscoder, config: DsfConfig, *, precision: Precision) -> None:
-        super().__init__(crosscoder, config, precision=precision)
-        self.n_shared_latents = config.n_shared_latents
+    def __init__(
+        self,
+        crosscoder: Crosscoder,
+        config: DsfConfig,
+        *,
+        precision: Precision,
+        mesh: Mesh = ONE_PROCESS,
+    ) -> None:
+        super().__init__(crosscoder, config, precision=precision, mesh=mesh)
+        own = mesh.latents.part(config.n_latents)
+        self.n_shared_latents = len(range(own.start, min(own.stop, config.n_shared_latents)))
         self.penalty_weight_L[: self.n_shared_latents] = config.shared_penalty_ratio
 
     def decoder(self) -> Tensor:
@@ -35,9 +44,19 @@ class Dsf(L1):
         return torch.cat([tied, exclusive]).reshape_as(self.crosscoder.W_dec_LP)
 
     @torch.no_grad()
-    def step(self, x_BP: Tensor, moment: Moment) -> Step:
-        step = super().step(x_BP, moment)
+    def step(self, x_BP: Tensor, moment: Moment, n_rows: int | None = None) -> Step:
+        step = super().step(x_BP, moment, n_rows)
+        self._tie_gradients()
+        return step
+
+    @torch.no_grad()
+    def reduced(self, step: Step) -> Step:
+        step = super().reduced(step)
+        if self.mesh.rows.size > 1:  # the copies may have been added up in another order of ranks
+            self._tie_gradients()
+        return step
+
+    def _tie_gradients(self) -> None:
         gradient = gradient_of(self.crosscoder.W_dec_LP).view_as(self.crosscoder.W_dec)
         shared = gradient[: self.n_shared_latents]
         shared.copy_(shared.mean(1, keepdim=True).expand_as(shared))
-        return step

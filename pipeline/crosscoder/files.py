@@ -5,7 +5,7 @@ W_enc [M, D, L], W_dec [L, M, D], b_enc [L], b_dec [M, D], activation_scale [M],
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -118,6 +118,21 @@ def write_tensors(
         sync(temporary)
         temporary.replace(path)
         sync(path.parent)
+
+
+def read_slices(path: Path, wanted: Callable[[str], slice | None]) -> Iterator[tuple[str, Tensor]]:
+    """Tensors of a safetensors file by name: of each the wanted rows of the first axis and no more
+    of it read; all of it for `slice(None)`, nothing for None. ArtifactError where it is damaged."""
+    try:
+        with safetensors.safe_open(path, framework="pt") as file:
+            for name in file.keys():  # noqa: SIM118 - a file is no mapping
+                rows = wanted(name)
+                if rows == slice(None):
+                    yield name, file.get_tensor(name)
+                elif rows is not None:
+                    yield name, file.get_slice(name)[rows]
+    except (safetensors.SafetensorError, OSError) as error:
+        raise ArtifactError(f"{path} cannot be read ({error}): remove it and run again") from error
 
 
 def read_tensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:

@@ -10,6 +10,7 @@ from pipeline.config.crosscoder import JumpReluConfig
 from pipeline.crosscoder.model import Crosscoder
 from pipeline.crosscoder.products import Precision, Products, gradient_of
 from pipeline.crosscoder.variant import Loss, Moment, Step, Variant
+from pipeline.distributed import ONE_PROCESS, Mesh
 
 
 class JumpRelu(Variant):
@@ -33,22 +34,30 @@ class JumpRelu(Variant):
     """
 
     def __init__(
-        self, crosscoder: Crosscoder, config: JumpReluConfig, *, precision: Precision
+        self,
+        crosscoder: Crosscoder,
+        config: JumpReluConfig,
+        *,
+        precision: Precision,
+        mesh: Mesh = ONE_PROCESS,
     ) -> None:
-        super().__init__(crosscoder)
+        super().__init__(crosscoder, mesh)
         self.config = config
-        self.products = Products(crosscoder, precision)
+        self.products = Products(crosscoder, precision, mesh.latents)
         start_L = torch.full_like(crosscoder.b_enc_L, config.threshold_init, requires_grad=False)
         self.log_theta_L = torch.nn.Parameter(start_L.log())
 
     def parameters(self) -> list[torch.nn.Parameter]:
         return [*super().parameters(), self.log_theta_L]
 
+    def parameter_names(self) -> list[str]:
+        return [*super().parameter_names(), "log_theta_L"]
+
     def learning_rate_ratios(self) -> list[float]:
         return [*[1.0] * (len(self.parameters()) - 1), self.config.threshold_learning_rate_ratio]
 
     def state(self) -> dict[str, Tensor]:
-        return super().state() | {"log_theta": self.log_theta_L.detach()}
+        return super().state() | {"log_theta_L": self.log_theta_L.detach()}
 
     def schedule(self, moment: Moment) -> dict[str, float]:
         ramp = moment.ramp(self.config.sparsity_warmup_fraction)
@@ -71,8 +80,8 @@ class JumpRelu(Variant):
         return self._loss(residual_BP.square().sum(-1).mean(), gate_BL.sum(-1).mean(), moment)
 
     @torch.no_grad()
-    def step(self, x_BP: Tensor, moment: Moment) -> Step:
-        crosscoder, products, n_rows = self.crosscoder, self.products, len(x_BP)
+    def step(self, x_BP: Tensor, moment: Moment, n_rows: int | None = None) -> Step:
+        crosscoder, products, n_rows = self.crosscoder, self.products, n_rows or len(x_BP)
         products.begin()
         rows_BP = products.rounded("rows", x_BP)
         pre_BL = products.preactivations(rows_BP)
@@ -86,7 +95,8 @@ class JumpRelu(Variant):
         f = reach.with_values(pre * gate)
         residual_BP = products.reconstruct(f).sub_(x_BP)
         n_active = gate.sum().to(x_BP.dtype) / n_rows
-        loss = self._loss(residual_BP.square().sum() / n_rows, n_active, moment)
+        reconstruction = self.mesh.latents.once(residual_BP.square().sum() / n_rows)
+        loss = self._loss(reconstruction, n_active, moment)
 
         g_BP = products.rounded("gradient", residual_BP * (2 / n_rows))
         f.outer_into(crosscoder.W_dec_LP, g_BP)

@@ -7,6 +7,7 @@ from pipeline.config.crosscoder import DsfConfig, L1Config
 from pipeline.crosscoder.model import Crosscoder
 from pipeline.crosscoder.products import Entries, Precision, Products, gradient_of
 from pipeline.crosscoder.variant import Loss, Moment, Step, Variant
+from pipeline.distributed import ONE_PROCESS, Mesh
 
 
 class L1(Variant):
@@ -22,12 +23,17 @@ class L1(Variant):
     """
 
     def __init__(
-        self, crosscoder: Crosscoder, config: L1Config | DsfConfig, *, precision: Precision
+        self,
+        crosscoder: Crosscoder,
+        config: L1Config | DsfConfig,
+        *,
+        precision: Precision,
+        mesh: Mesh = ONE_PROCESS,
     ) -> None:
-        super().__init__(crosscoder)
+        super().__init__(crosscoder, mesh)
         self.sparsity_coefficient = config.sparsity_coefficient
         self.sparsity_warmup_fraction = config.sparsity_warmup_fraction
-        self.products = Products(crosscoder, precision)
+        self.products = Products(crosscoder, precision, mesh.latents)
         self.penalty_weight_L = torch.ones_like(crosscoder.b_enc_L, requires_grad=False)
 
     def schedule(self, moment: Moment) -> dict[str, float]:
@@ -52,22 +58,23 @@ class L1(Variant):
         return Loss({"reconstruction": reconstruction, "sparsity": sparsity}, weights)
 
     @torch.no_grad()
-    def step(self, x_BP: Tensor, moment: Moment) -> Step:
-        products = self.products
+    def step(self, x_BP: Tensor, moment: Moment, n_rows: int | None = None) -> Step:
+        products, n_rows = self.products, n_rows or len(x_BP)
         products.begin()
         rows_BP = products.rounded("rows", x_BP)
         pre_BL = products.preactivations(rows_BP)
         active = products.entries(pre_BL, 0.0)
         f = active.with_values(active.values.relu_())
         residual_BP = products.reconstruct(f).sub_(x_BP)
-        mean_f_L = f.latent_sums().to(x_BP.dtype) / len(x_BP)
+        mean_f_L = f.latent_sums().to(x_BP.dtype) / n_rows
         norms_LM = self.crosscoder.decoder_norms()
         loss = self._loss(
-            residual_BP.square().sum() / len(x_BP),
+            self.mesh.latents.once(residual_BP.square().sum() / n_rows),
             mean_f_L @ (self.penalty_weight_L * norms_LM.sum(-1)),
             moment,
         )
-        self._backward(f, residual_BP, rows_BP, mean_f_L, norms_LM, loss.weights["sparsity"])
+        coefficient = loss.weights["sparsity"]
+        self._backward(f, residual_BP, rows_BP, mean_f_L, norms_LM, coefficient, n_rows)
         return Step(loss, residual_BP, f.values, mean_f_L > 0)
 
     def _backward(
@@ -78,13 +85,14 @@ class L1(Variant):
         mean_f_L: Tensor,
         norms_LM: Tensor,
         coefficient: float,
+        n_rows: int,
     ) -> None:
         """d total / d parameter into every `.grad`.
 
         d sparsity / d W_dec_m,i = w_i mean_B(f_i) d_m,i / ||d_m,i||  (0 where the norm is 0)
         d sparsity / d f_i       = w_i sum_m ||d_m,i|| / B
         """
-        crosscoder, products, n_rows = self.crosscoder, self.products, len(rows_BP)
+        crosscoder, products = self.crosscoder, self.products
         g_BP = products.rounded("gradient", residual_BP * (2 / n_rows))
         weight_L = coefficient * self.penalty_weight_L
 

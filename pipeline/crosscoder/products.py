@@ -17,6 +17,7 @@ from torch import Tensor
 from torch.nn import Parameter
 
 from pipeline.crosscoder.model import Crosscoder
+from pipeline.distributed import ALONE, Ranks
 
 Precision = Literal["fp32", "bf16"]
 
@@ -204,11 +205,14 @@ class Products:
 
     fp32 computes in the parameters' own type. bf16 rounds the inputs and the result of each
     product to bf16 and accumulates in fp32; the weights stay in the parameters' type, and `begin`
-    renews a rounded copy.
+    renews a rounded copy. latents: the ranks that hold other latents of the same crosscoder.
     """
 
-    def __init__(self, crosscoder: Crosscoder, precision: Precision) -> None:
+    def __init__(
+        self, crosscoder: Crosscoder, precision: Precision, latents: Ranks = ALONE
+    ) -> None:
         self.crosscoder = crosscoder
+        self.latents = latents
         self.dtype = torch.bfloat16 if precision == "bf16" else crosscoder.W_dec_LP.dtype
         self.buffers = Buffers(crosscoder.W_dec_LP.device)
 
@@ -243,14 +247,17 @@ class Products:
         return DenseEntries(values_BL, self.buffers)
 
     def reconstruct(self, f: Entries) -> Tensor:
-        """f W_dec + b_dec, [B, P], in the parameters' type."""
-        b_dec_P = self.crosscoder.b_dec_P.detach()
+        """f W_dec + b_dec, [B, P], over the latents of all ranks, in the parameters' type."""
+        b_dec_P = self.latents.once(self.crosscoder.b_dec_P.detach())
         product_BP = f.decode(self.W_dec_LP)
         if product_BP.dtype == b_dec_P.dtype:
-            return product_BP.add_(b_dec_P)
-        shape = (len(product_BP), len(b_dec_P))
-        out_BP = self.buffers.take("reconstruction", shape, b_dec_P.dtype)
-        return torch.add(product_BP, b_dec_P, out=out_BP)
+            x_hat_BP = product_BP.add_(b_dec_P)
+        else:
+            shape = (len(product_BP), len(b_dec_P))
+            out_BP = self.buffers.take("reconstruction", shape, b_dec_P.dtype)
+            x_hat_BP = torch.add(product_BP, b_dec_P, out=out_BP)
+        self.latents.sum(x_hat_BP)
+        return x_hat_BP
 
 
 def positions_above(values_BL: Tensor, above: Tensor | float) -> Tensor:

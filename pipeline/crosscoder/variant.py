@@ -1,16 +1,18 @@
 """What the trainer asks of a variant, and the loss every variant returns.
 
-Letters: B rows of a batch, M models, D width of a model, L latents, P = M * D.
+Letters: B rows of a batch, M models, D width of a model, L latents, P = M * D. Where a job runs in
+several processes, B are the rows of this process or L its latents (see `Mesh`).
 """
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
 from pipeline.crosscoder.model import Crosscoder
+from pipeline.distributed import Mesh
 
 
 @dataclass(frozen=True)
@@ -44,6 +46,7 @@ class Loss:
 class Step:
     """What one training step computed, valid until the next one (buffers are used again).
 
+    loss: in several processes this one's share of each term; the terms are the sums over all
     residual_BP: x_hat - x
     latents: a tensor whose non-zero entries are the active latents of the batch, of any shape
     fired_L: whether a latent was active on any row of the batch
@@ -58,13 +61,18 @@ class Step:
 class Variant(ABC):
     """How one kind of crosscoder is trained. Its class docstring states the equations.
 
-    `loss` is the readable form, differentiable by autograd. `step` computes the same loss and
-    writes the same gradient into every parameter's `.grad` by hand, and changes nothing else;
-    `advance` then moves the state that is no parameter, once the update has been accepted.
+    `loss` is the readable form, differentiable by autograd, of one process. `step` computes the
+    same loss and writes the same gradient into every parameter's `.grad` by hand, and changes
+    nothing else; `reduced` adds up what the processes of a job computed; `advance` then moves the
+    state that is no parameter, once the update has been accepted.
+
+    Names of tensors end in their axes; those that begin with the latents (`_L`, `_LP`) are divided
+    where latents are.
     """
 
-    def __init__(self, crosscoder: Crosscoder) -> None:
+    def __init__(self, crosscoder: Crosscoder, mesh: Mesh) -> None:
         self.crosscoder = crosscoder
+        self.mesh = mesh
         device = crosscoder.W_dec_LP.device
         self.rows_since_fired_L = torch.zeros(
             crosscoder.n_latents, dtype=torch.int64, device=device
@@ -75,8 +83,23 @@ class Variant(ABC):
         """The loss on normalised rows x_BP."""
 
     @abstractmethod
-    def step(self, x_BP: Tensor, moment: Moment) -> Step:
-        """The loss on normalised rows x_BP, and its gradient in every parameter's `.grad`."""
+    def step(self, x_BP: Tensor, moment: Moment, n_rows: int | None = None) -> Step:
+        """The loss on normalised rows x_BP, and its gradient in every parameter's `.grad`.
+
+        n_rows: rows of the whole batch where x_BP is this process's part of it
+        """
+
+    def reduced(self, step: Step) -> Step:
+        """The step of all processes: loss terms, gradients and fired latents of the whole batch."""
+        if self.mesh.all.size == 1:
+            return step
+        terms = torch.stack([term.float() for term in step.loss.terms.values()])
+        self.mesh.all.sum(terms)
+        self.mesh.rows.sum(*[p.grad for p in self.parameters() if p.grad is not None])
+        fired_L = step.fired_L.clone()
+        self.mesh.rows.any(fired_L)
+        named = dict(zip(step.loss.terms, terms, strict=True))
+        return replace(step, loss=Loss(named, step.loss.weights), fired_L=fired_L)
 
     @abstractmethod
     def schedule(self, moment: Moment) -> dict[str, float]:
@@ -85,6 +108,10 @@ class Variant(ABC):
     def parameters(self) -> list[torch.nn.Parameter]:
         """Everything the optimiser moves."""
         return list(self.crosscoder.parameters())
+
+    def parameter_names(self) -> list[str]:
+        """Names of the parameters, in their order."""
+        return [name for name, _ in self.crosscoder.named_parameters()]
 
     def learning_rate_ratios(self) -> list[float]:
         """Learning rate of each parameter over the configured one."""
@@ -97,7 +124,7 @@ class Variant(ABC):
 
     def state(self) -> dict[str, Tensor]:
         """What a checkpoint must hold beside the parameters, by name."""
-        return {"rows_since_fired": self.rows_since_fired_L}
+        return {"rows_since_fired_L": self.rows_since_fired_L}
 
     def load_state(self, state: Mapping[str, Tensor]) -> None:
         """Take back what `state` gave."""
@@ -111,4 +138,9 @@ class Variant(ABC):
 
     def finish(self, batches: Iterable[Tensor]) -> None:  # noqa: B027 - most variants need nothing
         """Set the inference thresholds of the trained crosscoder; `batches` are normalised
-        held-out rows x_BP, `calibration_rows` of them in all."""
+        held-out rows x_BP, `calibration_rows` of them in all, in whichever process."""
+
+
+def is_per_latent(name: str) -> bool:
+    """Whether the first axis of the tensor called `name` is the latents."""
+    return name.rpartition("_")[2].startswith("L")

@@ -2,6 +2,8 @@
 
 Sequences are run in a fixed grid of batches, so that a resumed dump computes the same batches, and
 with them the same bits, as an unbroken one. While the models compute, the store's threads write.
+Several processes write a run of chunks each; a batch that reaches into two of these runs is
+computed by both, so that every chunk has the bits that one process gives it.
 """
 
 from __future__ import annotations
@@ -12,6 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.distributed import ALONE, Ranks
 from pipeline.errors import NonFiniteError
 from pipeline.harvest.census import Census, take_census
 from pipeline.harvest.pair import HookedPair, PairedForward, Rows
@@ -44,16 +47,18 @@ def dump(
     rows_per_chunk: int,
     progress_name: str,
     change: Change | None = None,
+    ranks: Ranks = ALONE,
 ) -> dict[str, int]:
     """Write a row per token of `sequences`, BOS left out, with `open_writer`; the counts.
 
     change: what is done to each batch's rows before they are stored; it must depend on the rows
     and labels of the batch alone, so that a resumed dump stores the same.
+    ranks: the processes that write the store together
     Raises NonFiniteError where an activation is infinite or NaN; what was written before is kept.
     """
     length = tokens.layout["token_id"].shape[0]
     batch_sequences = max(1, batch_tokens // length)
-    census = take_census(tokens, sequences, batch_sequences, pair.bos_id)
+    census = ranks.from_first(lambda: take_census(tokens, sequences, batch_sequences, pair.bos_id))
     layout = activation_layout(len(pair.models), pair.d_model, rows_per_chunk)
     with open_writer(layout, census.n_rows) as writer:
         if not writer.sealed:
@@ -74,20 +79,21 @@ def _write_rows(
     progress_name: str,
     change: Change | None,
 ) -> None:
-    first_batch = census.batch_of(writer.next_row)
-    start = sequences.start + first_batch * batch_sequences
-    with Progress(
-        progress_name, total=census.n_rows, unit="rows", start=writer.next_row
-    ) as progress:
-        skip = writer.next_row - int(census.first_rows[first_batch])
-        for batch in harvest(tokens, range(start, sequences.stop), pair, batch_sequences):
+    row, stop_row = writer.next_row, min(writer.stop_row, census.n_rows)
+    first, last = census.batch_of(row), census.batch_of(max(stop_row - 1, 0))
+    sequences = sequences[first * batch_sequences : (last + 1) * batch_sequences]
+    with Progress(progress_name, total=stop_row, unit="rows", start=row) as progress:
+        skip = row - int(census.first_rows[first])
+        for batch in harvest(tokens, sequences, pair, batch_sequences) if row < stop_row else ():
             activations = batch.rows.ready()
             if not batch.rows.finite():
                 raise NonFiniteError(_non_finite(activations, batch.labels, pair))
+            n = min(len(activations) - skip, stop_row - row)
             stored = change(activations, batch.labels) if change else activations
             arrays = {"activations": stored, **batch.labels}
-            writer.append({name: array[skip:] for name, array in arrays.items()})
-            progress.advance(len(activations) - skip)
+            writer.append({name: array[skip : skip + n] for name, array in arrays.items()})
+            progress.advance(n)
+            row += n
             skip = 0
 
 

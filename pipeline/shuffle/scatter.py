@@ -160,6 +160,11 @@ class BucketWriter:
         self.close()
 
     @property
+    def stop_row(self) -> int:
+        """Number of all input rows."""
+        return self._permutation.n_rows
+
+    @property
     def next_row(self) -> int:
         """Input row that `append` continues with."""
         if self._load is not None:

@@ -19,7 +19,7 @@ from pipeline.store.chunkfile import clear_space_errors
 from pipeline.store.layout import StoreLayout
 
 JOURNAL = "journal.jsonl"
-
+JOURNALS = "journal*.jsonl"
 
 FILE_DTYPE = np.dtype([("bytes", "<u8"), ("crc32c", "<u4")])
 
@@ -47,34 +47,45 @@ class ChunkRecord:
 
 
 class Journal:
-    """The journal of one unfinished store, held locked while it is open."""
+    """The journal of one unfinished store, held locked while it is open.
+
+    Several processes of one job have one each, and know the chunks in all of them.
+    """
 
     def __init__(self, path: Path, file: BinaryIO, records: dict[int, ChunkRecord]) -> None:
         self.path, self._file, self.records = path, file, records
 
     @classmethod
-    def open(cls, store: Path, layout: StoreLayout) -> "Journal":
-        """Open or begin the journal of a store.
+    def open(cls, store: Path, layout: StoreLayout, rank: int = 0) -> "Journal":
+        """Open or begin the journal of a store, or that of the process `rank` of its writers.
 
         Raises BusyError where another process writes the store, MismatchError where the store was
         begun with another layout.
         """
-        path = store / JOURNAL
+        path = store / (f"journal-{rank}.jsonl" if rank else JOURNAL)
         with clear_space_errors(path):
             file = path.open("a+b", buffering=0)
             try:
                 _lock(file, path)
                 lines, valid_bytes = _read_lines(path)
                 os.ftruncate(file.fileno(), valid_bytes)
-                journal = cls(path, file, _records(lines[1:], store, layout))
+                journal = cls(path, file, {})
                 if not lines:
                     journal._append(layout.to_json())
-                elif lines[0] != layout.to_json():
-                    raise MismatchError(_mismatch(path, lines[0], layout))
+                journal.read_all(layout)
             except BaseException:
                 file.close()
                 raise
         return journal
+
+    def read_all(self, layout: StoreLayout) -> None:
+        """Take over the chunks in every journal of the store."""
+        store = self.path.parent
+        for path in sorted(store.glob(JOURNALS)):
+            lines, _ = _read_lines(path)
+            if lines and lines[0] != layout.to_json():
+                raise MismatchError(_mismatch(path, lines[0], layout))
+            self.records |= _records(lines[1:], store, layout)
 
     def add(self, record: ChunkRecord) -> None:
         """Record a chunk whose files are all durable."""
@@ -86,8 +97,9 @@ class Journal:
         self._file.close()
 
     def remove(self) -> None:
-        """The store is finished: its chunk table says all that the journal said."""
-        self.path.unlink()
+        """The store is finished: its chunk table says all that the journals said."""
+        for path in self.path.parent.glob(JOURNALS):
+            path.unlink()
         self.close()
 
     def _append(self, value: Any) -> None:

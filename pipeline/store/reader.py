@@ -16,7 +16,7 @@ from crc32c import crc32c
 
 from pipeline.bulk import resolve
 from pipeline.errors import ArtifactError, DamagedStoreError
-from pipeline.store.batches import Allocate, stored_order
+from pipeline.store.batches import WHOLE, Allocate, Part, stored_order
 from pipeline.store.chunkfile import (
     BLOCK_BYTES,
     CHECKSUM_BYTES,
@@ -138,8 +138,11 @@ class StoreReader:
         *,
         keep: int = 1,
         allocate: Allocate = aligned_empty,
+        part: Part = WHOLE,
     ) -> Iterator[dict[str, np.ndarray]]:
         """Batches in stored order, read ahead by threads, the last one as short as it comes.
+
+        part: which rows of a batch of n rows to hand out; chunks that hold none are not read
 
         keep: a batch stays valid until `keep` further ones were asked for; then its buffer is
         reused. allocate: makes the buffers (page-locked memory, say), called as `np.empty` is;
@@ -149,7 +152,7 @@ class StoreReader:
         assert 0 <= start_row <= stop <= self.n_rows
         assert batch_rows > 0
         assert keep > 0
-        return stored_order(self, batch_rows, start_row, stop, tuple(names), keep, allocate)
+        return stored_order(self, batch_rows, start_row, stop, tuple(names), keep, allocate, part)
 
     def epoch_batches(
         self,

@@ -12,11 +12,15 @@ from pipeline.store.layout import StoreLayout
 class RowWriter(AbstractContextManager["RowWriter"], Protocol):
     """Takes rows in order, a StoreWriter or one that deals them to buckets.
 
-    next_row: where to go on after a kill; sealed: whether all rows are on disk already
+    next_row: where to go on after a kill; stop_row: where this process ends at the latest
+    sealed: whether all rows are on disk already
     """
 
     @property
     def next_row(self) -> int: ...
+
+    @property
+    def stop_row(self) -> int: ...
 
     @property
     def sealed(self) -> bool: ...

@@ -16,6 +16,7 @@ from typing import Self
 
 import numpy as np
 
+from pipeline.distributed import ALONE, Ranks
 from pipeline.store.chunkfile import (
     ChunkBuffer,
     clear_space_errors,
@@ -29,6 +30,9 @@ from pipeline.store.layout import StoreLayout
 from pipeline.store.seal import is_sealed, read_seal, write_seal
 
 TEMPORARY_DIR = ".tmp"
+
+# For one process, which may append without end.
+ANY_CHUNK = range(2**62)
 
 Arrays = Mapping[str, np.ndarray]
 Buffer = dict[str, ChunkBuffer]
@@ -47,14 +51,23 @@ class StoreWriter:
     """Writes the arrays of a layout. Use as a context manager, or call `close`.
 
     Two ways, not to be mixed in one run: `append` in row order, or `write_chunk` in any order.
+    Several processes of one job append to runs of chunks of their own; the first seals the store.
     Errors of the writing threads come out of the next call. Raises NoSpaceError where the disk is
     full; finished chunks are kept and `open` on the same path goes on from there.
     """
 
     def __init__(
-        self, path: Path, layout: StoreLayout, journal: Journal | None, n_rows: int, n_threads: int
+        self,
+        path: Path,
+        layout: StoreLayout,
+        journal: Journal | None,
+        n_rows: int,
+        n_threads: int,
+        ranks: Ranks = ALONE,
+        own_chunks: range = ANY_CHUNK,
     ) -> None:
         self.path, self.layout = path, layout
+        self.ranks, self.own_chunks = ranks, own_chunks
         self._journal = journal  # None: the store is sealed already
         self._n_rows = n_rows
         self._n_buffers_left = n_threads + 1
@@ -64,32 +77,55 @@ class StoreWriter:
         self._failure: BaseException | None = None
         self._lock = Lock()
         self._filling: _Filling | None = None
-        self._n_durable = 0
+        self._n_durable = own_chunks.start
         self._next_index = 0 if self.sealed else -(-self.durable_rows // layout.rows_per_chunk)
 
     @classmethod
-    def open(cls, path: Path, layout: StoreLayout, *, n_threads: int = 2) -> Self:
+    def open(
+        cls,
+        path: Path,
+        layout: StoreLayout,
+        *,
+        n_threads: int = 2,
+        ranks: Ranks = ALONE,
+        n_rows: int = 0,
+    ) -> Self:
         """Create a store at `path`, or take up what an earlier writer left there.
 
+        ranks: the processes that write it together; they open it at the same time, and each
+        appends to its own run of the chunks of a store of `n_rows` rows
         Raises BusyError where another process writes it, MismatchError where it was begun with
         another layout.
         """
+        journals: list[Journal] = []  # the first rank's stays with it
         with clear_space_errors(path):
-            path.mkdir(parents=True, exist_ok=True)
-            journal = Journal.open(path, layout)
-            try:
-                if is_sealed(path):
-                    n_rows = read_seal(path).n_rows
-                    shutil.rmtree(path / TEMPORARY_DIR, ignore_errors=True)
-                    journal.remove()
-                    return cls(path, layout, None, n_rows, n_threads)
-                shutil.rmtree(path / TEMPORARY_DIR, ignore_errors=True)
-                for folder in (TEMPORARY_DIR, *layout.names):
-                    (path / folder).mkdir(exist_ok=True)
-            except BaseException:
-                journal.close()
-                raise
-        return cls(path, layout, journal, 0, n_threads)
+            n_sealed = ranks.from_first(lambda: cls._take_up(path, layout, journals))
+            if n_sealed is not None:
+                return cls(path, layout, None, n_sealed, n_threads, ranks)
+            if not ranks.is_first:
+                journals.append(Journal.open(path, layout, ranks.rank))
+            own = ranks.part(layout.n_chunks(n_rows)) if ranks.size > 1 else ANY_CHUNK
+        return cls(path, layout, journals[0], 0, n_threads, ranks, own)
+
+    @staticmethod
+    def _take_up(path: Path, layout: StoreLayout, journals: list[Journal]) -> int | None:
+        """Lock and clean the store; its rows where it is sealed, else its journal goes to
+        `journals`."""
+        path.mkdir(parents=True, exist_ok=True)
+        journal = Journal.open(path, layout)
+        try:
+            shutil.rmtree(path / TEMPORARY_DIR, ignore_errors=True)
+            if is_sealed(path):
+                n_rows = read_seal(path).n_rows
+                journal.remove()
+                return n_rows
+            for folder in (TEMPORARY_DIR, *layout.names):
+                (path / folder).mkdir(exist_ok=True)
+        except BaseException:
+            journal.close()
+            raise
+        journals.append(journal)
+        return None
 
     def __enter__(self) -> Self:
         return self
@@ -117,11 +153,17 @@ class StoreWriter:
         return self._rows_before(self._next_index)
 
     @property
+    def stop_row(self) -> int:
+        """Row before which `append` has to end in this process, if the store goes on so far."""
+        return self.own_chunks.stop * self.layout.rows_per_chunk
+
+    @property
     def durable_rows(self) -> int:
-        """Rows at the beginning of the store that are on disk as whole chunks."""
+        """Rows that are on disk as whole chunks, counted up to the first of this process's own
+        chunks that is not."""
         if self.sealed:
             return self._n_rows
-        while self.chunk_done(self._n_durable):
+        while self._n_durable in self.own_chunks and self.chunk_done(self._n_durable):
             self._n_durable += 1
         return self._rows_before(self._n_durable)
 
@@ -165,25 +207,35 @@ class StoreWriter:
         self._collect(list(self._pending))
 
     def finish(self) -> int:
-        """Write the last, short chunk and seal the store. Returns the number of rows."""
+        """Write the last, short chunk and seal the store, once every process has come here.
+        Returns the number of rows."""
         if self._journal is None:
             return self._n_rows
         if self._filling is not None:
             filling, self._filling = self._filling, None
             self._submit(filling.index, filling.buffer, filling.n_rows)
         self.flush()
+        self.ranks.meet()
+        self._n_rows = self.ranks.from_first(self._seal)
+        self._journal.close()
+        self._journal = None
+        return self._n_rows
+
+    def _seal(self) -> int:
+        assert self._journal is not None
+        if self.ranks.size > 1:
+            self._journal.read_all(self.layout)
         records = self._all_records()
-        self._n_rows = self._rows_before(len(records))
+        n_rows = self._rows_before(len(records))
         with clear_space_errors(self.path):
             for name in self.layout.names:
                 if (self.path / name / "c").exists():
                     sync_directory(self.path / name / "c")
-            write_seal(self.path, self.layout, self._n_rows, records)
+            write_seal(self.path, self.layout, n_rows, records)
             shutil.rmtree(self.path / TEMPORARY_DIR)
             self._journal.remove()
             sync_directory(self.path)
-        self._journal = None
-        return self._n_rows
+        return n_rows
 
     def close(self) -> None:
         """Stop the threads and give up the lock. Rows of an unfilled chunk are not on disk."""

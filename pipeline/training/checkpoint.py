@@ -1,23 +1,29 @@
-"""Checkpoints: one file at a time, written whole or not at all."""
+"""Checkpoints: several files at a time, taken up whole or not at all."""
 
 import json
-from collections.abc import Mapping
+import shutil
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor
 
-from pipeline.crosscoder.files import read_tensors, write_tensors
+from pipeline.artifacts import sync, write_bytes
+from pipeline.crosscoder.files import read_slices, write_tensors
+from pipeline.crosscoder.variant import is_per_latent
+from pipeline.distributed import ONE_PROCESS, Mesh, Ranks
 
-STATE = "state"
+LATEST = "latest.json"
 
 
 @dataclass(frozen=True)
 class Checkpoint:
     """Where a run stands: everything that the steps to come depend on.
 
-    tensors: weights, optimiser, counters and thresholds by name
+    tensors: weights, optimiser, counters and thresholds by name; of names in `_L` and `_LP` the
+        latents of this rank
     step: steps done; n_rows: rows trained on; curve: the training curve so far
     """
 
@@ -29,31 +35,70 @@ class Checkpoint:
 
 @dataclass(frozen=True)
 class Checkpoints:
-    """The latest checkpoint of a run, in `folder`.
+    """The latest checkpoint of a run of `n_latents` latents, in `folder`.
 
-    A new one is written beside the last and then replaces it, so at most two exist at any moment
-    and a kill at any moment leaves one that is whole.
+    `step-N/part-R.safetensors` holds the latents of rank R. Once all parts are on disk,
+    `latest.json` is replaced, which names them, and the checkpoint before is removed. So at most
+    two exist at any moment, and a kill of any rank at any moment leaves one that is whole. Any
+    number of ranks can take it up, however its latents were divided.
     """
 
     folder: Path
+    n_latents: int
+    mesh: Mesh = ONE_PROCESS
 
     @property
     def path(self) -> Path:
-        return self.folder / "checkpoint.safetensors"
+        """The file that names the latest checkpoint."""
+        return self.folder / LATEST
 
     def save(self, checkpoint: Checkpoint) -> None:
-        """Replace the latest checkpoint."""
-        self.folder.mkdir(parents=True, exist_ok=True)
-        state: dict[str, Any] = {
-            "step": checkpoint.step,
-            "n_rows": checkpoint.n_rows,
-            "curve": checkpoint.curve,
-        }
-        write_tensors(self.path, checkpoint.tensors, {STATE: json.dumps(state)})
+        """Replace the latest checkpoint. Called by every rank."""
+        latents = self.mesh.latents
+        own = self.folder / f"step-{checkpoint.step}"
+        if self.mesh.rows.is_first:
+            own.mkdir(parents=True, exist_ok=True)
+            write_tensors(_part(own, latents.rank), checkpoint.tensors)
+        latents.meet()
+        if self.mesh.all.is_first:
+            sync(self.folder)
+            latest: dict[str, Any] = {
+                "folder": own.name,
+                "n_parts": latents.size,
+                "step": checkpoint.step,
+                "n_rows": checkpoint.n_rows,
+                "curve": checkpoint.curve,
+            }
+            write_bytes(self.path, json.dumps(latest).encode())  # keeps the order of the columns
+            for other in self.folder.glob("step-*"):
+                if other != own:
+                    shutil.rmtree(other)
 
     def load(self) -> Checkpoint | None:
         """The latest checkpoint, or None at the start of a run."""
         if not self.path.exists():
             return None
-        tensors, metadata = read_tensors(self.path)
-        return Checkpoint(tensors, **json.loads(metadata[STATE]))
+        latest = json.loads(self.path.read_text())
+        tensors = dict(self._tensors(self.folder / latest["folder"], latest["n_parts"]))
+        return Checkpoint(tensors, *(latest[name] for name in ("step", "n_rows", "curve")))
+
+    def _tensors(self, folder: Path, n_parts: int) -> Iterator[tuple[str, Tensor]]:
+        """This rank's latents of every tensor, out of the parts that hold them."""
+        wanted = self.mesh.latents.part(self.n_latents)
+        pieces: dict[str, list[Tensor]] = {}
+        for rank in range(n_parts):
+            held = Ranks(rank, n_parts).part(self.n_latents)
+            start, stop = max(held.start, wanted.start), min(held.stop, wanted.stop)
+            latents = slice(start - held.start, stop - held.start) if start < stop else None
+            common = slice(None) if rank == 0 else None
+            for name, tensor in read_slices(
+                _part(folder, rank),
+                lambda name, own=latents, rest=common: own if is_per_latent(name) else rest,
+            ):
+                pieces.setdefault(name, []).append(tensor)
+        for name, found in pieces.items():
+            yield name, torch.cat(found) if is_per_latent(name) else found[0]
+
+
+def _part(folder: Path, rank: int) -> Path:
+    return folder / f"part-{rank}.safetensors"

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from pipeline.config.crosscoder import TrainConfig
 from pipeline.crosscoder.variant import Moment, Step, Variant
+from pipeline.distributed import ALONE, Ranks
 from pipeline.errors import NonFiniteError
 from pipeline.labels import MODELS
 from pipeline.training.checkpoint import Checkpoint, Checkpoints
@@ -39,9 +40,14 @@ class Run:
 
     def __post_init__(self) -> None:
         self.optimiser = Adam(
-            self.variant.parameters(), self.config, self.variant.learning_rate_ratios()
+            self.variant.parameters(),
+            self.config,
+            self.variant.learning_rate_ratios(),
+            names=self.variant.parameter_names(),
+            latents=self.variant.mesh.latents,
         )
         self.step, self.n_rows = 0, 0
+        self._saved_step: int | None = None
         self.curve: list[dict[str, float]] = []
 
     def resume(self) -> bool:
@@ -59,6 +65,7 @@ class Run:
                 }
             )
         self.step, self.n_rows = checkpoint.step, checkpoint.n_rows
+        self._saved_step = self.step
         self.curve = checkpoint.curve
         return True
 
@@ -71,7 +78,9 @@ class Run:
         }
 
     def save_checkpoint(self) -> None:
-        """Write where the run stands."""
+        """Write where the run stands, unless that is on disk."""
+        if self._saved_step == self.step:
+            return
         parts = {
             "crosscoder": self.variant.crosscoder.state_dict(),
             "variant": self.variant.state(),
@@ -84,6 +93,7 @@ class Run:
             for name, tensor in named.items()
         }
         self.checkpoints.save(Checkpoint(tensors, self.step, self.n_rows, self.curve))
+        self._saved_step = self.step
 
     def train(self, report: Report) -> None:
         """Train on the rest of the stream, and leave a checkpoint at its end.
@@ -110,7 +120,7 @@ class Run:
         """One step; the point of the curve where the step is logged, else nothing."""
         moment = Moment(self.step, self.stream.n_steps)
         x_BP = self._normalised(batch)
-        step = self.variant.step(x_BP, moment)
+        step = self.variant.reduced(self.variant.step(x_BP, moment, len(batch)))
         gradient_norm = self.optimiser.gradient_norm()
         self._check_finite(step, gradient_norm, batch)
         rate = learning_rate(self.config, moment)
@@ -120,7 +130,7 @@ class Run:
                 "step": self.step,
                 "n_rows": self.n_rows + len(batch),
                 **self._loss_figures(step),
-                **self._fit_figures(step, x_BP),
+                **self._fit_figures(step, x_BP, len(batch)),
                 "gradient_norm": float(gradient_norm),
                 "learning_rate": rate,
                 **self.variant.schedule(moment),
@@ -130,7 +140,7 @@ class Run:
         self.step += 1
         self.n_rows += len(batch)
         if figures:
-            figures["n_dead"] = int(self._dead().sum())
+            figures["n_dead"] = self.variant.mesh.latents.total(int(self._dead().sum()))
             self.curve.append(dict(figures))
         return figures
 
@@ -142,7 +152,7 @@ class Run:
         crosscoder = self.variant.crosscoder
         device = crosscoder.W_dec_LP.device
         x_raw = batch.x_raw.to(device, non_blocking=True)
-        return crosscoder.normalise(x_raw).view(len(batch), -1)
+        return crosscoder.normalise(x_raw).flatten(1)
 
     def _check_finite(self, step: Step, gradient_norm: Tensor, batch: Batch) -> None:
         values = {**step.loss.terms, "gradient norm": gradient_norm}
@@ -161,20 +171,25 @@ class Run:
         terms = {f"loss_{name}": float(value) for name, value in step.loss.terms.items()}
         return {"loss": float(step.loss.total), **terms}
 
-    def _fit_figures(self, step: Step, x_BP: Tensor) -> dict[str, float]:
-        fve_M = explained_variance(step.residual_BP, x_BP, self.mean_MD)
+    def _fit_figures(self, step: Step, x_BP: Tensor, n_rows: int) -> dict[str, float]:
+        mesh = self.variant.mesh
+        fve_M = explained_variance(step.residual_BP, x_BP, self.mean_MD, mesh.rows)
+        n_active = mesh.all.total(int(step.latents.count_nonzero()))
         names = MODELS if len(fve_M) == len(MODELS) else range(len(fve_M))
         explained = {f"fve_{name}": float(fve) for name, fve in zip(names, fve_M, strict=True)}
-        return {"l0": float(step.latents.count_nonzero()) / len(x_BP), **explained}
+        return {"l0": n_active / n_rows, **explained}
 
     def _dead(self) -> Tensor:
         return self.variant.rows_since_fired_L >= self.config.dead_after_rows
 
 
-def explained_variance(residual_BP: Tensor, x_BP: Tensor, mean_MD: Tensor) -> Tensor:
-    """Fraction of variance explained per model [M], a ratio of sums over the rows:
+def explained_variance(
+    residual_BP: Tensor, x_BP: Tensor, mean_MD: Tensor, rows: Ranks = ALONE
+) -> Tensor:
+    """Fraction of variance explained per model [M], a ratio of sums over the rows of all ranks:
     1 - sum ||x_hat - x||^2 / sum ||x - mean||^2, the mean that of the data, not of the residual."""
     shape = (len(x_BP), *mean_MD.shape)
     error_M = residual_BP.view(shape).square().sum((0, 2))
     spread_M = (x_BP.view(shape) - mean_MD).square().sum((0, 2))
+    rows.sum(error_M, spread_M)
     return 1 - error_M / spread_M

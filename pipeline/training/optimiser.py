@@ -7,10 +7,14 @@ from torch import Tensor
 from torch.optim.adam import adam
 
 from pipeline.config.crosscoder import TrainConfig
+from pipeline.crosscoder.variant import is_per_latent
+from pipeline.distributed import ALONE, Ranks
 
 
 class Adam:
     """Adam (Kingma and Ba 2015, no weight decay), its state held as plain tensors.
+
+    names: of the parameters; latents: the ranks that hold other latents of the same parameters
 
     Moments that reach denormal numbers make the fused pass ten times slower on a CPU:
     `torch.set_flush_denormal(True)` belongs at the start of the process.
@@ -21,11 +25,16 @@ class Adam:
         parameters: Sequence[torch.nn.Parameter],
         config: TrainConfig,
         learning_rate_ratios: Sequence[float] | None = None,
+        *,
+        names: Sequence[str] | None = None,
+        latents: Ranks = ALONE,
     ) -> None:
         self.parameters: list[Tensor] = list(parameters)
         self.config = config
         self.ratios = list(learning_rate_ratios or [1.0] * len(self.parameters))
-        assert len(self.ratios) == len(self.parameters)
+        self.names = list(names or map(str, range(len(self.parameters))))
+        self.latents = latents
+        assert len(self.ratios) == len(self.parameters) == len(self.names)
         self.means = [torch.zeros_like(p, requires_grad=False) for p in self.parameters]
         self.squares = [torch.zeros_like(p, requires_grad=False) for p in self.parameters]
         self.counts = [torch.zeros((), device=p.device) for p in self.parameters]
@@ -37,8 +46,13 @@ class Adam:
         return gradients
 
     def gradient_norm(self) -> Tensor:
-        """Norm of all gradients taken as one vector, a scalar."""
-        return torch.nn.utils.get_total_norm(self.gradients())
+        """Norm of the gradients of all latents taken as one vector, a scalar."""
+        counted = [
+            gradient
+            for name, gradient in zip(self.names, self.gradients(), strict=True)
+            if self.latents.is_first or is_per_latent(name)
+        ]
+        return self.latents.norm(torch.nn.utils.get_total_norm(counted))
 
     @torch.no_grad()
     def update(self, *, learning_rate: float, gradient_norm: Tensor) -> None:
@@ -72,12 +86,12 @@ class Adam:
 
     def state(self) -> dict[str, Tensor]:
         """Everything an update depends on beside parameters and gradients, by name."""
-        groups = {"mean": self.means, "square": self.squares, "count": self.counts}
-        return {
-            f"{name}.{index}": tensor
-            for name, tensors in groups.items()
-            for index, tensor in enumerate(tensors)
-        }
+        state: dict[str, Tensor] = {}
+        for index, name in enumerate(self.names):
+            state[f"mean.{name}"] = self.means[index]
+            state[f"square.{name}"] = self.squares[index]
+            state[f"count.{index}"] = self.counts[index]
+        return state
 
     def load_state(self, state: Mapping[str, Tensor]) -> None:
         """Take back what `state` gave."""

@@ -1,11 +1,12 @@
 """What is measured on the rows before training. Letters: B rows, M models, D width."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 
 import torch
 from torch import Tensor
 
+from pipeline.distributed import ALONE, Ranks
 from pipeline.errors import NonFiniteError
 from pipeline.training.stream import Stream
 
@@ -27,14 +28,21 @@ class Normalisation:
     n_rows: int
 
 
-def measure_normalisation(stream: Stream) -> Normalisation:
-    """Measure on every row of `stream`. Running sums in bf16 or fp32 lose digits over 50M rows."""
+def measure_normalisation(stream: Stream, ranks: Ranks = ALONE) -> Normalisation:
+    """Measure on every row of `stream`. Running sums in bf16 or fp32 lose digits over 50M rows.
+
+    Each rank sums whole batches of its own; the batches' sums are added in the order of the
+    batches, so that the result has the same bits for any number of ranks.
+    """
     norm_sum_M, sum_MD, n_rows = torch.zeros(()), torch.zeros(()), 0
     d_model = 0
-    for batch in stream.batches():
+    for batch in _dealt(stream, ranks).batches():
         x_BMD = batch.x_raw.double()
-        norm_sum_M = norm_sum_M + torch.linalg.vector_norm(x_BMD, dim=-1).sum(0)
-        sum_MD = sum_MD + x_BMD.sum(0)
+        norms_M = torch.linalg.vector_norm(x_BMD, dim=-1).sum(0)
+        for one_M in ranks.gathered(norms_M):
+            norm_sum_M = norm_sum_M + one_M
+        for one_MD in ranks.gathered(x_BMD.sum(0)):
+            sum_MD = sum_MD + one_MD
         n_rows += len(batch)
         d_model = x_BMD.shape[-1]
         if not bool(torch.isfinite(norm_sum_M).all()):
@@ -45,6 +53,16 @@ def measure_normalisation(stream: Stream) -> Normalisation:
             )
     scale_M = d_model**0.5 / (norm_sum_M / n_rows)
     return Normalisation(scale_M.cpu(), (sum_MD / n_rows).cpu(), n_rows)
+
+
+def _dealt(stream: Stream, ranks: Ranks) -> Stream:
+    """As many batches at once as there are ranks, of which this rank reads its own."""
+    n_rows = stream.batch_rows
+
+    def own(n: int) -> range:
+        return range(min(n, ranks.rank * n_rows), min(n, (ranks.rank + 1) * n_rows))
+
+    return replace(stream, batch_rows=n_rows * ranks.size, part=own)
 
 
 def geometric_median(x_BP: Tensor) -> Tensor:

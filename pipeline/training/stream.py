@@ -9,6 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from pipeline.store.batches import WHOLE, Part
+
 ACTIVATIONS = "activations"
 
 
@@ -24,8 +26,11 @@ class RowSource(Protocol):
         start_row: int = 0,
         stop_row: int | None = None,
         names: tuple[str, ...] = (ACTIVATIONS,),
+        *,
+        part: Part = WHOLE,
     ) -> Iterator[dict[str, Any]]:
-        """Consecutive rows, the last short batch included; valid until the next batch."""
+        """The wanted part of consecutive rows, the last short batch included; valid until the
+        next batch."""
         ...
 
     def epoch_batches(
@@ -37,13 +42,16 @@ class RowSource(Protocol):
         start_row: int = 0,
         names: tuple[str, ...] = (ACTIVATIONS,),
     ) -> Iterator[dict[str, Any]]:
-        """The same for an epoch's own order; epoch 0 is the stored order."""
+        """Whole batches of an epoch's own order; epoch 0 is the stored order."""
         ...
 
 
 @dataclass(frozen=True)
 class Batch:
-    """Rows [start_row, stop_row) in the order of an epoch counted from 0; x_raw is [B, M, D]."""
+    """Rows [start_row, stop_row) in the order of an epoch counted from 0.
+
+    x_raw: [B, M, D], the part of them that was wanted
+    """
 
     x_raw: Tensor
     epoch: int
@@ -51,7 +59,7 @@ class Batch:
     stop_row: int
 
     def __len__(self) -> int:
-        return len(self.x_raw)
+        return self.stop_row - self.start_row
 
 
 @dataclass
@@ -59,6 +67,7 @@ class Stream:
     """`n_rows` rows in batches of `batch_rows`, epoch after epoch; no batch spans two epochs.
 
     seed: of the order of the epochs after the first
+    part: the rows of each batch that are wanted here
     waited_seconds: time spent waiting for the source so far
     """
 
@@ -66,6 +75,7 @@ class Stream:
     batch_rows: int
     n_rows: int
     seed: int
+    part: Part = WHOLE
     waited_seconds: float = field(default=0.0, init=False)
 
     @property
@@ -86,17 +96,28 @@ class Stream:
 
     def _epoch(self, epoch: int, start: int, stop: int) -> Iterator[Batch]:
         if epoch == 0:
-            chunks = self.source.batches(self.batch_rows, start, stop, (ACTIVATIONS,))
-        else:
-            chunks = self.source.epoch_batches(
-                self.batch_rows, epoch=epoch, seed=self.seed, start_row=start
+            parts = self.source.batches(
+                self.batch_rows, start, stop, (ACTIVATIONS,), part=self.part
             )
-        while start < stop:
+        else:
+            parts = self._parts_of(
+                self.source.epoch_batches(
+                    self.batch_rows, epoch=epoch, seed=self.seed, start_row=start
+                ),
+                stop - start,
+            )
+        for first in range(start, stop, self.batch_rows):
             began = time.perf_counter()
-            x_raw = as_tensor(next(chunks)[ACTIVATIONS])[: stop - start]
+            x_raw = as_tensor(next(parts)[ACTIVATIONS])
             self.waited_seconds += time.perf_counter() - began
-            yield Batch(x_raw, epoch, start, start + len(x_raw))
-            start += len(x_raw)
+            yield Batch(x_raw, epoch, first, min(first + self.batch_rows, stop))
+
+    def _parts_of(self, batches: Iterator[dict[str, Any]], n_rows: int) -> Iterator[dict[str, Any]]:
+        """The wanted rows of batches of which only the first `n_rows` rows are trained on."""
+        for batch in batches:
+            rows = self.part(min(n_rows, self.batch_rows))
+            yield {name: array[rows.start : rows.stop] for name, array in batch.items()}
+            n_rows -= self.batch_rows
 
 
 def as_tensor(activations: np.ndarray) -> Tensor:

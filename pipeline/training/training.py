@@ -4,7 +4,7 @@ import csv
 import io
 import shutil
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +16,10 @@ from pipeline.config.crosscoder import TrainableConfig, TrainConfig
 from pipeline.crosscoder.files import CONFIG, read_config, save
 from pipeline.crosscoder.initialise import initial_crosscoder
 from pipeline.crosscoder.model import Crosscoder
-from pipeline.crosscoder.variant import Variant
+from pipeline.crosscoder.variant import Variant, is_per_latent
 from pipeline.crosscoder.variants import build_variant
+from pipeline.distributed import ONE_PROCESS, Mesh
+from pipeline.errors import ConfigError
 from pipeline.training.checkpoint import Checkpoints
 from pipeline.training.loop import Run
 from pipeline.training.statistics import (
@@ -69,7 +71,7 @@ def is_finished(folder: Path) -> bool:
 
 @dataclass(frozen=True)
 class Training:
-    """A training job: which crosscoder, how, on which rows, and in which folder.
+    """A training job: which crosscoder, how, on which rows, in which folder, by which processes.
 
     source: the shuffled rows; heldout: rows kept apart, in any order, for calibration
     """
@@ -80,6 +82,15 @@ class Training:
     heldout: RowSource
     folder: Path
     device: torch.device
+    mesh: Mesh = ONE_PROCESS
+
+    def __post_init__(self) -> None:
+        n_latents, size = self.crosscoder.n_latents, self.mesh.latents.size
+        if n_latents < size:
+            raise ConfigError(
+                f"crosscoder.n_latents ({n_latents}) must be >= the number of processes ({size}) "
+                "with runtime.shard=latents: start fewer, or set runtime.shard=data"
+            )
 
     @property
     def n_rows(self) -> int:
@@ -92,17 +103,38 @@ class Training:
 
     def write(self, run: Run, *, provenance: Mapping[str, Any]) -> None:
         """Set the inference thresholds, then write the trained crosscoder and its training curve
-        to the folder, `config.json` last."""
+        to the folder, `config.json` last. The first rank writes what all have."""
         run.variant.finish(self._calibration_batches(run.variant))
-        write_bytes(self.folder / CURVE, csv_bytes(run.curve))
-        facts = {"n_rows": run.n_rows, "n_steps": run.step, "last": run.curve[-1]}
-        save(run.variant.crosscoder, self.folder, provenance={**provenance, "training": facts})
+        crosscoder = self._whole(run.variant.crosscoder)
+        if crosscoder is not None:
+            write_bytes(self.folder / CURVE, csv_bytes(run.curve))
+            facts = {"n_rows": run.n_rows, "n_steps": run.step, "last": run.curve[-1]}
+            save(crosscoder, self.folder, provenance={**provenance, "training": facts})
+
+    def _whole(self, own: Crosscoder) -> Crosscoder | None:
+        """The crosscoder of all latents on the first rank, on the CPU where they were divided."""
+        latents = self.mesh.latents
+        if latents.size == 1:
+            return own if self.mesh.rows.is_first else None
+        whole = None
+        if latents.is_first:
+            whole = Crosscoder(
+                own.n_models, own.d_model, self.crosscoder.n_latents, kind=own.kind
+            ).requires_grad_(False)
+        targets = {} if whole is None else whole.state_dict()
+        for name, tensor in own.state_dict().items():
+            if is_per_latent(name):
+                latents.collect(tensor, targets.get(name))
+            elif whole is not None:
+                targets[name].copy_(tensor)
+        return whole
 
     def start(self) -> Run:
         """The run at its latest checkpoint, or at step 0."""
-        checkpoints = Checkpoints(self.folder / CHECKPOINT_FOLDER)
+        n_latents, mesh = self.crosscoder.n_latents, self.mesh
+        checkpoints = Checkpoints(self.folder / CHECKPOINT_FOLDER, n_latents, mesh)
         n_models, d_model = self._shape()
-        if checkpoints.path.exists():
+        if mesh.all.from_first(checkpoints.path.exists):
             measured = Normalisation(torch.ones(n_models), torch.zeros(n_models, d_model), 0)
         else:
             measured = self.measure()
@@ -111,6 +143,7 @@ class Training:
             n_models=n_models,
             d_model=d_model,
             activation_scale=measured.scale_M,
+            latents=mesh.latents,
         )
         if self.crosscoder.decoder_bias_init == "geometric_median":
             self._centre(crosscoder)
@@ -119,28 +152,32 @@ class Training:
             self.crosscoder,
             precision=self.train.precision,
             dead_after_rows=self.train.dead_after_rows,
+            mesh=mesh,
         )
         mean_MD = (measured.mean_MD * measured.scale_M[:, None]).to(self.device, torch.float32)
-        run = Run(variant, self.stream(), self.train, mean_MD, checkpoints)
+        stream = replace(self.stream(), part=mesh.rows.part)
+        run = Run(variant, stream, self.train, mean_MD, checkpoints)
         run.resume()
         return run
 
     def measure(self) -> Normalisation:
         """Normalisation over the configured rows, never more than one epoch."""
         wanted = self.train.normalisation_rows or self.n_rows
-        return measure_normalisation(self.stream(min(wanted, self.n_rows, self.source.n_rows)))
+        n_rows = min(wanted, self.n_rows, self.source.n_rows)
+        return measure_normalisation(self.stream(n_rows), self.mesh.all)
 
     def _centre(self, crosscoder: Crosscoder) -> None:
         rows = crosscoder.normalise(first_rows(self.stream(), MEDIAN_ROWS))
         with torch.no_grad():
             crosscoder.b_dec_P.copy_(geometric_median(rows.view(len(rows), -1)))
+        self.mesh.all.broadcast(crosscoder.b_dec_P.detach())
 
     def _calibration_batches(self, variant: Variant) -> Iterator[Tensor]:
         """Normalised held-out rows [B, P]: blocks spread evenly over the whole store, because its
-        sources lie one after the other."""
+        sources lie one after the other. Ranks that hold other rows take turns."""
         n_wanted = min(variant.calibration_rows, self.heldout.n_rows)
         n_blocks = -(-n_wanted // self.train.batch_rows)
-        for block in range(n_blocks):
+        for block in range(self.mesh.rows.rank, n_blocks, self.mesh.rows.size):
             first, last = (i * n_wanted // n_blocks for i in (block, block + 1))
             start = block * self.heldout.n_rows // n_blocks
             rows = next(self.heldout.batches(last - first, start, start + last - first))

@@ -55,9 +55,13 @@ def model_folder() -> Callable[..., Path]:
     return make
 
 
+def small_pair() -> HookedPair:
+    return HookedPair([random_llama(0), random_llama(1)], layer=2, d_model=D_MODEL, bos_id=BOS)
+
+
 @pytest.fixture
 def pair() -> HookedPair:
-    return HookedPair([random_llama(0), random_llama(1)], layer=2, d_model=D_MODEL, bos_id=BOS)
+    return small_pair()
 
 
 @pytest.fixture

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from pipeline.distributed import Ranks
 from pipeline.errors import DamagedStoreError, MissingArtifactError
 from pipeline.store import StoreLayout, StoreReader, StoreWriter, activation_layout
 from pipeline.store.epochs import EpochOrder
@@ -153,3 +154,44 @@ def test_an_unfinished_store_is_refused(tmp_path: Path, layout: StoreLayout) -> 
         writer.flush()
     with pytest.raises(DamagedStoreError, match="its writer has not finished"):
         StoreReader.open(tmp_path / "store")
+
+
+@settings(max_examples=30, deadline=None)
+@given(
+    batch_rows=st.integers(1, 90),
+    start=st.integers(0, N_ROWS),
+    size=st.integers(1, 4),
+    n_threads=st.integers(1, 3),
+)
+def test_the_parts_of_a_batch_are_the_batch(
+    one_store: Path, batch_rows: int, start: int, size: int, n_threads: int
+) -> None:
+    with StoreReader.open(one_store, n_threads=n_threads) as reader:
+        whole = [
+            b["token_id"].copy() for b in reader.batches(batch_rows, start, None, ("token_id",))
+        ]
+        parts = []
+        for rank in range(size):
+            part = Ranks(rank, size).part
+            batches = reader.batches(batch_rows, start, None, ("token_id",), part=part)
+            parts.append([batch["token_id"].copy() for batch in batches])
+        for batch, pieces in zip(whole, zip(*parts, strict=True), strict=True):
+            assert np.array_equal(np.concatenate(pieces), batch)
+
+
+def test_chunks_without_a_wanted_row_are_not_read(
+    one_store: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read: list[int] = []
+    with StoreReader.open(one_store) as reader:
+        original = reader.read_chunk
+
+        def read_chunk(name: str, index: int, out: np.ndarray) -> None:
+            read.append(index)
+            original(name, index, out)
+
+        monkeypatch.setattr(reader, "read_chunk", read_chunk)
+        for _ in reader.batches(4 * ROWS_PER_CHUNK, part=Ranks(1, 2).part):
+            pass
+    # Ten chunks, four to a batch, of which the second half is wanted: rows 139 to 150 at the end.
+    assert sorted(read) == [2, 3, 6, 7, 8, 9]

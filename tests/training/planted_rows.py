@@ -10,6 +10,7 @@ import torch
 from pydantic import TypeAdapter
 
 from pipeline.config.crosscoder import TrainableConfig, TrainConfig
+from pipeline.store.batches import WHOLE, Part
 from pipeline.training.training import Training
 
 D_MODEL, N_PLANTED = 16, 24
@@ -34,6 +35,8 @@ class MemorySource:
         start_row: int = 0,
         stop_row: int | None = None,
         names: tuple[str, ...] = ("activations",),
+        *,
+        part: Part = WHOLE,
     ) -> Iterator[dict[str, Any]]:
         stop_row = self.n_rows if stop_row is None else stop_row
         buffer = np.empty((batch_rows, *self.activations.shape[1:]), self.activations.dtype)
@@ -41,7 +44,8 @@ class MemorySource:
             stop = min(start + batch_rows, stop_row)
             self.served.append((start, stop))
             buffer[: stop - start] = self.activations[start:stop]
-            yield {"activations": buffer[: stop - start]}
+            rows = part(stop - start)
+            yield {"activations": buffer[rows.start : rows.stop]}
 
     def epoch_batches(
         self,

@@ -1,5 +1,6 @@
 """Runs killed with signal 9, in the middle of steps, of checkpoints and of the final write."""
 
+import json
 import os
 import random
 import signal
@@ -43,9 +44,12 @@ def test_a_kill_inside_a_checkpoint_leaves_one_that_is_whole(tmp_path: Path):
         inside = ENVIRONMENT | {"KILLED_IN_CHECKPOINT": moment}
         killed = subprocess.run(run, env=inside, stdout=DEVNULL, check=False)
         assert killed.returncode == -signal.SIGKILL
-        left = {file.name for file in (tmp_path / "broken/l1/checkpoints").iterdir()}
-        assert "checkpoint.safetensors" in left
-        assert (".checkpoint.safetensors.tmp" in left) == (moment != "renamed")
+        checkpoints = tmp_path / "broken/l1/checkpoints"
+        latest = checkpoints / json.loads((checkpoints / "latest.json").read_text())["folder"]
+        assert [file.name for file in latest.iterdir()] == ["part-0.safetensors"]
+        (unfinished,) = set(checkpoints.glob("step-*")) - {latest}
+        part = "part-0.safetensors" if moment == "renamed" else ".part-0.safetensors.tmp"
+        assert [file.name for file in unfinished.iterdir()] == [part]
     subprocess.run(run, check=True, env=ENVIRONMENT, stdout=DEVNULL)
     assert contents(tmp_path / "broken") == contents(tmp_path / "whole")
 

@@ -135,7 +135,7 @@ def test_one_checkpoint_is_kept_while_training_and_none_after(tmp_path: Path):
 
     def count_files(n: int, **figures: float) -> None:
         nonlocal most
-        most = max(most, len(list((tmp_path / "checkpoints").glob("*"))))
+        most = max(most, len(list((tmp_path / "checkpoints").glob("step-*"))))
 
     run.train(count_files)
     assert most == 1
@@ -148,8 +148,10 @@ def test_an_unfinished_checkpoint_is_not_taken_up(tmp_path: Path):
     train_to_the_end(make_training(tmp_path / "whole"))
     with pytest.raises(KilledError):
         make_training(tmp_path / "broken").start().train(killer(8))
-    torn = tmp_path / "broken" / "checkpoints" / ".checkpoint.safetensors.tmp"
-    torn.write_bytes(b"half a checkpoint")
+    torn = tmp_path / "broken" / "checkpoints" / "step-8"
+    torn.mkdir()
+    (torn / ".part-0.safetensors.tmp").write_bytes(b"half a checkpoint")
+    (torn / "part-1.safetensors").write_bytes(b"one of several parts")
     train_to_the_end(make_training(tmp_path / "broken"))
     assert contents(tmp_path / "broken") == contents(tmp_path / "whole")
 
@@ -174,8 +176,8 @@ def test_a_gradient_that_is_not_finite_stops_before_the_update(
     run = make_training(tmp_path, kind, n_rows=2 * N_ROWS).start()
     step = run.variant.step
 
-    def spoiled(x_BP: torch.Tensor, moment: Moment) -> Step:
-        done = step(x_BP, moment)
+    def spoiled(x_BP: torch.Tensor, moment: Moment, n_rows: int | None = None) -> Step:
+        done = step(x_BP, moment, n_rows)
         if moment.step == 30:
             assert all(bool(torch.isfinite(term)) for term in done.loss.terms.values())
             gradient = run.variant.crosscoder.W_enc_LP.grad

@@ -1,0 +1,165 @@
+"""Two processes of one thread train what one process trains; killed, they go on to the same bytes.
+
+Sums over the batch or over the latents are added in another order, so weights differ in rounding:
+after 50 steps by 2e-7 of a tensor's norm at most, and figures of the curve by 1e-6.
+"""
+
+import csv
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import torch
+
+from pipeline.crosscoder import load
+from pipeline.crosscoder.model import Crosscoder
+from pipeline.training.training import read_outcome
+from tests.training.several_processes import job
+
+KINDS = ["l1", "dsf", "jumprelu", "batch_topk"]
+SHARDS = ["data", "latents"]
+NAMES = [f"{kind}-{shard}" for kind in KINDS for shard in SHARDS]
+WEIGHT_TOLERANCE, CURVE_TOLERANCE = 1e-5, 1e-4
+BOUND_SECONDS = 60.0
+
+
+def torchrun(folder: Path, *names: str, n_processes: int = 2) -> subprocess.Popen[str]:
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
+    command += [f"--nproc-per-node={n_processes}", "-m", "tests.training.several_processes"]
+    return subprocess.Popen(
+        [*command, str(folder), *names],
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def finish(folder: Path, *names: str, n_processes: int = 2) -> None:
+    process = torchrun(folder, *names, n_processes=n_processes)
+    _, errors = process.communicate(timeout=300)
+    assert process.returncode == 0, errors[-3000:]
+
+
+def train_alone(folder: Path, kind: str) -> None:
+    training = job(folder, kind, "data")
+    run = training.start()
+    run.train(lambda n, **figures: None)
+    training.write(run, provenance={})
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    read_outcome(folder)
+    return {file.name: file.read_bytes() for file in folder.iterdir()}
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Every variant trained in two processes, in both ways of dividing the work."""
+    folder = tmp_path_factory.mktemp("two")
+    finish(folder, *NAMES)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def alone(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("one")
+    for kind in KINDS:
+        train_alone(folder / kind, kind)
+    return folder
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_two_processes_train_what_one_trains(trained: Path, alone: Path, name: str):
+    assert_close(load(trained / name), load(alone / name.partition("-")[0]), name)
+
+
+def assert_close(ours: Crosscoder, theirs: Crosscoder, what: str) -> None:
+    found = ours.state_dict()
+    for key, tensor in theirs.state_dict().items():
+        difference = (found[key] - tensor).norm() / tensor.norm().clamp_min(1e-6)
+        assert float(difference) < WEIGHT_TOLERANCE, (key, what)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_normalisation_has_the_bits_of_one_process(trained: Path, alone: Path, name: str):
+    scales = [
+        load(f / n).activation_scale for f, n in ((trained, name), (alone, name.split("-")[0]))
+    ]
+    assert torch.equal(*scales)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_point_of_the_curve_tells_of_the_whole_batch(trained: Path, alone: Path, name: str):
+    ours, theirs = curve(trained / name), curve(alone / name.partition("-")[0])
+    assert len(ours) == len(theirs) > 10
+    for found, expected in zip(ours, theirs, strict=True):
+        assert found == pytest.approx(expected, rel=CURVE_TOLERANCE, abs=1e-6)
+
+
+def test_dead_latents_and_the_loss_that_revives_them_are_among_what_agrees(alone: Path):
+    points = curve(alone / "batch_topk")
+    assert any(point["n_dead"] > 5 and point["loss_auxk"] > 0.1 for point in points)
+
+
+def curve(folder: Path) -> list[dict[str, float]]:
+    with (folder / "training.csv").open() as file:
+        return [{k: float(v) for k, v in row.items()} for row in csv.DictReader(file)]
+
+
+@pytest.fixture(scope="module")
+def killed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, str]]:
+    """Two jobs of which a process was killed at a random moment, and what they told of it."""
+    folder = tmp_path_factory.mktemp("killed")
+    moments = random.Random(time.time_ns())  # another moment every time the suite runs
+    told = {}
+    for name, rank in (("batch_topk-latents", 0), ("jumprelu-data", 1)):
+        told[name] = kill_one(folder, name, moments.randint(6, 44), rank)
+    return folder, told
+
+
+def kill_one(folder: Path, name: str, step: int, rank: int) -> str:
+    """Kill a rank after a step of the named job; what the job then tells until it ends."""
+    process = torchrun(folder, name)
+    assert process.stdout is not None
+    for line in process.stdout:
+        told, done, *pids = line.split()
+        if (told, int(done)) == (name, step):
+            os.kill(int(pids[rank]), signal.SIGKILL)
+            break
+    _, errors = process.communicate(timeout=BOUND_SECONDS)
+    assert process.returncode != 0
+    return f"killed rank {rank} after step {step}: {errors}"
+
+
+def test_a_job_whose_process_was_killed_ends_with_one_clear_error(killed: tuple[Path, dict]):
+    for errors in killed[1].values():
+        assert errors.count("another process of this job has ended") == 1, errors
+        assert "run the same command again to resume" in errors
+
+
+def test_a_killed_job_goes_on_to_the_same_bytes(
+    killed: tuple[Path, dict[str, str]], trained: Path, tmp_path: Path
+):
+    folder, told = killed
+    shutil.copytree(folder, tmp_path, dirs_exist_ok=True)
+    finish(tmp_path, *told)
+    for name, errors in told.items():
+        assert contents(tmp_path / name) == contents(trained / name), errors
+
+
+def test_another_number_of_processes_takes_up_a_checkpoint(
+    killed: tuple[Path, dict[str, str]], alone: Path, tmp_path: Path
+):
+    folder, told = killed
+    shutil.copytree(folder, tmp_path, dirs_exist_ok=True)
+    for name, errors in told.items():
+        kind = name.partition("-")[0]
+        train_alone(tmp_path / name, kind)
+        assert_close(load(tmp_path / name), load(alone / kind), errors)
