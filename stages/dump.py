@@ -47,8 +47,8 @@ STORES = ("activations", "heldout_activations")
 def main(config: Config) -> None:
     if world().size > 1 and config.dump.scatter_seed is not None:
         raise ConfigError(
-            f"dump.scatter_seed is {config.dump.scatter_seed}, but rows are dealt to buckets by one "
-            f"process and {world().size} were started: set dump.scatter_seed=null, or run "
+            f"dump.scatter_seed is {config.dump.scatter_seed}, but one process deals rows to "
+            f"buckets and {world().size} were started: set dump.scatter_seed=null, or run "
             "`python -m stages.dump` without torchrun"
         )
     with ExitStack() as stack:
