@@ -62,7 +62,7 @@ def work(size_name: str, shard: Any, n_steps: int) -> None:
                 size, kind, precision, MemoryRows(rows), Path(folder), n_rows=10**9
             )
             run = replace(training, mesh=Mesh.of(world(), shard)).start()
-            batch, seconds = next(run.stream.batches()), []
+            batch, seconds, sent = next(run.stream.batches()), [], 0
             for _ in range(n_steps + 1):
                 run.step = 1  # a step that is not logged
                 before, began = n_bytes[0], time.perf_counter()
