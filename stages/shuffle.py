@@ -4,8 +4,8 @@
 
 reads   data/activations.zarr
 writes  data/shuffled.zarr: the same rows, each still with its sequence and position
-costs   two reads and two writes of the store (one of each where it fits in shuffle.memory_bytes)
-        and, while it runs, the store's size again in scratch space under data/.work/
+costs   two reads and two writes of the store and, while it runs, its size again in scratch space;
+        one of each and no scratch where the dump has dealt the rows (dump.scatter_seed)
 
 Killed and run again, it goes on where it was; the result is bit-identical. With
 runtime.drop_unshuffled the chunks of data/activations.zarr are removed in the end.

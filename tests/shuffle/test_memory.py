@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from pipeline.errors import ConfigError
-from pipeline.shuffle.memory import least_bytes, plan_memory
+from pipeline.shuffle.memory import least_bytes, plan_memory, producer_load_rows
 from pipeline.shuffle.permutation import Permutation
 from pipeline.store import StoreWriter, activation_layout
 
@@ -74,3 +74,14 @@ def test_less_than_the_least_is_refused() -> None:
     layout, permutation = activation_layout(2, 2304, 4096), Permutation(0, 10**6)
     with pytest.raises(ConfigError, match=r"raise shuffle\.memory_bytes by 1 or"):
         plan_memory(layout, permutation, least_bytes(layout, permutation) - 1, 2)
+
+
+@pytest.mark.parametrize("n_rows", [10**6, 4 * 10**8])
+def test_a_producer_that_deals_keeps_two_loads_within_the_limit(n_rows: int) -> None:
+    layout, permutation = activation_layout(2, 2304, 4096), Permutation(0, n_rows)
+    for limit in (200_000_000, 10**9, 10**11):
+        rows = producer_load_rows(layout, permutation, limit, 2)
+        assert 4096 <= rows
+        assert 2 * rows * layout.row_bytes < limit
+    with pytest.raises(ConfigError, match=r"or set dump\.scatter_seed=null"):
+        producer_load_rows(layout, permutation, 80_000_000, 2)
