@@ -81,7 +81,7 @@ def test_a_producer_that_deals_keeps_two_loads_within_the_limit(n_rows: int) -> 
     layout, permutation = activation_layout(2, 2304, 4096), Permutation(0, n_rows)
     for limit in (200_000_000, 10**9, 10**11):
         rows = producer_load_rows(layout, permutation, limit, 2)
-        assert 4096 <= rows
+        assert rows >= 4096
         assert 2 * rows * layout.row_bytes < limit
     with pytest.raises(ConfigError, match=r"or set dump\.scatter_seed=null"):
         producer_load_rows(layout, permutation, 80_000_000, 2)
