@@ -29,6 +29,8 @@ SEEDS = Path("data/seeds")
 RESULTS = Path("results")
 DASHBOARDS = RESULTS / "dashboards"
 LATENT_SCALING = RESULTS / "latent_scaling.manifest.json"
+EVALUATION = RESULTS / "evaluate.manifest.json"
+DIFF_SAE = Path("data/diff_sae")
 
 MADE_BY = {
     MODELS: "models",
@@ -40,6 +42,8 @@ MADE_BY = {
     CROSSCODER: "train",
     DASHBOARDS: "dashboards",
     LATENT_SCALING: "latent_scaling",
+    EVALUATION: "evaluate",
+    DIFF_SAE: "baselines",
     SEEDS: "seed_runs",
 }
 

@@ -5,7 +5,7 @@
 
 reads   data/crosscoder, data/heldout_activations.zarr (which latents are dead)
 writes  results/decoder_cosine.json (summary), .csv (histogram), .png and .svg
-cost    one encoding of `decoder_cosine.n_rows` rows
+cost    one encoding of `decoder_cosine.n_rows` rows; memory: `batch_rows` x latents floats
 """
 
 from pipeline.config import Config
@@ -40,7 +40,11 @@ def main(config: Config) -> None:
     model = crosscoder.load(CROSSCODER).to(resolve_device(config.runtime.device))
     with StoreReader.open(HELDOUT_ACTIVATIONS, n_threads=config.runtime.io_threads) as reader:
         fired, _ = firing_counts(
-            model, reader, n_rows=section.n_rows, batch_rows=section.batch_rows
+            model,
+            reader,
+            n_rows=section.n_rows,
+            batch_rows=section.batch_rows,
+            name=STAGE.name,
         )
     geometry = decoder_geometry(model.W_dec.detach().cpu().numpy())
     table = decoders.decoder_cosine_table(

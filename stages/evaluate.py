@@ -7,7 +7,8 @@ reads   data/crosscoder, data/heldout_activations.zarr, data/models, data/tokens
 writes  results/evaluation.json (all figures with intervals), results/evaluation_summary.json,
         results/latents.csv (one row per latent)
 cost    one pass over `evaluate.n_rows` rows; for each of `evaluate.n_sequences` sequences, the
-        lower blocks of each model once and the upper ones four times
+        lower blocks of each model once and the upper ones four times; memory: both models, logits
+        of `batch_sequences`, three arrays of `batch_rows` x latents
 """
 
 from typing import TYPE_CHECKING, Any
@@ -62,6 +63,7 @@ def main(config: Config) -> None:
         },
         confidence=config.evaluate.confidence,
         models=config.models.model_dump(mode="json"),
+        l0_training=STAGE.input(config, "crosscoder").facts["last"].get("l0"),
     )
     STAGE.publish_results(
         config,

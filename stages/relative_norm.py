@@ -5,7 +5,7 @@
 
 reads   data/crosscoder, data/heldout_activations.zarr (which latents are dead)
 writes  results/relative_norm.json (counts), .csv (histogram), .png and .svg
-cost    one encoding of `relative_norm.n_rows` rows
+cost    one encoding of `relative_norm.n_rows` rows; memory: `batch_rows` x latents floats
 """
 
 from pipeline.config import Config
@@ -39,7 +39,11 @@ def main(config: Config) -> None:
     model = crosscoder.load(CROSSCODER).to(resolve_device(config.runtime.device))
     with StoreReader.open(HELDOUT_ACTIVATIONS, n_threads=config.runtime.io_threads) as reader:
         fired, window = firing_counts(
-            model, reader, n_rows=section.n_rows, batch_rows=section.batch_rows
+            model,
+            reader,
+            n_rows=section.n_rows,
+            batch_rows=section.batch_rows,
+            name=STAGE.name,
         )
     geometry = decoder_geometry(model.W_dec.detach().cpu().numpy())
     table = decoders.relative_norm_table(geometry, fired > 0, section.n_bins)

@@ -117,6 +117,8 @@ def test_metrics_and_plots_are_shown(checkout: Checkout) -> None:
         "results/models.json",
         "results/relative_norm.json",
         "results/evaluation_summary.json",
+        "results/causal_summary.json",
+        "results/baselines_summary.json",
     ):
         assert name in shown
     checkout.run("dvc", "plots", "show", "-o", "plots")
@@ -143,6 +145,8 @@ def test_the_graph_is_drawn(checkout: Checkout) -> None:
                 "decoder_cosine",
                 "evaluate",
                 "latent_scaling",
+                "causal",
+                "baselines",
                 "organism",
                 "dashboards",
                 "seed_runs",

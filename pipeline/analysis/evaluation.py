@@ -12,6 +12,8 @@ from pipeline.labels import MODELS
 
 UNITS = {
     "l0": "active latents per token",
+    "l0_training": "the same in the last logged batch of training; null where nothing was trained",
+    "l0_gap": "held-out l0 minus l0_training: what the inference threshold changes",
     "fve_*": "1 - sum ||x - x_hat||^2 / sum ||x - mean||^2, mean = global held-out mean",
     "reference_ev_*": "mean over tokens of 1 - ||x - x_hat||^2 / ||x - mean||^2",
     "ce_*, delta_ce_*, kl_*": "nats per predicted token; groups by the predicted token",
@@ -29,22 +31,35 @@ def evaluation(
     bootstrap_of: dict[str, Bootstrap],
     confidence: float,
     models: dict[str, Any],
+    l0_training: float | None = None,
 ) -> dict[str, Any]:
     """Everything `results/evaluation.json` holds. bootstrap_of: for `rows` and for `splice`.
 
-    splice: None where there are no models to splice into
+    splice: None where there are no models to splice into; l0_training: None where nothing was
+    trained
     """
     fired = sums.n_fired_CL.sum(axis=0)
+    reconstruction = reconstruction_table(sums, bootstrap_of["rows"])
     return {
         "units": UNITS,
         "confidence": confidence,
         "window_tokens": sums.n_rows,
         "dead_latents": int((fired == 0).sum()),
         "n_latents": int(fired.size),
-        "reconstruction": reconstruction_table(sums, bootstrap_of["rows"]),
+        "l0_training": l0_training,
+        "l0_gap": _gap(reconstruction["all"]["l0"], l0_training),
+        "reconstruction": reconstruction,
         "n_sequences_spliced": int(splice.n_QC.shape[0]) if splice else 0,
         "splice": splice_table(splice, bootstrap_of["splice"]) if splice else NO_MODELS,
         "published": {"is_this_pair": is_published_pair(models), "rows": list(PUBLISHED)},
+    }
+
+
+def _gap(l0: dict[str, float | None], l0_training: float | None) -> dict[str, float | None]:
+    """Held-out L0 minus that of training, with the interval of the former."""
+    return {
+        name: None if l0_training is None or value is None else value - l0_training
+        for name, value in l0.items()
     }
 
 
@@ -53,6 +68,7 @@ def summary(full: dict[str, Any]) -> dict[str, Any]:
     everything = full["reconstruction"]["all"]
     short = {
         "l0": everything["l0"]["value"],
+        "l0_gap": full["l0_gap"]["value"],
         "dead_latents": full["dead_latents"],
         "window_tokens": full["window_tokens"],
         "fve_base": everything["fve_base"]["value"],

@@ -48,16 +48,22 @@ def as_float(activations: NDArray[np.generic], device: torch.device) -> Tensor:
 
 @torch.inference_mode()
 def firing_counts(
-    crosscoder: Crosscoder, reader: StoreReader, *, n_rows: int, batch_rows: int
+    crosscoder: Crosscoder, reader: StoreReader, *, n_rows: int, batch_rows: int, name: str
 ) -> tuple[Ints, int]:
-    """[L] rows in which each latent is active, and the number of rows (tokens) looked at."""
+    """[L] rows in which each latent is active, and the number of rows (tokens) looked at.
+
+    name: of the progress line and log
+    """
     device = crosscoder.W_dec.device
     counts = torch.zeros(crosscoder.n_latents, dtype=torch.int64, device=device)
     blocks = spread_blocks(reader.n_rows, n_rows, batch_rows)
-    for start, stop in blocks:
-        x = as_float(reader.read("activations", start, stop), device)
-        counts += (crosscoder.encode(crosscoder.normalise(x)) > 0).sum(dim=0)
-    return counts.cpu().numpy(), sum(stop - start for start, stop in blocks)
+    n_seen = sum(stop - start for start, stop in blocks)
+    with Progress(name, total=n_seen, unit="rows") as progress:
+        for start, stop in blocks:
+            x = as_float(reader.read("activations", start, stop), device)
+            counts += (crosscoder.encode(crosscoder.normalise(x)) > 0).sum(dim=0)
+            progress.advance(stop - start)
+    return counts.cpu().numpy(), n_seen
 
 
 def spread_mean(reader: StoreReader, device: torch.device) -> Tensor:
@@ -184,7 +190,7 @@ def with_difference(x_BMD: Tensor) -> Tensor:
     return torch.cat([x_BMD, x_BMD[:, 1:] - x_BMD[:, :1]], dim=1)
 
 
-class _Units:
+class Units:
     """Numbers the sequences in the order met; `width` sequences make one unit."""
 
     def __init__(self, n_sequences: int) -> None:
@@ -212,7 +218,7 @@ def heldout_pass(
     """
     device = crosscoder.W_dec.device
     sums = _Sums(crosscoder, spread_mean(reader, device))
-    units = _Units(max(1, n_sequences))
+    units = Units(max(1, n_sequences))
     blocks = spread_blocks(reader.n_rows, n_rows, batch_rows)
     names = ("activations", "source", "token_class", "sequence")
     total = sum(stop - start for start, stop in blocks)

@@ -15,23 +15,26 @@ CLEAN, SPLICED, ZERO, MEAN = range(len(PATCHES))
 def splice_table(sums: SpliceSums, bootstrap: Bootstrap) -> dict[str, dict[str, dict[str, Any]]]:
     """Model -> group -> figure -> {value, low, high}; all figures in nats per prediction.
 
+    `both` is the mean of the two models: predictions of either count alike.
+
     ce_<patch>: cross entropy; delta_ce_<patch>: minus that of the clean model
     kl_<patch>: KL(clean || patched)
     ce_recovered_<ablation>: 1 - (CE spliced - CE clean) / (CE ablated - CE clean)
     kl_recovered_<ablation>: 1 - KL spliced / KL ablated
     """
+    of_models = {model: [m] for m, model in enumerate(MODELS)} | {"both": [*range(len(MODELS))]}
     return {
-        model: {name: _figures(sums, m, cells, bootstrap) for name, cells in GROUPS.items()}
-        for m, model in enumerate(MODELS)
+        name: {group: _figures(sums, models, cells, bootstrap) for group, cells in GROUPS.items()}
+        for name, models in of_models.items()
     }
 
 
 def _figures(
-    sums: SpliceSums, model: int, cells: list[int], bootstrap: Bootstrap
+    sums: SpliceSums, models: list[int], cells: list[int], bootstrap: Bootstrap
 ) -> dict[str, Any]:
-    n = sums.n_QC[:, cells].sum(axis=1)
-    ce = sums.ce_MQCP[model][:, cells].sum(axis=1)
-    kl = sums.kl_MQCP[model][:, cells].sum(axis=1)
+    n = len(models) * sums.n_QC[:, cells].sum(axis=1)
+    ce = sums.ce_MQCP[models][:, :, cells].sum(axis=(0, 2))
+    kl = sums.kl_MQCP[models][:, :, cells].sum(axis=(0, 2))
     table: dict[str, Any] = {"n_predictions": int(n.sum())}
     for p, patch in enumerate(PATCHES):
         table[f"ce_{patch}"] = bootstrap.ratio(ce[:, p], n).to_dict()

@@ -13,8 +13,10 @@ the error with the latent put back, h^m - x_hat^m + f_j d_j^m (nu^eps). With e^m
 so that nothing of shape latents x rows x d_model is ever held. Everything is in the normalised
 space of the crosscoder. Anchored at IT, nu = beta^base / beta^IT; anchored at base, the inverse.
 
+Only the N active (row, latent) pairs are touched beyond the encoder.
+
 Letters: B rows, M models, D d_model, L latents, A anchors (base, IT), G blocks of documents,
-Y targets (error, reconstruction). `member_GB` is 1 where a row belongs to a block.
+Y targets (error, reconstruction), N active pairs.
 """
 
 from dataclasses import dataclass
@@ -26,13 +28,14 @@ from torch import Tensor
 
 from pipeline.analysis.heldout import as_float, spread_blocks
 from pipeline.crosscoder import Crosscoder
+from pipeline.crosscoder.products import SparseEntries
 from pipeline.progress import Progress
 from pipeline.store import StoreReader
 
 Floats = NDArray[np.float64]
 TARGETS = ("eps", "r")
-MAX_ELEMENTS = 2**26
-"""Rows x latents held at once: 256 MiB per array of them, whatever the width of the dictionary."""
+MAX_ELEMENTS = 2**25
+"""Rows x latents held at once: 128 MiB per array of them, whatever the width of the dictionary."""
 
 
 @dataclass(frozen=True)
@@ -57,17 +60,17 @@ class ScalingPass:
 
     def __init__(self, crosscoder: Crosscoder, n_blocks: int, random: torch.Generator) -> None:
         W_LMD = crosscoder.W_dec.detach()
-        self._crosscoder, self._random = crosscoder, random
+        self._crosscoder, self._random, self._n_blocks = crosscoder, random, n_blocks
         self._W_MLD = W_LMD.transpose(0, 1).contiguous()
         wide = W_LMD.double()
         self._gram_AML = torch.einsum("lad,lmd->aml", wide, wide)
-        L, device = crosscoder.n_latents, W_LMD.device
+        n_sums, device = n_blocks * crosscoder.n_latents, W_LMD.device
 
         def zeros(*shape: int) -> Tensor:
-            return torch.zeros(*shape, L, dtype=torch.float64, device=device)
+            return torch.zeros(*shape, n_sums, dtype=torch.float64, device=device)
 
-        self._square, self._n_active = zeros(n_blocks), zeros(n_blocks)
-        self._product, self._null = zeros(n_blocks, 2, 2, 2), zeros(n_blocks, 2, 2)
+        self._square, self._n_active = zeros(), zeros()
+        self._product, self._null = zeros(2, 2, 2), zeros(2, 2)
 
     def add(self, x_BMD: Tensor, block_B: Tensor) -> None:
         """Add normalised rows; block_B [B] numbers the block of documents each belongs to."""
@@ -77,30 +80,47 @@ class ScalingPass:
 
     def _add(self, x_BMD: Tensor, block_B: Tensor) -> None:
         f_BL = self._crosscoder.encode(x_BMD)
-        x_hat = self._crosscoder.decode(f_BL)
-        member_GB = torch.zeros(len(self._square), len(x_BMD), dtype=f_BL.dtype, device=f_BL.device)
-        member_GB[block_B, torch.arange(len(x_BMD), device=block_B.device)] = 1
-        drawn = torch.randperm(len(x_BMD), generator=self._random).to(x_BMD.device)
-        self._square += member_GB @ f_BL.square()
-        self._n_active += member_GB @ (f_BL > 0).to(f_BL.dtype)
+        flat_N = f_BL.flatten().nonzero()[:, 0]
+        active = SparseEntries.at(flat_N, f_BL.flatten()[flat_N], *f_BL.shape)
+        sum_N = block_B[active.row_N] * f_BL.shape[1] + active.latent_N
+        x_hat = active.decode(self._crosscoder.W_dec_LP) + self._crosscoder.b_dec_P
+        x_hat = x_hat.view(x_BMD.shape)
+        drawn_B = torch.randperm(len(x_BMD), generator=self._random).to(x_BMD.device)
+        self._square.index_add_(0, sum_N, active.values.double().square())
+        self._n_active.index_add_(0, sum_N, torch.ones_like(sum_N, dtype=torch.float64))
         for y, target in enumerate((x_BMD - x_hat, x_hat)):
             for a in range(2):
                 for m in range(2):
-                    inner_BL = target[:, m] @ self._W_MLD[a].T
-                    self._product[:, y, a, m] += member_GB @ (f_BL * inner_BL)
-                    if a != m:
-                        other_BL = self._other_row(y, a, f_BL, inner_BL, drawn)
-                        self._null[:, y, a] += member_GB @ (f_BL * other_BL)
+                    own_N = active.values * active.dot(target[:, m].contiguous(), self._W_MLD[a])
+                    self._product[y, a, m].index_add_(0, sum_N, own_N.double())
+                other_N = active.values * self._of_other_rows(y, a, target, f_BL, active, drawn_B)
+                self._null[y, a].index_add_(0, sum_N, other_N.double())
 
-    def _other_row(self, y: int, a: int, f_BL: Tensor, inner_BL: Tensor, drawn_B: Tensor) -> Tensor:
-        """[B, L] <d_j^a, y> of another token's row, which brings its own latent back with it."""
+    def _of_other_rows(
+        self,
+        y: int,
+        a: int,
+        target: Tensor,
+        f_BL: Tensor,
+        active: SparseEntries,
+        drawn_B: Tensor,
+    ) -> Tensor:
+        """[N] <d_j^a, y^m> of another token's row of the model m that is not the anchor; the error
+        brings that row's own latent back with it."""
+        m = 1 - a
+        inner_N = active.dot(target[drawn_B, m], self._W_MLD[a])
         if TARGETS[y] == "r":
-            return inner_BL[drawn_B]
-        return inner_BL[drawn_B] + f_BL[drawn_B] * self._gram_AML[a, 1 - a].to(f_BL.dtype)
+            return inner_N
+        put_back_N = f_BL[drawn_B[active.row_N], active.latent_N]
+        return inner_N + put_back_N * active.per_latent(self._gram_AML[a, m])
 
     def finish(self) -> ScalingSums:
-        arrays = (self._square, self._n_active, self._product, self._null, self._gram_AML)
-        return ScalingSums(*(array.cpu().numpy() for array in arrays))
+        def by_block(sums: Tensor) -> Floats:
+            shape = (*sums.shape[:-1], self._n_blocks, -1)
+            return sums.view(shape).movedim(-2, 0).cpu().numpy()
+
+        sums = (self._square, self._n_active, self._product, self._null)
+        return ScalingSums(*(by_block(each) for each in sums), self._gram_AML.cpu().numpy())
 
 
 @dataclass(frozen=True)

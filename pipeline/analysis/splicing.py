@@ -82,7 +82,7 @@ def splice_batch(
     rebuilt = reconstructed(crosscoder, hidden_M)
     is_bos = token_ids == bos_token_id
     mask = prediction_mask(token_ids, bos_token_id)
-    where = _Predictions(token_ids[:, 1:], cells[:, 1:], mask)
+    where = Predictions(token_ids[:, 1:], cells[:, 1:], mask)
     ce, kl = [], []
     for m, (model, hidden) in enumerate(zip(models, hidden_M, strict=True)):
         replacements = [
@@ -100,18 +100,20 @@ def splice_batch(
     return SpliceSums(where.counts(), np.stack(ce), np.stack(kl))
 
 
-class _Predictions:
+class Predictions:
     """The predictions of a batch that count: their targets, and the (sequence, cell) each adds to.
 
-    targets, cells, mask: [Q, S - 1]
+    targets, cells, mask: [Q, S - 1]; cells are numbers below n_cells
     """
 
-    def __init__(self, targets: Tensor, cells: Tensor, mask: Tensor) -> None:
-        self._n_sequences = targets.shape[0]
+    def __init__(
+        self, targets: Tensor, cells: Tensor, mask: Tensor, n_cells: int = N_CELLS
+    ) -> None:
+        self._n_sequences, self._n_cells = targets.shape[0], n_cells
         self._mask = mask
         self._targets = targets[mask].long()
         sequence = torch.arange(targets.shape[0], device=cells.device)[:, None].expand_as(cells)
-        self._keys = (sequence * N_CELLS + cells)[mask]
+        self._keys = (sequence * n_cells + cells)[mask]
 
     def counts(self) -> Floats:
         """[Q, C] predictions per sequence and cell."""
@@ -127,9 +129,11 @@ class _Predictions:
         return self._gather(ce), self._gather(kl)
 
     def _gather(self, values: Tensor) -> Floats:
-        sums = torch.zeros(self._n_sequences * N_CELLS, dtype=torch.float64, device=values.device)
+        sums = torch.zeros(
+            self._n_sequences * self._n_cells, dtype=torch.float64, device=values.device
+        )
         sums.index_add_(0, self._keys.to(values.device), values.double())
-        return sums.reshape(self._n_sequences, N_CELLS).cpu().numpy()
+        return sums.reshape(self._n_sequences, self._n_cells).cpu().numpy()
 
 
 def token_losses(

@@ -15,6 +15,7 @@ from pipeline.config.analysis import (
     ReportConfig,
     SeedsConfig,
 )
+from pipeline.config.causal import BaselinesConfig, CausalConfig
 from pipeline.config.crosscoder import CrosscoderConfig, TrainConfig
 from pipeline.config.frontier import FrontierConfig
 from pipeline.config.models import DumpConfig, HookPointConfig, ModelsConfig, TrainedModel
@@ -87,6 +88,8 @@ class Config(Section):
     decoder_cosine: DecoderCosineConfig
     evaluate: EvaluateConfig
     latent_scaling: LatentScalingConfig
+    causal: CausalConfig
+    baselines: BaselinesConfig
     organism: OrganismConfig
     dashboards: DashboardsConfig
     seeds: SeedsConfig

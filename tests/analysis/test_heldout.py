@@ -111,7 +111,9 @@ def test_l0_and_firing_agree_with_encoding_everything_at_once(tmp_path: Path) ->
     assert sums.sum_fired_CL.sum(axis=0) == pytest.approx(f.sum(dim=0).numpy(), rel=1e-5)
     assert sums.max_L == pytest.approx(f.amax(dim=0).numpy())
     with heldout_store(tmp_path / "again", rows) as reader:
-        counts, window = firing_counts(crosscoder, reader, n_rows=10**6, batch_rows=64)
+        counts, window = firing_counts(
+            crosscoder, reader, n_rows=10**6, batch_rows=64, name="counts"
+        )
     assert counts.tolist() == (f > 0).sum(dim=0).tolist()
     assert counts[4] == 0
     assert window == N_ROWS
