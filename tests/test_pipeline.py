@@ -123,7 +123,9 @@ def test_metrics_and_plots_are_shown(checkout: Checkout) -> None:
         assert name in shown
     checkout.run("dvc", "plots", "show", "-o", "plots")
     page = (checkout.path / "plots/index.html").read_text()
-    assert all(f'"title": "{axis}"' in page for axis in ("l0", "relative_norm", "decoder_cosine"))
+    assert all(
+        f'"title": "{axis}"' in page for axis in ("l0", "n_dead", "relative_norm", "decoder_cosine")
+    )
     shutil.rmtree(checkout.path / "plots")
 
 
