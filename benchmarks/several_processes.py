@@ -3,7 +3,8 @@
     python -m benchmarks.several_processes --json OUT          # about three minutes on two cores
 
 Each way of running takes its turn in every round; times are medians over all rounds. Also the bytes
-that a rank puts into reductions per step.
+that a rank puts into reductions per step. On a machine that others use too, `--cpu-time` sums the
+processor time of all processes instead, which shows what dividing the work costs, not what it gains.
 """
 
 import argparse
@@ -20,6 +21,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import torch
 import torch.distributed as dist
 
 from benchmarks.train_step import SIZES, MemoryRows, make_training, random_rows
@@ -51,10 +53,11 @@ def counted_bytes() -> Iterator[list[int]]:
         dist.all_reduce, dist.all_gather = reduce, gather
 
 
-def work(size_name: str, shard: Any, n_steps: int) -> None:
+def work(size_name: str, shard: Any, n_steps: int, *, cpu_time: bool) -> None:
     """Time steps of every job in this process, one of `world()`; the first prints them as JSON."""
     set_threads(N_THREADS)
     size, results = SIZES[size_name], {}
+    clock = time.process_time if cpu_time else time.perf_counter
     rows = random_rows(size.batch_rows, size.d_model)
     with joined(300.0), tempfile.TemporaryDirectory() as folder, counted_bytes() as n_bytes:
         for kind, precision in JOBS:
@@ -65,24 +68,26 @@ def work(size_name: str, shard: Any, n_steps: int) -> None:
             batch, seconds, sent = next(run.stream.batches()), [], 0
             for _ in range(n_steps + 1):
                 run.step = 1  # a step that is not logged
-                before, began = n_bytes[0], time.perf_counter()
+                before, began = n_bytes[0], clock()
                 run.train_on(batch)
-                seconds.append(time.perf_counter() - began)
+                seconds.append(clock() - began)
                 sent = n_bytes[0] - before
-            results[f"{kind}_{precision}"] = {"seconds": seconds[1:], "bytes": sent}
+            of_ranks = torch.stack(world().gathered(torch.tensor(seconds[1:])))
+            together = of_ranks.sum(0) if cpu_time else of_ranks.amax(0)
+            results[f"{kind}_{precision}"] = {"seconds": together.tolist(), "bytes": sent}
     if world().is_first:
         print(json.dumps(results))
 
 
-def run_way(way: str, size: str, n_steps: int) -> dict[str, Any]:
+def run_way(way: str, options: list[str]) -> dict[str, Any]:
     """One turn of a way of running, in processes of its own."""
     n_processes, shard = WAYS[way]
     launch = ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={n_processes}"]
-    module = ["-m", "benchmarks.several_processes", "--size", size, "--worker", shard]
+    module = ["-m", "benchmarks.several_processes", "--worker", shard]
     command = [sys.executable, *(launch if n_processes > 1 else []), *module]
     environment = os.environ | {"OMP_NUM_THREADS": str(N_THREADS // n_processes)}
     output = subprocess.run(
-        [*command, "--steps", str(n_steps)],
+        [*command, *options],
         check=True,
         stdout=subprocess.PIPE,
         text=True,
@@ -97,15 +102,18 @@ def main() -> None:
     parser.add_argument("--size", choices=SIZES, default="small")
     parser.add_argument("--steps", type=int, default=8, help="timed steps per turn")
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--cpu-time", action="store_true", help="processor, not elapsed, time")
     parser.add_argument("--worker", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.worker:
-        work(arguments.size, arguments.worker, arguments.steps)
+        work(arguments.size, arguments.worker, arguments.steps, cpu_time=arguments.cpu_time)
         return
+    options = ["--size", arguments.size, "--steps", str(arguments.steps)]
+    options += ["--cpu-time"] if arguments.cpu_time else []
     turns = {way: [] for way in WAYS}
     for _ in range(arguments.rounds):
         for way, results in turns.items():
-            results.append(run_way(way, arguments.size, arguments.steps))
+            results.append(run_way(way, options))
     figures: dict[str, Any] = {}
     for job in turns["one_process"][0]:
         medians = {
