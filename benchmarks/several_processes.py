@@ -4,7 +4,7 @@
 
 Each way of running takes its turn in every round; times are medians over all rounds. Also the bytes
 that a rank puts into reductions per step. On a machine that others use too, `--cpu-time` sums the
-processor time of all processes instead, which shows what dividing the work costs, not what it gains.
+processor time of all processes instead: what dividing the work costs, not what it gains.
 """
 
 import argparse
