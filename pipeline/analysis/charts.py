@@ -6,9 +6,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from pipeline.analysis import figures, overview, tables
+from pipeline.analysis import figures, overview, proof_figures, tables
 from pipeline.analysis.figures import Palette
 from pipeline.analysis.findings import Findings, Row, Table, thinned
+from pipeline.analysis.recovery_figure import recovery_figure
 from pipeline.analysis.scatter import scaling_points
 from pipeline.config.analysis import ReportConfig
 
@@ -50,6 +51,7 @@ def page_charts(findings: Findings, config: ReportConfig) -> dict[str, Chart]:
         "scaling": _scaling(findings),
         "fve": _fve(findings),
         "recovered": _recovered(findings),
+        **_optional(findings),
         **_training(thinned(findings.training, config.n_curve_points)),
     }
 
@@ -154,6 +156,49 @@ def _add(table: Table, group: str, series: str, estimate: dict[str, float | None
         table["series"].append(series)
         for name in ("value", "low", "high"):
             table[name].append(estimate[name])
+
+
+def _optional(findings: Findings) -> dict[str, Chart]:
+    """The charts of results that only some experiments have."""
+    made = {"recovery": _recovery, "seeds": _seeds, "organism": _organism}
+    return {
+        name: made[name](result, findings.drawn[name])
+        for name, result in findings.optional.items()
+        if name in made and findings.drawn.get(name, {"": []}) != {}
+    }
+
+
+def _recovery(result: dict[str, Any], table: Table) -> Chart:
+    rates = result["criteria"]["nu"]["exclusive"]["exclusive"]["all"]
+    return Chart(
+        f"By ν {tables.percent(rates['recall'], 0)} of the exclusive features are recalled, "
+        f"{tables.percent(rates['fdr'], 0)} of what it calls exclusive is not",
+        240,
+        table,
+        lambda palette: recovery_figure(result, palette),
+    )
+
+
+def _seeds(result: dict[str, Any], table: Table) -> Chart:
+    mmcs = result["summary"]["mmcs"]["all"]
+    return Chart(
+        f"A latent’s nearest counterpart under another seed has a mean cosine of "
+        f"{tables.fixed(mmcs, 2)}",
+        60 + 26 * len(table["verdict"]),
+        table,
+        lambda palette: proof_figures.seeds_figure(table, palette),
+    )
+
+
+def _organism(result: dict[str, Any], table: Table) -> Chart:
+    removed = result["ablation"]["selective"].get("effect_removed", {"value": None})["value"]
+    return Chart(
+        f"Without the most selective latents {tables.percent(removed, 0)} of the trigger’s effect "
+        "is gone",
+        60 + 26 * len(table["set"]),
+        table,
+        lambda palette: proof_figures.organism_figure(table, palette),
+    )
 
 
 def _training(table: Table) -> dict[str, Chart]:

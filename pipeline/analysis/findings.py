@@ -12,7 +12,7 @@ from pipeline.errors import ArtifactError, MissingArtifactError
 Table = dict[str, list[Any]]
 """Column name -> values."""
 Row = dict[str, Any]
-OPTIONAL: tuple[str, ...] = ()
+OPTIONAL = ("causal", "baselines", "recovery", "seeds", "organism")
 """Results that some experiments have and others do not."""
 
 
@@ -21,6 +21,7 @@ class Findings:
     """The results of one run. Tables are columns, except `latents`, one dict per latent.
 
     optional: of OPTIONAL, the results that are there and apply to this experiment
+    drawn: the tables that their figures are drawn from
     """
 
     config: dict[str, Any]
@@ -36,12 +37,14 @@ class Findings:
     scaling: dict[str, Any]
     verdicts: Table
     optional: dict[str, dict[str, Any]]
+    drawn: dict[str, Table]
 
 
 def read_findings(
     results: Path, manifests: dict[str, Manifest], config: dict[str, Any]
 ) -> Findings:
     """Read `results/`. MissingArtifactError names the first file that is not there."""
+    optional = read_optional(results)
     return Findings(
         config=config,
         manifests=manifests,
@@ -55,7 +58,12 @@ def read_findings(
         latents=rows_of(read_csv(results / "latents.csv", "evaluate")),
         scaling=read_json(results / "latent_scaling.json", "latent_scaling"),
         verdicts=read_parquet(results / "latents.parquet", "latent_scaling"),
-        optional=read_optional(results),
+        optional=optional,
+        drawn={
+            name: read_csv(results / f"{name}.csv", name)
+            for name in optional
+            if (results / f"{name}.csv").exists()
+        },
     )
 
 

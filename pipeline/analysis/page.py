@@ -17,7 +17,7 @@ import vl_convert
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from pipeline.analysis import overview, tables
+from pipeline.analysis import overview, proof_rows, tables
 from pipeline.analysis.browser import Browser
 from pipeline.analysis.charts import Chart
 from pipeline.analysis.findings import Findings
@@ -77,6 +77,7 @@ def render(findings: Findings, charts: Mapping[str, Chart], browser: Browser) ->
         paragraphs=overview.paragraphs(findings),
         cautions=overview.cautions(findings),
         tables=tables,
+        proof=proof_rows,
         charts={name: chart.caption for name, chart in charts.items()},
         chart_json=script_json(
             {name: {"spec": chart.spec(), "opens": chart.opens} for name, chart in charts.items()}

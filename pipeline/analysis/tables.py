@@ -101,7 +101,13 @@ def criterion_rows(findings: Findings) -> list[dict[str, Any]]:
     ]
 
 
-OPTIONAL_NAMES: dict[str, str] = {}
+OPTIONAL_NAMES = {
+    "causal": "Causal test",
+    "baselines": "Baselines",
+    "recovery": "Planted truth",
+    "seeds": "Seeds",
+    "organism": "Organism",
+}
 """Results that only some experiments have -> the title of their section, in the page's order."""
 
 RANGES = (

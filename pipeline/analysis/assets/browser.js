@@ -222,5 +222,5 @@
   filter();
   route();
   if (open === null && matched.length) show(matched[0], false);
-  document.documentElement.dataset.ready = "true";
+  document.documentElement.dataset.ready = Math.round(performance.now());
 })();
