@@ -57,7 +57,8 @@ def main(config: Config) -> None:
             for file, content in chart.files(name).items():
                 (build.work / file).write_bytes(content)
         build.publish(counts={"n_figures": len(charts)}, facts={})
-    browser = browser_data(findings, read_dashboards(DASHBOARDS))
+    has_text = manifests["dashboards"].facts.get("applicable", True)
+    browser = browser_data(findings, read_dashboards(DASHBOARDS) if has_text else ())
     STAGE.publish_results(config, {"report.html": render(findings, charts, browser)})
 
 

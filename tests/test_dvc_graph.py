@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import yaml
 
+from pipeline.analysis.findings import OPTIONAL
 from pipeline.config import Config, compose, load_config
 from pipeline.config.compose import params_overrides
 from pipeline.stage import MADE_BY, Stage
@@ -57,6 +58,16 @@ def test_dvc_yaml_lists_the_files_that_the_stage_declares(name: str) -> None:
     if results:
         results.add(f"results/{name}.manifest.json")
     assert writes == {str(path) for path in stage.outputs.values()} | results
+
+
+def test_the_report_depends_on_every_part_of_the_page() -> None:
+    parts = {str(path.relative_to(ROOT)) for path in ROOT.glob("pipeline/analysis/assets/*")}
+    assert parts == {dep for dep in GRAPH["report"]["deps"] if "/assets/" in dep}
+
+
+@pytest.mark.parametrize("name", sorted(set(OPTIONAL) & set(GRAPH)))
+def test_the_report_waits_for_every_result_it_may_show(name: str) -> None:
+    assert f"results/{name}.json" in GRAPH["report"]["deps"]
 
 
 @pytest.mark.parametrize("name", sorted(GRAPH))

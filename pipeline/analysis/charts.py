@@ -50,7 +50,7 @@ def page_charts(findings: Findings, config: ReportConfig) -> dict[str, Chart]:
         "latents": _latents(findings),
         "scaling": _scaling(findings),
         "fve": _fve(findings),
-        "recovered": _recovered(findings),
+        **({"recovered": _recovered(findings)} if findings.has_models else {}),
         **_optional(findings),
         **_training(thinned(findings.training, config.n_curve_points)),
     }
@@ -123,7 +123,13 @@ def _fve(findings: Findings) -> Chart:
         for series, name in {"base": "base", "it": "IT", "difference": "IT − base"}.items():
             _add(table, group_name, name, row[f"fve_{series}"])
     series = {"base": "base", "IT": "it", "IT − base": "shared"}
-    return _intervals(table, "fraction of variance explained", series, "Variance explained")
+    everything = findings.evaluation["reconstruction"]["all"]
+    both, difference = (everything[f"fve_{name}"]["value"] for name in ("both", "difference"))
+    caption = (
+        f"{tables.percent(both, 0)} of the variance explained, "
+        f"{tables.percent(difference, 0)} of what differs between the models"
+    )
+    return _intervals(table, "fraction of variance explained", series, caption)
 
 
 def _recovered(findings: Findings) -> Chart:
@@ -133,13 +139,20 @@ def _recovered(findings: Findings) -> Chart:
             row = findings.evaluation["splice"][model][group]
             _add(table, group_name, name, row["ce_recovered_zero"])
     series = {"base": "base", "IT": "it"}
-    caption = "Cross entropy recovered when spliced in"
+    base, it = (
+        findings.evaluation["splice"][model]["all"]["ce_recovered_zero"]["value"]
+        for model in tables.MODEL_NAMES
+    )
+    caption = (
+        f"Spliced in, {tables.percent(base)} of the base model’s cross entropy is kept and "
+        f"{tables.percent(it)} of the IT model’s"
+    )
     return _intervals(table, "recovered, against zero ablation", series, caption)
 
 
 def _intervals(table: Table, title: str, series: dict[str, str], caption: str) -> Chart:
     return Chart(
-        f"{caption}, by group of tokens",
+        caption,
         220,
         table,
         lambda palette: figures.interval_figure(table, palette, title=title, series=series),

@@ -225,40 +225,35 @@ def latent_figure(table: Table, palette: Palette) -> alt.Chart:
 
 
 def scaling_figure(table: Table, palette: Palette) -> alt.TopLevelMixin:
-    """Latents by nu_eps and nu_r, coloured by verdict; the box is where a latent is exclusive."""
-    roles = {
-        "shared": palette.shared,
-        "base_only": palette.base,
-        "it_only": palette.it,
-        "undecided": palette.other,
-    }
+    """Latents by nu_eps and nu_r, coloured by verdict, with intervals where the table has them;
+    bottom left of the dashed lines a latent is exclusive."""
+    names = {"shared": "shared", "base_only": "base-only", "it_only": "IT-only"}
+    names |= {"undecided": "undecided"}
+    colours = [palette.shared, palette.base, palette.it, palette.other]
     span = alt.Scale(domain=[-0.5, 1.5], nice=False, clamp=True)
-    points = (
-        alt.Chart(_values(table))
-        .mark_circle(opacity=0.65, size=24)
-        .encode(
-            x=alt.X("nu_eps:Q", title="ν of the error", scale=span, axis=alt.Axis(tickCount=8)),
-            y=alt.Y(
-                "nu_r:Q",
-                title="ν of the reconstruction",
-                scale=span,
-                axis=alt.Axis(tickCount=8),
-            ),
-            color=_colour("verdict", list(roles), list(roles.values())),
-            tooltip=[
-                alt.Tooltip("latent:Q"),
-                alt.Tooltip("verdict:N"),
-                alt.Tooltip("norm_bin:N", title="by norm"),
-                alt.Tooltip("relative_norm:Q", title="r", format=".3f"),
-                alt.Tooltip("nu_eps:Q", title="ν error", format=".3f"),
-                alt.Tooltip("nu_r:Q", title="ν reconstruction", format=".3f"),
-            ],
-        )
+    x = alt.X("nu_eps:Q", title="ν of the error", scale=span, axis=alt.Axis(tickCount=8))
+    y = alt.Y("nu_r:Q", title="ν of the reconstruction", scale=span, axis=alt.Axis(tickCount=8))
+    verdicts = [names.get(verdict, verdict) for verdict in table["verdict"]]
+    base = alt.Chart(_values({**table, "verdict": verdicts})).encode(
+        color=_colour("verdict", list(names.values()), colours),
+        tooltip=[
+            alt.Tooltip("latent:Q"),
+            alt.Tooltip("verdict:N"),
+            alt.Tooltip("norm_bin:N", title="by norm"),
+            alt.Tooltip("relative_norm:Q", title="r", format=".3f"),
+            alt.Tooltip("nu_eps:Q", title="ν error", format=".3f"),
+            alt.Tooltip("nu_r:Q", title="ν reconstruction", format=".3f"),
+        ],
     )
+    known = base.transform_filter("isValid(datum.nu_eps_low) && isValid(datum.nu_r_low)")
     edge = {"color": palette.muted, "strokeDash": [3, 3]}
-    upright = alt.Chart(_values({"nu": [0.2]})).mark_rule(**edge).encode(x="nu:Q")
-    level = alt.Chart(_values({"nu": [0.5]})).mark_rule(**edge).encode(y="nu:Q")
-    return alt.layer(upright, level, points)
+    return alt.layer(
+        alt.Chart(_values({"nu": [0.2]})).mark_rule(**edge).encode(x="nu:Q"),
+        alt.Chart(_values({"nu": [0.5]})).mark_rule(**edge).encode(y="nu:Q"),
+        known.mark_rule(opacity=0.4).encode(x="nu_eps_low:Q", x2="nu_eps_high:Q", y=y),
+        known.mark_rule(opacity=0.4).encode(y="nu_r_low:Q", y2="nu_r_high:Q", x=x),
+        base.mark_circle(opacity=0.65, size=24).encode(x=x, y=y),
+    )
 
 
 def cluster_of(relative_norm: float) -> str:

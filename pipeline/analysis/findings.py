@@ -39,6 +39,11 @@ class Findings:
     optional: dict[str, dict[str, Any]]
     drawn: dict[str, Table]
 
+    @property
+    def has_models(self) -> bool:
+        """Whether rows came from models, into which the crosscoder could be spliced."""
+        return self.evaluation["splice"].get("applicable", True)
+
 
 def read_findings(
     results: Path, manifests: dict[str, Manifest], config: dict[str, Any]

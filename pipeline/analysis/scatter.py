@@ -4,10 +4,13 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from pipeline.analysis.geometry import EXCLUSIVE_BINS
 
-N_SHARED = 2_000
+N_SHARED = 1_500
+N_INTERVALS = 300
+"""Latents drawn with their intervals; more would hide each other."""
 NU_SHOWN = (-0.5, 1.5)
 """nu beyond this is drawn on the edge."""
 
@@ -19,6 +22,7 @@ def scaling_points(latents: Mapping[str, Any]) -> Table:
 
     All latents that norm or nu calls exclusive, or that nu leaves undecided; at most N_SHARED of
     the shared ones. Latents without a nu (dead, or not growing with their anchor) are left out.
+    The ends of the intervals are None but for N_INTERVALS that are not plainly shared.
     """
     nu = {name: np.asarray(latents[name], dtype=np.float64) for name in ("nu_eps", "nu_r")}
     norm_bin, verdict = np.asarray(latents["norm_bin"]), np.asarray(latents["verdict"])
@@ -29,7 +33,23 @@ def scaling_points(latents: Mapping[str, Any]) -> Table:
     return {
         "latent": rows.tolist(),
         **{name: values[rows].clip(*NU_SHOWN).round(4).tolist() for name, values in nu.items()},
+        **{
+            f"{name}_{end}": _ends(latents[f"{name}_{end}"], rows, kept.size)
+            for name in nu
+            for end in ("low", "high")
+        },
         "verdict": verdict[rows].tolist(),
         "norm_bin": norm_bin[rows].tolist(),
         "relative_norm": np.asarray(latents["relative_norm"])[rows].round(4).tolist(),
     }
+
+
+def _ends(values: Any, rows: NDArray[np.integer], n_special: int) -> list[float | None]:
+    """The values at the rows, None but for at most N_INTERVALS of the first `n_special`."""
+    ends = np.asarray(values, dtype=np.float64)[rows].clip(*NU_SHOWN).round(4)
+    step = max(1, -(-n_special // N_INTERVALS))
+    drawn = (np.arange(rows.size) < n_special) & (np.arange(rows.size) % step == 0)
+    return [
+        float(end) if draw and np.isfinite(end) else None
+        for end, draw in zip(ends, drawn, strict=True)
+    ]

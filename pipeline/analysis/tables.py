@@ -55,6 +55,11 @@ def tail(text: str, n_characters: int = 28) -> str:
     return text if len(text) <= n_characters else f"…{text[-n_characters:]}"
 
 
+def visible(text: str) -> str:
+    """A token's white space that would break the line, as a sign."""
+    return text.replace("\n", "⏎").replace("\t", "⇥")
+
+
 FILTERS: dict[str, Callable[..., str]] = {
     "number": number,
     "percent": percent,
@@ -62,6 +67,7 @@ FILTERS: dict[str, Callable[..., str]] = {
     "estimate": estimate,
     "interval": interval,
     "tail": tail,
+    "visible": visible,
 }
 
 RECONSTRUCTION_COLUMNS = {
@@ -205,6 +211,8 @@ def model_name(spec: dict[str, Any]) -> str:
             return Path(spec["path"]).name
         case "trained":
             return f"{spec['architecture']} trained here"
+        case "none":
+            return "planted rows, no model"
         case _:
             return f"{spec['of']} model, tuned here"
 

@@ -19,12 +19,24 @@ from pipeline.analysis.splicing import SpliceSums
 from pipeline.analysis.verdicts import COLUMNS, summary
 from pipeline.artifacts import Manifest, write_bytes, write_json
 from pipeline.config import compose
+from tests.analysis.proof_results import write_proof
 
 PLAIN_TEXT = "Sure! Here is a short list of things to try next, in order of cost."
 
 
-def made_up_findings(results: Path, *, n_latents: int = 600, experiment: str = "smoke") -> Findings:
-    """Write a run's results below `results` and read them back."""
+def made_up_findings(
+    results: Path,
+    *,
+    n_latents: int = 600,
+    experiment: str = "smoke",
+    spliced: bool = True,
+    proof: str | None = None,
+) -> Findings:
+    """Write a run's results below `results` and read them back.
+
+    spliced: whether there were models to splice into
+    proof: a text to put into the results that only some experiments have; None: without these
+    """
     random = np.random.default_rng(0)
     geometry = decoder_geometry(_decoders(random, n_latents))
     sums, splice = _heldout(random, n_latents), _splice(random)
@@ -42,7 +54,11 @@ def made_up_findings(results: Path, *, n_latents: int = 600, experiment: str = "
         "relative_norm.json": decoders.relative_norm_summary(geometry, live, window_tokens=65_536),
         "decoder_cosine.json": decoders.decoder_cosine_summary(geometry, live, 0.3, 0.7),
         "evaluation.json": evaluation(
-            sums, splice, bootstrap_of=bootstraps, confidence=0.95, models=config["models"]
+            sums,
+            splice if spliced else None,
+            bootstrap_of=bootstraps,
+            confidence=0.95,
+            models=config["models"],
         ),
     }
     for name, document in documents.items():
@@ -57,6 +73,8 @@ def made_up_findings(results: Path, *, n_latents: int = 600, experiment: str = "
         summary(verdicts, window_tokens=65_536, confidence=0.95, max_false_discovery_rate=0.05),
     )
     write_bytes(results / "training.csv", decoders.csv_bytes(_training()))
+    if proof is not None:
+        write_proof(results, proof)
     return read_findings(results, _manifests(), config)
 
 

@@ -7,10 +7,11 @@ from typing import Any
 
 import pytest
 
-from pipeline.analysis import overview
+from benchmarks.page import measure
+from pipeline.analysis import overview, proof_rows
 from pipeline.analysis.browser import browser_data
 from pipeline.analysis.charts import page_charts
-from pipeline.analysis.findings import Findings, read_csv, read_findings, thinned
+from pipeline.analysis.findings import Findings, read_csv, read_findings, read_optional, thinned
 from pipeline.analysis.page import render, script_json, script_text
 from pipeline.analysis.tables import number, published_rows, tail
 from pipeline.config import compose
@@ -54,7 +55,7 @@ def page(findings: Findings, config: ReportConfig) -> str:
 @pytest.fixture(scope="module")
 def hostile(tmp_path_factory: pytest.TempPathFactory, config: ReportConfig) -> str:
     """A page whose models, documents, tokens and promoted tokens are all hostile."""
-    findings = made_up_findings(tmp_path_factory.mktemp("hostile"))
+    findings = made_up_findings(tmp_path_factory.mktemp("hostile"), proof=HOSTILE)
     models = findings.config["models"]
     for name in ("base", "it"):
         models[name] = {"kind": "hub", "repo": HOSTILE, "revision": HOSTILE}
@@ -91,6 +92,73 @@ def test_hostile_text_is_shown_as_text(hostile: str) -> None:
     assert "{{7*7}}" in body
     opened = hostile.count("<script")
     assert opened == hostile.count("</script>") == hostile.count('<script type="text/plain"') + 4
+
+
+def test_a_run_without_models_leaves_out_what_needs_them(
+    tmp_path: Path, config: ReportConfig
+) -> None:
+    findings = made_up_findings(tmp_path, spliced=False)
+    charts = page_charts(findings, config)
+    page = render(findings, charts, browser_data(findings, ())).decode()
+    assert "recovered" not in charts
+    assert "Spliced into" not in page
+    assert "ΔCE base" not in page
+    assert "FVE of the difference" in page
+
+
+@pytest.mark.parametrize("name", ["causal", "baselines", "recovery", "seeds", "organism"])
+def test_what_some_experiments_lack_is_shown_where_it_exists(
+    hostile: str, page: str, name: str
+) -> None:
+    assert f'<section id="{name}">' in hostile
+    assert f'href="#{name}"' in hostile
+    assert f'<section id="{name}">' not in page
+    assert f'href="#{name}"' not in page
+
+
+def test_a_result_that_does_not_apply_is_left_out(tmp_path: Path) -> None:
+    made_up_findings(tmp_path, proof=PLAIN_TEXT)
+    (tmp_path / "seeds.json").write_text('{"applicable": false, "reason": "one run"}')
+    found = read_optional(tmp_path)
+    assert set(found) == {"causal", "baselines", "recovery", "organism"}
+
+
+def test_the_rows_of_the_proof_are_those_of_the_results(tmp_path: Path) -> None:
+    found = made_up_findings(tmp_path, proof=PLAIN_TEXT).optional
+    causal = proof_rows.causal_rows(found["causal"])
+    assert [row["name"] for row in causal][:2] == ["nothing: base activation alone", "every latent"]
+    assert causal[1]["removed_first"]["value"] == 0.6
+    assert [row["is_random"] for row in causal if row["name"].startswith("random")] == [True]
+    assert [row["first"]["value"] for row in proof_rows.baseline_rows(found["baselines"])] == (
+        [0.6] * 4
+    )
+    assert proof_rows.criterion_rows(found["recovery"])[0]["recall_rare"] is None
+    assert proof_rows.kind_rows(found["recovery"])[1]["name"] == "rotated shared"
+    assert proof_rows.seed_rows(found["seeds"])[0]["name"] == "0 and 1"
+    (ablation,) = proof_rows.ablation_rows(found["organism"])
+    assert (ablation["latents"], ablation["removed"]["value"]) == ([41, 77], 0.83)
+    assert proof_rows.steering_rows(found["organism"])[0]["model"] == "IT"
+
+
+def test_every_chart_is_an_image_and_its_data(findings: Findings, config: ReportConfig) -> None:
+    chart = page_charts(findings, config)["relative_norm"]
+    files = chart.files("relative_norm")
+    assert files["relative_norm.png"].startswith(b"\x89PNG")
+    (head, first, *_) = files["relative_norm.csv"].decode().splitlines()
+    assert head.split(",") == list(findings.relative_norm_bins)
+    assert float(first.split(",")[0]) == findings.relative_norm_bins["relative_norm"][0]
+
+
+def test_the_measurement_of_the_page_gives_both_numbers() -> None:
+    if BROWSER is None:
+        pytest.skip("no chromium or google-chrome on the PATH: install one to test the page")
+    found = measure(n_latents=300, n_dashboards=40, repeats=1)
+    assert found["chromium"]
+    (seen,) = found["visits"]
+    assert found["open"] == seen["open"] > 0
+    assert found["filter"] == max(seen["filters"].values()) > 0
+    assert len(seen["filters"]) == 10
+    assert found["latent"] > 0
 
 
 def test_json_in_a_script_cannot_end_it() -> None:
@@ -271,6 +339,7 @@ def test_hostile_text_never_runs(visit: Open, hostile: str) -> None:
     seen = visit(hostile, address="#latent-5")
     seen.opened(5)
     seen.draw_charts()
+    seen.page.locator(".reply summary").first.click()
     seen.page.locator("#dashboard .t.at").first.hover()
     seen.page.fill("#find", "<script>")
     assert seen.matched() > 0
@@ -279,7 +348,7 @@ def test_hostile_text_never_runs(visit: Open, hostile: str) -> None:
     assert seen.page.title() == "Model diff: smoke"
     assert seen.said == []
     assert seen.asked == [seen.file.as_uri()]
-    assert seen.page.locator("#browser script, #browser img, header img").count() == 0
+    assert seen.page.locator("#browser script, #organism script, main img").count() == 0
 
 
 @pytest.mark.browser

@@ -175,10 +175,10 @@
       // Where list and dashboard stand side by side the section is shown, else the dashboard.
       const narrow = matchMedia("(max-width: 60rem)").matches;
       $("dash-title").focus({ preventScroll: true });
-      (narrow ? panel : $("browser")).scrollIntoView({ block: "start" });
+      (narrow ? panel : document.querySelector(".panes")).scrollIntoView({ block: "start" });
     }
   };
-  const inView = () => { const box = $("browser").getBoundingClientRect(); return box.top < innerHeight / 3 && box.bottom > innerHeight / 2; };
+  const inView = () => { const box = document.querySelector(".panes").getBoundingClientRect(); return box.top < innerHeight / 3 && box.bottom > innerHeight / 2; };
   const route = () => {
     const asked = /^#latent-(\d+)$/.exec(location.hash);
     if (!asked || +asked[1] >= n) return;

@@ -120,11 +120,12 @@ const lens = (record) => {
       h("code", {}, visible(entry.token)), h("span", { class: "figure" }, fixed(entry.logit))))));
   };
   const lists = record.lens;
-  const column = (title, side, ...children) => h("div", { class: "lens-side" }, h("h4", {}, h("span", { class: "dot " + side }), title), ...children);
+  const column = (title, side, length, ...children) => h("div", {},
+    h("h4", {}, h("span", { class: "dot " + side }), title, h("small", {}, length)), ...children);
   return h("section", {}, h("div", { class: "lens" },
-    column(`Base decoder, length ${number(record.norm_base)}`, "base", list("promotes", lists.base_promoted, "base"), list("suppresses", lists.base_suppressed, "other")),
-    column(`IT decoder, length ${number(record.norm_it)}`, "it", list("promotes", lists.it_promoted, "it"), list("suppresses", lists.it_suppressed, "other")),
-    column("Where they differ", "other", list("more in IT", lists.more_in_it, "it"), list("more in base", lists.more_in_base, "base"))),
+    column("Base decoder", "base", "length " + number(record.norm_base), list("promotes", lists.base_promoted, "base"), list("suppresses", lists.base_suppressed, "other")),
+    column("IT decoder", "it", "length " + number(record.norm_it), list("promotes", lists.it_promoted, "it"), list("suppresses", lists.it_suppressed, "other")),
+    column("Where they differ", "other", "IT less base", list("more in IT", lists.more_in_it, "it"), list("more in base", lists.more_in_base, "base"))),
     h("p", { class: "quiet" }, "Logits that each decoder’s direction writes through its own model’s final norm, unembedding and soft-cap. Differences weigh each side by its length."));
 };
 
