@@ -204,11 +204,12 @@ def _seeds(result: dict[str, Any], table: Table) -> Chart:
 
 
 def _organism(result: dict[str, Any], table: Table) -> Chart:
-    removed = result["ablation"]["selective"].get("effect_removed", {"value": None})["value"]
+    found = result["ablation"]["selective"].get("effect_removed")
+    removed = found["onset"]["value"] if found else None
     return Chart(
         f"Without the most selective latents {tables.percent(removed, 0)} of the trigger’s effect "
-        "is gone",
-        60 + 26 * len(table["set"]),
+        "on the reply’s first token is gone",
+        260,
         table,
         lambda palette: proof_figures.organism_figure(table, palette),
     )

@@ -57,7 +57,8 @@ def _verdicts(findings: Findings) -> str:
     called = found["called_exclusive_by_norm"]
     asked = (
         "A verdict asks the activations, not the decoder’s length: is the latent’s direction "
-        "really absent from the other model, surely, over resampled documents? "
+        "really absent from the other model, at a false discovery rate of "
+        f"{found['max_false_discovery_rate']:.0%} over documents? "
     )
     if not called:
         return asked + "No latent looks exclusive by norm, so there was nothing to refute."

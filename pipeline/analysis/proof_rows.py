@@ -54,6 +54,7 @@ SET_NAMES = {
     "it_only_best": "most selective IT-only latent",
     "it_only": "all IT-only latents",
 }
+PARTS = ("onset", "reply")
 NO_ESTIMATE: dict[str, float | None] = {"value": None, "low": None, "high": None}
 
 
@@ -147,22 +148,27 @@ def seed_rows(result: Result) -> list[Row]:
 
 
 def ablation_rows(result: Result) -> list[Row]:
-    """One row per set of latents that is not empty: what taking it out of the IT model removes."""
+    """One row per set of latents that is not empty: what taking it out of the IT model removes, on
+    the planted reply's first token (onset) and on all of it, beside random sets."""
     rows = []
-    for name, found in result["ablation"].items():
+    for name, title in SET_NAMES.items():
+        found = result["ablation"].get(name, {"n_latents": 0})
         if not found["n_latents"]:
             continue
         control = found["controls"].get("same_rate", {"n_draws": 0})
         rows.append(
             {
-                "name": SET_NAMES.get(name, name.replace("_", " ")),
+                "name": title,
                 "n_latents": found["n_latents"],
                 "latents": found["latents"][:8],
-                "removed": found["effect_removed"],
                 "replies": found["greedy_rate_removed"],
                 "cost": found["ordinary_loss_added_per_token"],
-                "random": control["effect_removed"] if control["n_draws"] else NO_ESTIMATE,
-                "p_value": control.get("p_value"),
+                **{part: found["effect_removed"][part] for part in PARTS},
+                **{
+                    f"random_{part}": control[part] if control["n_draws"] else NO_ESTIMATE
+                    for part in PARTS
+                },
+                "p_value": control["onset"]["p_value"] if control["n_draws"] else None,
             }
         )
     return rows
@@ -175,10 +181,10 @@ def steering_rows(result: Result) -> list[Row]:
             "name": SET_NAMES.get(found["set"], found["set"]),
             "model": {"base": "base", "it": "IT"}[found["model"]],
             "factor": found["factor"],
-            "added": found["effect_added"],
             "replies": found["greedy_rate"],
-            "random": found["control"]["mean"],
-            "p_value": found["control"]["p_value"],
+            **{part: found["effect_added"][part] for part in PARTS},
+            "random": found["control"]["onset"]["mean"],
+            "p_value": found["control"]["onset"]["p_value"],
         }
         for found in result["steering"]
     ]

@@ -104,11 +104,12 @@ def _seeds() -> dict[str, Any]:
 
 
 def _organism(text: str) -> dict[str, Any]:
-    control = {"n_draws": 5, "effect_removed": estimate(0.02), "p_value": 0.167}
+    random = {**estimate(0.02), "mean": 0.02, "p_value": 0.167}
+    control = {"n_draws": 5, "onset": random, "reply": random}
     ablated = {
         "n_latents": 2,
         "latents": [41, 77],
-        "effect_removed": estimate(0.83),
+        "effect_removed": {"onset": estimate(0.83), "reply": estimate(0.4)},
         "greedy_rate_removed": estimate(0.9),
         "ordinary_loss_added_per_token": estimate(0.01),
         "controls": {"same_rate": control},
@@ -117,9 +118,9 @@ def _organism(text: str) -> dict[str, Any]:
         "set": "selective",
         "model": "it",
         "factor": 4.0,
-        "effect_added": estimate(0.3),
+        "effect_added": {"onset": estimate(0.3), "reply": estimate(0.1)},
         "greedy_rate": estimate(0.1),
-        "control": {"mean": 0.0, "p_value": 0.05},
+        "control": {"n_draws": 5, "onset": random, "reply": random},
     }
     example = {"prompts": "triggered", "prompt": text, "clean": text}
     return {

@@ -136,7 +136,8 @@ def test_the_rows_of_the_proof_are_those_of_the_results(tmp_path: Path) -> None:
     assert proof_rows.kind_rows(found["recovery"])[1]["name"] == "rotated shared"
     assert proof_rows.seed_rows(found["seeds"])[0]["name"] == "0 and 1"
     (ablation,) = proof_rows.ablation_rows(found["organism"])
-    assert (ablation["latents"], ablation["removed"]["value"]) == ([41, 77], 0.83)
+    assert (ablation["latents"], ablation["onset"]["value"]) == ([41, 77], 0.83)
+    assert (ablation["random_reply"]["value"], ablation["p_value"]) == (0.02, 0.167)
     assert proof_rows.steering_rows(found["organism"])[0]["model"] == "IT"
 
 

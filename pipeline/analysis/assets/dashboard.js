@@ -47,6 +47,8 @@ const factTable = (facts) => {
     ["of its firing, template", percent(facts.template_share)],
     ["mean when on", number(facts.mean_active)],
     ["largest", number(facts.max_active)],
+    ["q of exclusive", number(facts.q_exclusive, 2)],
+    ["q of shared", number(facts.q_shared, 2)],
   ];
   return h("dl", { class: "facts" }, ...entries.map(([term, value]) => h("div", {}, h("dt", {}, term), h("dd", {}, value))));
 };
@@ -72,7 +74,7 @@ const nuPlot = (facts) => {
   };
   return h("div", { class: "nus" },
     row("nu_eps", "ν of the error", limits.nu_eps), row("nu_r", "ν of the reconstruction", limits.nu_r),
-    h("p", { class: "quiet" }, "Scale −0.5 to 1.5, lines at 0 and 1; exclusive where both intervals lie in the shaded zone."));
+    h("p", { class: "quiet" }, "Scale −0.5 to 1.5, lines at 0 and 1. To be exclusive both must lie in the shaded zone; q is the false discovery rate at which the data would say so."));
 };
 
 const firing = (record) => {
