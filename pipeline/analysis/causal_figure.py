@@ -2,8 +2,7 @@
 
 import altair as alt
 
-from pipeline.analysis.decoders import Table
-from pipeline.analysis.figures import Palette, interval_figure
+from pipeline.analysis.figures import Palette, Table, interval_figure
 
 LABELS = {
     "none": "base activation alone",

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from pipeline.analysis import figures, overview, proof_figures, tables
+from pipeline.analysis.causal_figure import causal_figure
 from pipeline.analysis.figures import Palette
 from pipeline.analysis.findings import Findings, Row, Table, thinned
 from pipeline.analysis.recovery_figure import recovery_figure
@@ -173,12 +174,29 @@ def _add(table: Table, group: str, series: str, estimate: dict[str, float | None
 
 def _optional(findings: Findings) -> dict[str, Chart]:
     """The charts of results that only some experiments have."""
-    made = {"recovery": _recovery, "seeds": _seeds, "organism": _organism}
+    made = {"causal": _causal, "recovery": _recovery, "seeds": _seeds, "organism": _organism}
     return {
         name: made[name](result, findings.drawn[name])
         for name, result in findings.optional.items()
         if name in made and findings.drawn.get(name, {"": []}) != {}
     }
+
+
+def _causal(result: dict[str, Any], table: Table) -> Chart:
+    names = {"all": "All latents remove", "nu_low": "the half with the lowest ν"}
+    names |= {"random_nu_low": "random ones that fire as often"}
+    shares = {
+        patch: result["patches"][patch]["tokens"]["first"]["removed"]["value"]
+        for patch in names
+        if patch in result["patches"]
+    }
+    return Chart(
+        ", ".join(f"{names[patch]} {tables.percent(share, 0)}" for patch, share in shares.items())
+        + " of the KL between base and IT on the first tokens of a response",
+        80 + 24 * len(result["patches"]),
+        table,
+        lambda palette: causal_figure(table, palette),
+    )
 
 
 def _recovery(result: dict[str, Any], table: Table) -> Chart:

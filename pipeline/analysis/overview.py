@@ -34,6 +34,7 @@ def paragraphs(findings: Findings) -> list[str]:
         _clusters(findings),
         *_exclusive(findings),
         _cosine(findings),
+        *_causal(findings),
     ]
 
 
@@ -107,6 +108,29 @@ def _cosine(findings: Findings) -> str:
         f"{'mostly agree' if cosine['median'] > 0.9 else 'often differ'} in direction (median "
         f"cosine {cosine['median']:.2f}); {turned}"
     )
+
+
+def _causal(findings: Findings) -> list[str]:
+    """What intervening shows: all latents, those the other model has least of, and random ones."""
+    result = findings.optional.get("causal")
+    if result is None:
+        return []
+    removed = {
+        name: patch["tokens"]["first"]["removed"]["value"]
+        for name, patch in result["patches"].items()
+    }
+    halves = ("nu_low", "random_nu_low")
+    beside = (
+        f"; the half with the lowest ν covers {removed['nu_low']:.0%}, random latents that fire "
+        f"as often {removed['random_nu_low']:.0%}"
+        if all(name in removed for name in halves)
+        else ""
+    )
+    return [
+        f"Put into the base model’s activations, all latents together cover {removed['all']:.0%} "
+        f"of the distance (KL) to the IT model on the first {result['n_first_tokens']} tokens of "
+        f"a response{beside}."
+    ]
 
 
 def cautions(findings: Findings) -> list[str]:

@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+from pipeline.analysis.causal_table import causal_columns
 from pipeline.analysis.decoders import csv_bytes
 from pipeline.analysis.organism_tables import ablation_table
 from pipeline.analysis.seeds import JUDGED, table
@@ -19,13 +20,15 @@ def write_proof(results: Path, text: str) -> None:
     """All five results below `results`; `text` is wherever an experiment puts text."""
     documents = {
         "causal": _causal(),
-        "baselines": _baselines(),
+        "baselines": _baselines(text),
         "recovery": _recovery(),
         "seeds": _seeds(),
         "organism": _organism(text),
     }
     for name, document in documents.items():
         write_json(results / f"{name}.json", document)
+    columns = causal_columns(documents["causal"]["patches"])
+    write_bytes(results / "causal.csv", csv_bytes(columns))
     write_bytes(results / "recovery.csv", b"feature,kind\n0,it_only\n")
     write_bytes(results / "seeds.csv", csv_bytes(table(documents["seeds"]["pairs"])))
     write_bytes(results / "organism.csv", csv_bytes(ablation_table(documents["organism"])))
@@ -33,7 +36,12 @@ def write_proof(results: Path, text: str) -> None:
 
 def _patches(names: tuple[str, ...]) -> dict[str, Any]:
     tokens = {
-        group: {"kl": estimate(0.4), "removed": estimate(0.6), "over_random": estimate(0.1)}
+        group: {
+            "n_predictions": 40,
+            "kl": estimate(0.4),
+            "removed": estimate(0.6),
+            "over_random": estimate(0.1),
+        }
         for group in ("first", "later", "response", "outside", "all")
     }
     return {name: {"n_latents": 7, "tokens": tokens} for name in names}
@@ -48,7 +56,7 @@ def _causal() -> dict[str, Any]:
     }
 
 
-def _baselines() -> dict[str, Any]:
+def _baselines(text: str) -> dict[str, Any]:
     from pipeline.analysis.cells import GROUPS
 
     figures = {key: estimate(0.3) for key in ("explained", "beyond_mean", "l0")}
@@ -62,6 +70,9 @@ def _baselines() -> dict[str, Any]:
     return {
         "diff_sae": {"n_latents": 512, "k": 11},
         "mean_difference": dict.fromkeys(GROUPS, mean),
+        "mean_difference_lens": {
+            group: {"promoted": [[text, 6.2]], "suppressed": [[text, -7.4]]} for group in GROUPS
+        },
         "explained": {
             "all": dict.fromkeys(("mean", "cell_mean", "diff_sae", "crosscoder"), figures)
         },

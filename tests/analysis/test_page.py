@@ -177,6 +177,13 @@ def test_words_follow_the_numbers(findings: Findings) -> None:
     assert any("Complete Shrinkage" in caution for caution in overview.cautions(findings))
 
 
+def test_the_overview_tells_what_intervening_shows(tmp_path: Path, findings: Findings) -> None:
+    found = made_up_findings(tmp_path, proof=PLAIN_TEXT)
+    assert "all latents together cover 60%" in overview.paragraphs(found)[-1]
+    assert "random latents that fire as often 60%" in overview.paragraphs(found)[-1]
+    assert not any("all latents together" in text for text in overview.paragraphs(findings))
+
+
 def test_template_share_is_a_share_of_the_latents_own_firing(findings: Findings) -> None:
     shares = [overview.template_share(findings, row) for row in findings.latents]
     assert min(shares) >= 0
