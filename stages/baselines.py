@@ -50,7 +50,10 @@ STAGE = Stage(
     outputs={"diff_sae": DIFF_SAE},
     results=("baselines.json", "baselines_summary.json"),
 )
-NO_MODELS = {"applicable": False, "reason": "the experiment has no models to go on in"}
+NO_MODELS: dict[str, Any] = {
+    "applicable": False,
+    "reason": "the experiment has no models to go on in",
+}
 
 
 def main(config: Config) -> None:

@@ -32,7 +32,10 @@ STAGE = Stage(
     },
     results=("causal.json", "causal_summary.json", "causal.csv", "causal.png", "causal.svg"),
 )
-NO_MODELS = {"applicable": False, "reason": "the experiment has no models to go on in"}
+NO_MODELS: dict[str, Any] = {
+    "applicable": False,
+    "reason": "the experiment has no models to go on in",
+}
 
 
 def main(config: Config) -> None:

@@ -1,6 +1,6 @@
 """The causal test over held-out chat sequences, for any maker of replacements."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import torch
@@ -32,8 +32,8 @@ def causal_pass(
     pair = hooked_pair(MODELS, config.hook_point, device)
     sequences = chat_sequences(config)
 
-    def decode(token_ids: list[int]) -> str:
-        return str(tokenizer.decode(token_ids))
+    def decode(token_ids: Sequence[int]) -> str:
+        return str(tokenizer.decode(list(token_ids)))
 
     parts = []
     n_tokens = len(sequences) * config.mix.sequence_length_tokens

@@ -4,6 +4,7 @@ Letters: L latents, J latents of a set.
 """
 
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,7 +31,7 @@ MATCHED = ("nu_low", "delta_high", "norm_exclusive", "verdict_exclusive")
 """Sets that get random ones beside them."""
 
 
-def latent_sets(latents: Mapping[str, NDArray[np.generic]]) -> dict[str, Ints]:
+def latent_sets(latents: Mapping[str, NDArray[Any]]) -> dict[str, Ints]:
     """The named sets, of the columns of `results/latents.parquet`; empty ones are left out."""
     live = latents["verdict"] != "dead"
     nu, delta = (latents[name].astype(np.float64) for name in ("nu_eps_it", "delta"))
