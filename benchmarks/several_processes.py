@@ -4,7 +4,8 @@
 
 Each way of running takes its turn in every round; times are medians over all rounds. Also the bytes
 that a rank puts into reductions per step. On a machine that others use too, `--cpu-time` sums the
-processor time of all processes instead: what dividing the work costs, not what it gains.
+processor time of all processes instead, one thread each: what dividing the work costs, not what it
+gains (threads that wait for each other spin, and would count).
 """
 
 import argparse
@@ -55,7 +56,7 @@ def counted_bytes() -> Iterator[list[int]]:
 
 def work(size_name: str, shard: Any, n_steps: int, *, cpu_time: bool) -> None:
     """Time steps of every job in this process, one of `world()`; the first prints them as JSON."""
-    set_threads(N_THREADS)
+    set_threads(1 if cpu_time else N_THREADS)
     size, results = SIZES[size_name], {}
     clock = time.process_time if cpu_time else time.perf_counter
     rows = random_rows(size.batch_rows, size.d_model)
