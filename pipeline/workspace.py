@@ -24,11 +24,11 @@ class WorkspaceError(PipelineError, RuntimeError):
 
 
 class Workspace:
-    """The folder `path` with `conf/` and the artifacts in `linked` (each made by the stage named
-    beside it) as in the current folder."""
+    """The folder `path` with `conf/` as in the current folder, and the artifacts in `linked` (each
+    made by the stage named beside it) as in the folder `origin`, the current one by default."""
 
-    def __init__(self, path: Path, linked: Mapping[Path, str]) -> None:
-        self.path, self.linked = path, linked
+    def __init__(self, path: Path, linked: Mapping[Path, str], origin: Path | None = None) -> None:
+        self.path, self.linked, self.origin = path, linked, origin or Path()
 
     def is_done(self, stages: Sequence[str], overrides: Sequence[str]) -> bool:
         """Whether these stages have finished here, on these overrides and these inputs.
@@ -47,9 +47,9 @@ class Workspace:
         if self.is_done(stages, overrides):
             return
         (self.path / DONE).unlink(missing_ok=True)
-        self._link(CONF)
+        self._link(CONF, CONF)
         for artifact in self.linked:
-            self._link(artifact)
+            self._link(artifact, self.origin / artifact)
         self._run(stages, overrides)
         write_json(self.path / DONE, self._done(stages, overrides))
 
@@ -70,16 +70,16 @@ class Workspace:
                 f"{done.stderr.strip()[-2000:]}"
             )
 
-    def _link(self, path: Path) -> None:
+    def _link(self, path: Path, target: Path) -> None:
         link = self.path / path
         link.parent.mkdir(parents=True, exist_ok=True)
-        if not link.is_symlink() or link.readlink() != path.absolute():
+        if not link.is_symlink() or link.readlink() != target.absolute():
             link.unlink(missing_ok=True)
-            link.symlink_to(path.absolute())
+            link.symlink_to(target.absolute())
 
     def _done(self, stages: Sequence[str], overrides: Sequence[str]) -> dict[str, Any]:
         digests = {}
         for artifact, made_by in self.linked.items():
-            read_manifest(artifact, made_by)
-            digests[str(artifact)] = manifest_digest(artifact)
+            read_manifest(self.origin / artifact, made_by)
+            digests[str(artifact)] = manifest_digest(self.origin / artifact)
         return {"stages": list(stages), "overrides": list(overrides), "inputs": digests}

@@ -31,6 +31,7 @@ PART_IMPORTS = {
     "training": {"crosscoder"},
     "analysis": {"crosscoder", "models", "plant"},
     "planning": {"models"},
+    "proving": {"analysis"},
 }
 HEAVY = {"torch", "transformers", "datasets", "altair", "pandas", "zarr"}
 

@@ -13,7 +13,16 @@ is compared with Student's t of (sum S^2)^2 / sum S^4 - 1 degrees of freedom, th
 of blocks less one: a latent that fires in few documents needs a larger t (Bell and McCaffrey 2002,
 "Bias reduction in standard errors for linear regression with multi-stage samples").
 
-Letters: L latents, G blocks of documents, Y targets (error, reconstruction), A anchors, M models.
+nu looks along the anchor's decoder, and a concept that the other model has in another direction
+escapes it. So one more figure must stay below the limit of the error:
+
+    nu_turned = ||d_other|| beta_other / (||d_own|| beta_own)
+
+each model's beta along its own decoder, error with the latent put back: what the other model writes
+of the latent in whatever direction. (A concept that it has on other rows: see `twins`.)
+
+Letters: L latents, G blocks of documents, Y targets (error, reconstruction), A anchors, M models,
+C claims (error, reconstruction, turned).
 """
 
 from dataclasses import dataclass
@@ -27,6 +36,7 @@ from pipeline.analysis.student import upper_tail
 Floats = NDArray[np.float64]
 EPS = 0
 """The error among the targets."""
+CLAIMS = ("eps", "r", "turned")
 
 
 @dataclass(frozen=True)
@@ -34,21 +44,23 @@ class Evidence:
     """What the rows say about each latent; arrays are [L], NaN where a latent never fires.
 
     n_effective: effective number of blocks of documents behind its figures
-    p_exclusive: of `nu_eps >= max_eps or nu_r >= max_r` (the other model carries the direction)
-    p_above_Y: of `nu <= max`, for each target [Y, L]
+    p_exclusive: of `nu >= max` for any of CLAIMS (the other model carries the latent)
+    p_above_C: of `nu <= max`, for each of CLAIMS [C, L]
+    nu_turned: its estimate
     present, present_null: t of the other model's beta_eps, and the same under the null pairing
     """
 
     n_effective: Floats
     p_exclusive: Floats
-    p_above_Y: Floats
+    p_above_C: Floats
+    nu_turned: Floats
     present: Floats
     present_null: Floats
 
     @property
     def p_shared(self) -> Floats:
-        """Of `nu_eps <= max_eps and nu_r <= max_r` (the latent is exclusive), by Bonferroni."""
-        return np.minimum(1.0, 2 * self.p_above_Y.min(axis=0))
+        """Of `nu <= max` for all of CLAIMS (the latent is exclusive), by Bonferroni."""
+        return np.minimum(1.0, len(self.p_above_C) * self.p_above_C.min(axis=0))
 
 
 def gather_evidence(
@@ -56,23 +68,28 @@ def gather_evidence(
 ) -> Evidence:
     """Tests of every latent at its own anchor. limits_Y: max_eps and max_r.
 
-    An exclusive claim has to hold for both targets, and both need an anchor that carries the
-    latent at all (beta_own > 0), so its p-value is the largest of these (intersection-union test).
+    An exclusive verdict claims all of CLAIMS, and these need an anchor that carries the latent at
+    all (beta_own > 0), so its p-value is the largest of these (intersection-union test).
     """
     square_GL = sums.square_GL
     own_GYL, other_GYL, null_GL = _anchored_sums(sums, anchor_L)
     n_effective = effective_number(square_GL)
 
-    def p_positive(z_GYL: Floats) -> Floats:
-        return upper_tail(t_statistic(z_GYL, square_GL[:, None]), n_effective - 1)
+    turned_GL, scaled_own_GL = _turned_sums(sums, anchor_L, own_GYL[:, EPS])
 
     limits = np.asarray(limits_Y)[:, None]
-    below_GYL = limits * own_GYL - other_GYL
-    p_own = p_positive(own_GYL)
+    turned_below_GL = limits_Y[0] * scaled_own_GL - turned_GL
+    below_GCL = np.concatenate([limits * own_GYL - other_GYL, turned_below_GL[:, None]], axis=1)
+    t_CL = t_statistic(below_GCL, square_GL[:, None])
+    tail_CL = upper_tail(np.abs(t_CL), n_effective - 1)
+    p_below_CL, p_above_CL = (np.where(sign * t_CL >= 0, tail_CL, 1 - tail_CL) for sign in (1, -1))
+    p_own = upper_tail(t_statistic(own_GYL, square_GL[:, None]), n_effective - 1)
+    p_own_CL = np.concatenate([p_own, p_own[EPS, None]])
     return Evidence(
         n_effective=n_effective,
-        p_exclusive=np.maximum(p_positive(below_GYL), p_own).max(axis=0),
-        p_above_Y=np.maximum(p_positive(-below_GYL), p_own),
+        p_exclusive=np.maximum(p_below_CL, p_own_CL).max(axis=0),
+        p_above_C=np.maximum(p_above_CL, p_own_CL),
+        nu_turned=_share(turned_GL, scaled_own_GL),
         present=t_statistic(other_GYL[:, EPS], square_GL),
         present_null=t_statistic(null_GL, square_GL),
     )
@@ -92,6 +109,24 @@ def _anchored_sums(
     own_GYL[:, EPS] += sums.square_GL
     other_GYL[:, EPS] += sums.square_GL * put_back_L
     return own_GYL, other_GYL, sums.null_GYAL[:, EPS, anchor_L, latent] / norm_L
+
+
+def _turned_sums(
+    sums: ScalingSums, anchor_L: NDArray[np.integer], own_GL: Floats
+) -> tuple[Floats, Floats]:
+    """||d|| beta S of the other model along its own decoder, and of the anchor's, [G, L]."""
+    latent, other_L = np.arange(anchor_L.size), 1 - anchor_L
+    norm_own, norm_other = (
+        np.sqrt(sums.gram_AML[model_L, model_L, latent]) for model_L in (anchor_L, other_L)
+    )
+    product_GL = sums.product_GYAML[:, EPS, other_L, other_L, latent]
+    along = np.divide(product_GL, norm_other, out=np.zeros_like(product_GL), where=norm_other > 0)
+    return along + norm_other * sums.square_GL, norm_own * own_GL
+
+
+def _share(part_GL: Floats, whole_GL: Floats) -> Floats:
+    part, whole = part_GL.sum(axis=0), whole_GL.sum(axis=0)
+    return np.divide(part, whole, out=np.full_like(part, np.nan), where=whole > 0)
 
 
 def effective_number(square_GL: Floats) -> Floats:

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 from pipeline.analysis.geometry import decoder_geometry
 from pipeline.analysis.nu_intervals import resamples
 from pipeline.analysis.scaling import scaling_pass
+from pipeline.analysis.twins import TwinRule, refute_twinned
 from pipeline.analysis.verdicts import Rule, verdict_table
 from pipeline.config.analysis import LatentScalingConfig
 from pipeline.crosscoder import Crosscoder
@@ -27,7 +28,7 @@ def judge(
         n_blocks=section.n_blocks,
         random=generator(section.seed, "latent_scaling", "null"),
     )
-    return verdict_table(
+    table = verdict_table(
         decoder_geometry(crosscoder.W_dec.detach().cpu().numpy()),
         sums,
         resamples(
@@ -44,3 +45,10 @@ def judge(
         ),
         confidence=section.confidence,
     )
+    twin_rule = TwinRule(
+        min_cosine=section.twin_cosine,
+        max_rate_ratio=section.twin_rate_ratio,
+        min_active=section.min_active_rows,
+        min_share=section.max_nu_error,
+    )
+    return refute_twinned(table, crosscoder.W_dec.detach(), twin_rule)

@@ -15,12 +15,14 @@ COLUMNS = {
     "nu_eps_it": "nu_eps anchored at the IT decoder: base's coefficient over IT's",
     "nu_r_base": "nu_r anchored at the base decoder",
     "nu_r_it": "nu_r anchored at the IT decoder",
-    "p_exclusive": "p-value of the claim that the latent is exclusive, against nu_eps >= "
-    "latent_scaling.max_nu_error or nu_r >= latent_scaling.max_nu_reconstruction, over blocks of "
-    "documents; blank where too few rows or blocks give no verdict",
+    "nu_turned": "what the other model writes of the latent along its own decoder, over the same "
+    "of the anchor's: large where the two models have it in different directions",
+    "p_exclusive": "p-value of the claim that the latent is exclusive, against nu_eps or nu_turned "
+    ">= latent_scaling.max_nu_error, or nu_r >= latent_scaling.max_nu_reconstruction, "
+    "over blocks of documents; blank where too few rows or blocks give no verdict",
     "q_exclusive": "p_exclusive as a false discovery rate over the live latents (Benjamini and "
     "Hochberg): the share of wrong ones expected among this latent and all with a smaller one",
-    "p_shared": "p-value of the claim that it is shared, against both nu below their limits",
+    "p_shared": "p-value of the claim that it is shared, against all three below their limits",
     "q_shared": "p_shared as a false discovery rate",
     "nu_eps_null": "nu_eps with the other model's rows drawn from other tokens",
     "nu_r_null": "nu_r with the other model's rows drawn from other tokens",
@@ -35,8 +37,10 @@ COLUMNS = {
     "by_anthropic": "by norm under Anthropic 2025: base_only (r < 0.05), it_only (r > 0.95) or "
     "between",
     "by_reference": "by norm under Kissane et al. 2024: shared (0.3 < r < 0.7), base_only, it_only",
-    "artefact": "where the norms say exclusive and nu says shared: complete_shrinkage (nu_eps is "
-    "large), latent_decoupling (nu_r is large) or both",
+    "twin": "latent that writes, in the other model, the direction of this one, which nu alone "
+    "would call exclusive, and fires about as often; -1: none",
+    "artefact": "where the norms say exclusive and nu says shared: complete_shrinkage (nu_eps or "
+    "nu_turned is large), latent_decoupling (nu_r is large, or it has a twin) or both",
     "relative_norm": "r = ||d_it|| / (||d_base|| + ||d_it||), normalised space, 0 to 1",
     "delta": "(1 + (||d_it|| - ||d_base||) / max) / 2, normalised space, 0 to 1",
     "decoder_cosine": "cosine of d_base and d_it, -1 to 1",

@@ -40,7 +40,9 @@ MINDER_DELTA, MINDER_NU_EPS, MINDER_NU_R = 0.9, 0.2, 0.5
 
 @dataclass(frozen=True)
 class Rule:
-    """Exclusive: nu_eps < max_eps and nu_r < max_r (Minder et al.: 0.2 and 0.5), sure of both.
+    """Exclusive: nu_eps < max_eps and nu_r < max_r (Minder et al.: 0.2 and 0.5), sure of both, and
+    nothing of the latent in the other model in another direction (see `evidence`) or in another
+    latent (see `twins`).
 
     min_active, min_effective: active rows and effective blocks below which no verdict is given
     max_false_discovery_rate: of the latents called exclusive, and of those called shared
@@ -62,8 +64,8 @@ class Calls:
     q_exclusive: Floats
     p_shared: Floats
     q_shared: Floats
-    sure_above_Y: Mask
-    """[Y, L] whether this target alone makes the latent shared."""
+    sure_above_C: Mask
+    """[C, L] whether this claim alone makes the latent shared."""
 
 
 def verdict_table(
@@ -96,6 +98,7 @@ def verdict_table(
             "nu_eps_it": point.nu[0, IT],
             "nu_r_base": point.nu[1, BASE],
             "nu_r_it": point.nu[1, IT],
+            "nu_turned": evidence.nu_turned,
             "p_exclusive": calls.p_exclusive,
             "q_exclusive": calls.q_exclusive,
             "p_shared": calls.p_shared,
@@ -108,6 +111,7 @@ def verdict_table(
             "n_effective": evidence.n_effective,
             "norm_bin": norm_bin,
             **{f"by_{c.name}": criterion_classes(geometry.relative_norm, c) for c in CRITERIA},
+            "twin": -1,
             "artefact": artefacts(calls, norm_bin),
             "relative_norm": geometry.relative_norm,
             "delta": geometry.delta,
@@ -133,14 +137,15 @@ def call(
     verdict[exclusive & (anchor_L == BASE)] = "base_only"
     verdict[n_active_L == 0] = "dead"
     largest_p = p_shared[shared].max(initial=0.0)
-    sure_above = shared & (2 * evidence.p_above_Y <= largest_p)
+    sure_above = shared & (len(evidence.p_above_C) * evidence.p_above_C <= largest_p)
     return Calls(verdict, p_exclusive, q_exclusive, p_shared, q_shared, sure_above)
 
 
 def artefacts(calls: Calls, norm_bin: NDArray[np.str_]) -> NDArray[np.str_]:
     """[L] of ARTEFACTS: why the norms call a latent exclusive that nu calls shared."""
     wrong = (calls.verdict == "shared") & np.isin(norm_bin, EXCLUSIVE_BINS)
-    shrunk, decoupled = calls.sure_above_Y
+    in_error, decoupled, turned = calls.sure_above_C
+    shrunk = in_error | turned
     names = np.array(ARTEFACTS)
     return np.where(wrong, names[shrunk + 2 * decoupled], "")
 

@@ -88,6 +88,11 @@ class LatentScalingConfig(Section):
     """Rows on which a latent must be active to get a verdict."""
     min_effective_blocks: Annotated[float, Field(ge=2.0)]
     """Effective number of blocks of documents behind a latent's nu to get a verdict."""
+    twin_cosine: Fraction
+    """An exclusive verdict is denied by a latent whose decoder in the other model has at least this
+    cosine with the latent's own."""
+    twin_rate_ratio: Annotated[float, Field(ge=1.0)]
+    """And whose number of active rows is at most this many times larger or smaller."""
     seed: Annotated[int, Field(ge=0)]
     """Seed of the null pairing and of the bootstrap."""
 

@@ -204,7 +204,7 @@ class DumpConfig(Section):
     """What stands beside a base row. matched: the IT row of the same token. The others are null
     pairs, in which no latent belongs to one model. same: the base row itself; noise: the base row
     up to one bfloat16 step; swapped: the IT row, the two exchanged by a fair coin per row;
-    mispaired: the IT row of another token."""
+    mispaired: the base row of another token."""
     seed: int = Field(ge=0)
     """Seed of the noise, the coins and the draw of other tokens."""
     scatter_seed: int | None = Field(ge=0)

@@ -3,10 +3,10 @@
     same       base row, base row
     noise      base row, base row * (1 + 2^-7 u), u uniform in [-1, 1]: one bfloat16 step
     swapped    base and IT row of one token, in an order that a fair coin decides
-    mispaired  base row, IT row of another token of the same block
+    mispaired  base row, base row of another token of the same block
 
-Under `same`, `noise` and `swapped` whatever one model carries the other does too; under `mispaired`
-each model keeps its own features, but nothing in one model tells what is active in the other.
+In all of them both sides have the same concepts, so that no latent belongs to one of them. Under
+`swapped` and `mispaired` they have them on different rows: one concept then makes two latents.
 """
 
 import numpy as np
@@ -16,7 +16,7 @@ from pipeline.plant.hashing import uniforms
 from pipeline.plant.rows import Bits, Change, Labels, as_ints, to_bits, to_float
 from pipeline.runtime import numpy_generator
 
-BASE, IT = 0, 1
+BASE = 0
 STEP = 2.0**-7
 """Largest relative step between neighbouring bfloat16 numbers."""
 
@@ -54,11 +54,11 @@ def swapped(bits: Bits, labels: Labels, seed: int) -> Bits:
 
 
 def other_rows(bits: Bits, labels: Labels, seed: int) -> Bits:
-    """IT rows [B, D], each of another token: the block in random order, moved on by one."""
+    """Base rows [B, D], each of another token: the block in random order, moved on by one."""
     order = _of_block(seed, "mispaired", labels).permutation(len(bits))
     moved = np.empty_like(order)
     moved[order] = np.roll(order, 1)
-    return bits[moved, IT]
+    return bits[moved, BASE]
 
 
 def _of_block(seed: int, stream: str, labels: Labels) -> np.random.Generator:

@@ -97,9 +97,9 @@ def test_a_latent_of_one_document_is_undecided_however_clear_it_looks() -> None:
 
 def evidence_of(p_exclusive: list[float], p_above: list[list[float]]) -> Evidence:
     n = len(p_exclusive)
-    return Evidence(
-        np.full(n, 50.0), np.array(p_exclusive), np.array(p_above), np.zeros(n), np.zeros(n)
-    )
+    p_above_C = np.array([*p_above, [1.0] * n])
+    zeros = [np.zeros(n)] * 3
+    return Evidence(np.full(n, 50.0), np.array(p_exclusive), p_above_C, *zeros)
 
 
 def test_verdicts_go_by_the_rate_the_anchor_and_the_rows() -> None:

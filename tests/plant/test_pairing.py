@@ -51,10 +51,10 @@ def test_swapped_rows_are_the_two_rows_of_their_token_in_a_fair_order() -> None:
     assert 0.45 < kept.mean() < 0.55
 
 
-def test_mispaired_rows_are_every_it_row_once_beside_another_token() -> None:
+def test_mispaired_rows_are_every_base_row_once_beside_another_token() -> None:
     found = paired("mispaired")
     assert np.array_equal(found[:, 0], BITS[:, 0])
-    number = {row.tobytes(): i for i, row in enumerate(BITS[:, 1])}
+    number = {row.tobytes(): i for i, row in enumerate(BITS[:, 0])}
     order = [number[row.tobytes()] for row in found[:, 1]]
     assert sorted(order) == list(range(N_ROWS))
     assert not (np.array(order) == np.arange(N_ROWS)).any()

@@ -1,0 +1,139 @@
+"""Which experiments the proof is made of, and the workspace of each."""
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pipeline.config.proof import ProofConfig
+from pipeline.stage import (
+    ACTIVATIONS,
+    HELDOUT_ACTIVATIONS,
+    MADE_BY,
+    MODELS,
+    PLANT,
+    RESULTS,
+    SHUFFLED,
+    TOKENS,
+)
+from pipeline.workspace import Workspace
+
+PROOF = Path("data/proof")
+ROWS = (MODELS, TOKENS, ACTIVATIONS, HELDOUT_ACTIVATIONS, PLANT, SHUFFLED)
+Json = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """Stages run in one process in the workspace `name`, on artifacts of the workspace `of`."""
+
+    name: str
+    stages: str
+    overrides: tuple[str, ...]
+    of: str | None = None
+    linked: tuple[Path, ...] = ROWS
+
+    def run(self) -> None:
+        linked = {path: MADE_BY[path] for path in self.linked} if self.of else {}
+        origin = PROOF / self.of if self.of else Path()
+        workspace = Workspace(PROOF / self.name, linked, origin)
+        workspace.run(self.stages.split(","), self.overrides)
+
+    def result(self, file: str) -> Json:
+        """A JSON file that the stages left."""
+        return json.loads((PROOF / self.name / RESULTS / file).read_text())
+
+
+MAKE_ROWS = "models,mix,dump,shuffle"
+JUDGE = "train,evaluate,latent_scaling"
+SCORE = f"{JUDGE},recovery"
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Every experiment. rows come first, then pairs of rows and then what is judged on them."""
+
+    rows: list[Experiment]
+    paired: list[Experiment]
+    variants: dict[str, list[Experiment]]
+    extra: dict[str, Experiment]
+    nulls: dict[str, dict[str, dict[str, Experiment]]]
+    on_activations: dict[str, Experiment]
+
+    def judged(self) -> list[Experiment]:
+        """All that trains a crosscoder."""
+        nulls = [e for origin in self.nulls.values() for p in origin.values() for e in p.values()]
+        planted = [experiment for runs in self.variants.values() for experiment in runs]
+        return [*planted, *self.extra.values(), *self.on_activations.values(), *nulls]
+
+
+def plan(config: ProofConfig) -> Plan:
+    """The experiments that a configuration asks for."""
+    common = tuple(config.overrides)
+    rows = [
+        Experiment(f"rows_{seed}", MAKE_ROWS, (*common, f"seed={seed}")) for seed in config.seeds
+    ]
+
+    def judged(name: str, seed: int, chosen: list[str], stages: str = SCORE) -> Experiment:
+        overrides = (*common, f"seed={seed}", *chosen)
+        return Experiment(name, stages, overrides, f"rows_{seed}")
+
+    variants = {
+        variant: [judged(f"{variant}_{seed}", seed, chosen) for seed in config.seeds]
+        for variant, chosen in config.variants.items()
+    }
+    first = config.seeds[0]
+    extra = {name: judged(f"extra_{name}", first, chosen) for name, chosen in config.extra.items()}
+    if config.n_agreement_runs > 1:
+        chosen = [*next(_of(config.variants)), f"seeds.n_runs={config.n_agreement_runs}"]
+        stages = f"{SCORE},seed_runs,seeds"
+        extra["agreement"] = judged("agreement", first, chosen, stages)
+    nulls = {"planted": _nulls(config, "planted", (*common, *config.null_overrides), None)}
+    paired = [pair_rows for pair_rows, _ in nulls["planted"].values()]
+    on_activations: dict[str, Experiment] = {}
+    if config.activations:
+        base = tuple(config.activations)
+        rows.append(Experiment("rows_activations", MAKE_ROWS, base))
+        on_activations = {
+            variant: Experiment(
+                f"activations_{variant}",
+                SCORE,
+                (*base, *config.variants[variant]),
+                "rows_activations",
+            )
+            for variant in config.activations_variants
+        }
+        nulls["activations"] = _nulls(
+            config, "activations", (*base, "plant=none"), "rows_activations"
+        )
+        paired += [pair_rows for pair_rows, _ in nulls["activations"].values()]
+    judged_nulls = {
+        origin: {pairing: experiments for pairing, (_, experiments) in pairings.items()}
+        for origin, pairings in nulls.items()
+    }
+    return Plan(rows, paired, variants, extra, judged_nulls, on_activations)
+
+
+def _of(variants: dict[str, list[str]]) -> Iterator[list[str]]:
+    yield variants.get("BatchTopK") or next(iter(variants.values()))
+
+
+def _nulls(
+    config: ProofConfig, origin: str, base: tuple[str, ...], of: str | None
+) -> dict[str, tuple[Experiment, dict[str, Experiment]]]:
+    """Pairing -> the rows so paired, and variant -> the crosscoder judged on them."""
+    found = {}
+    for pairing in config.null_pairings:
+        name = f"null_{origin}_{pairing}"
+        overrides = (*base, f"dump.pairing={pairing}")
+        stages, linked = (MAKE_ROWS, ()) if of is None else ("dump,shuffle", (MODELS, TOKENS))
+        rows = Experiment(name, stages, overrides, of, linked)
+        judged = {
+            variant: Experiment(
+                f"{name}_{variant}", JUDGE, (*overrides, *config.variants[variant]), name
+            )
+            for variant in config.null_variants
+        }
+        found[pairing] = (rows, judged)
+    return found

@@ -1,0 +1,71 @@
+"""Runs the experiments of the proof and gathers their results."""
+
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+
+from pipeline.analysis.proof import ABOUT, combined, interval, null_counts, targets
+from pipeline.config import Config
+from pipeline.progress import Progress
+from pipeline.proving.plan import Experiment, Json, Plan, plan
+
+
+def prove(config: Config) -> Json:
+    """Run what is not done yet, and everything of `results/proof.json`."""
+    planned = plan(config.proof)
+    everything = [*planned.rows, *planned.paired, *planned.judged()]
+    with (
+        ThreadPoolExecutor(config.proof.n_workers) as pool,
+        Progress("proof", total=len(everything), unit="experiments") as progress,
+    ):
+        for step in (planned.rows, planned.paired, planned.judged()):
+            for _ in pool.map(Experiment.run, step):
+                progress.advance(1)
+    return gathered(config, planned)
+
+
+def gathered(config: Config, planned: Plan) -> Json:
+    """The proof of finished experiments."""
+    confidence = config.latent_scaling.confidence
+    proof: Json = {
+        "about": ABOUT,
+        "confidence": confidence,
+        "seeds_planted": config.proof.seeds,
+        "variants": {name: _scored(runs, confidence) for name, runs in planned.variants.items()},
+        "other_dictionaries": {
+            name: _scored([run], confidence)
+            for name, run in planned.extra.items()
+            if name != "agreement"
+        },
+        "on_activations": {
+            name: _scored([run], confidence) for name, run in planned.on_activations.items()
+        },
+        "nulls": _map_nulls(planned, lambda run: null_counts(run.result("latent_scaling.json"))),
+    }
+    if "agreement" in planned.extra:
+        proof["seeds"] = planned.extra["agreement"].result("seeds.json")
+    return proof | {"targets": targets(proof, config.latent_scaling.max_false_discovery_rate)}
+
+
+def _map_nulls(planned: Plan, figure: Callable[[Experiment], Json]) -> Json:
+    return {
+        origin: {
+            pairing: {variant: figure(run) for variant, run in variants.items()}
+            for pairing, variants in pairings.items()
+        }
+        for origin, pairings in planned.nulls.items()
+    }
+
+
+def _scored(runs: list[Experiment], confidence: float) -> Json:
+    evaluations = [run.result("evaluation_summary.json") for run in runs]
+
+    def over_seeds(figure: Callable[[Json], float]) -> Json:
+        found = interval([figure(e) for e in evaluations], confidence)
+        return {"value": found["value"], "seeds": found["seeds"]}
+
+    return {
+        "l0": over_seeds(lambda e: e["l0"]),
+        "fve": over_seeds(lambda e: (e["fve_base"] + e["fve_it"]) / 2),
+        "dead_latents": over_seeds(lambda e: e["dead_latents"]),
+        **combined([run.result("recovery.json") for run in runs], confidence),
+    }

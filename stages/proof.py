@@ -1,0 +1,49 @@
+"""The whole proof: planted truth for every variant and several seeds, null pairs, agreement.
+
+    python -m stages.proof                      # conf/proof/default.yaml
+    python -m stages.proof proof=short          # its small version, in minutes
+
+reads   nothing: every experiment is run here
+writes  data/proof/NAME/: one workspace per experiment; results/proof.json (see its `about`), .csv,
+        .png and .svg
+cost    under an hour on two cores; finished workspaces are not run again, a killed one goes on.
+        No stage of the graph: nothing depends on it
+"""
+
+import sys
+
+from pipeline import artifacts
+from pipeline.config import Config, compose
+from pipeline.errors import PipelineError
+from pipeline.stage import RESULTS, Stage
+
+STAGE = Stage(name="proof", sections=("proof",))
+DEFAULT = "+experiment=planted"
+
+
+def main(config: Config) -> None:
+    from pipeline.analysis.decoders import csv_bytes
+    from pipeline.analysis.figures import FILE_PALETTE, image_files
+    from pipeline.analysis.proof import proof_table
+    from pipeline.analysis.proof_figures import proof_figure
+    from pipeline.proving.prove import prove
+
+    proof = prove(config)
+    table = proof_table(proof)
+    files = {
+        "proof.json": artifacts.canonical_json(proof, indent=2),
+        "proof.csv": csv_bytes(table),
+        **image_files("proof", proof_figure(table, FILE_PALETTE)),
+    }
+    for name, content in files.items():
+        artifacts.write_bytes(RESULTS / name, content)
+    for row in proof["targets"]:
+        reached = "nothing" if row["reached"] is None else f"{row['reached']:.3g}"
+        print(f"{'met ' if row['met'] else 'MISS'} {row['target']}: {reached} (aim {row['aim']:g})")
+
+
+if __name__ == "__main__":
+    try:
+        main(compose([DEFAULT, *sys.argv[1:]]))
+    except PipelineError as error:
+        sys.exit(f"error: {error}")
