@@ -19,9 +19,8 @@ LABELS: dict[str, Any] = {
 
 
 def paired(pairing: str, seed: int = 0) -> np.ndarray:
-    config = DumpConfig.model_validate(
-        {"batch_tokens": 8, "rows_per_chunk": 8, "pairing": pairing, "seed": seed}
-    )
+    values = {"batch_tokens": 8, "rows_per_chunk": 8, "pairing": pairing, "seed": seed}
+    config = DumpConfig.model_validate({**values, "scatter_seed": None})
     return pairing_of(config)(BITS, LABELS)
 
 

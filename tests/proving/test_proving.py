@@ -1,0 +1,72 @@
+"""The proof in small: every kind of experiment in it is run, scored and gathered, once."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pipeline.config import compose
+from pipeline.proving.plan import PROOF, plan
+from pipeline.proving.prove import prove
+
+ROOT = Path(__file__).parents[2]
+SMALL = [
+    "+experiment=planted",
+    "proof=short",
+    "proof.seeds=[49]",
+    "~proof.variants.DSF",
+    "~proof.variants.JumpReLU",
+    "~proof.variants.L1",
+]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("proof")
+    (path / "conf").symlink_to(ROOT / "conf")
+    return path
+
+
+@pytest.fixture(autouse=True)
+def in_folder(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(folder)
+
+
+@pytest.fixture(scope="module")
+def proof(folder: Path) -> dict[str, Any]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        return prove(compose(SMALL))
+
+
+def test_the_proof_holds_planted_truth_null_pairs_and_seeds(proof: dict[str, Any]) -> None:
+    variant = proof["variants"]["BatchTopK"]
+    shared = variant["kinds"]["shared"]["all"]["nu"]
+    assert shared["n_features"] == 8
+    assert shared["recall"]["value"] > 0.5
+    assert variant["verdicts"]["exclusive"]["all"]["nu"]["n_features"] == 10
+    assert variant["l0"]["value"] == pytest.approx(6, abs=1)
+    assert proof["nulls"]["planted"]["same"]["BatchTopK"]["n_false"] == 0
+    assert proof["seeds"]["n_runs"] == 2
+    assert json.loads(json.dumps(proof, allow_nan=False)) == proof
+
+
+def test_a_finished_proof_is_not_run_again(proof: dict[str, Any]) -> None:
+    before = {path: path.stat().st_mtime_ns for path in PROOF.rglob("*") if path.is_file()}
+    assert prove(compose(SMALL)) == proof
+    after = {path: path.stat().st_mtime_ns for path in PROOF.rglob("*") if path.is_file()}
+    assert after == before
+
+
+def test_the_whole_proof_covers_every_variant_seed_and_null_pair() -> None:
+    planned = plan(compose(["+experiment=planted"]).proof)
+    assert {name: len(runs) for name, runs in planned.variants.items()} == dict.fromkeys(
+        ("L1", "BatchTopK", "DSF", "JumpReLU"), 3
+    )
+    assert set(planned.nulls) == {"planted", "activations"}
+    assert set(planned.nulls["planted"]) == {"same", "noise", "swapped", "mispaired"}
+    names = [run.name for run in [*planned.rows, *planned.paired, *planned.judged()]]
+    assert len(names) == len(set(names))
+    made = {run.name for run in [*planned.rows, *planned.paired]}
+    assert all(run.of in made for run in planned.judged())
