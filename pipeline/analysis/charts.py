@@ -200,10 +200,13 @@ def _causal(result: dict[str, Any], table: Table) -> Chart:
 
 
 def _recovery(result: dict[str, Any], table: Table) -> Chart:
-    rates = result["criteria"]["nu"]["exclusive"]["exclusive"]["all"]
+    by_nu, by_norm = (
+        result["criteria"][name]["exclusive"]["exclusive"]["all"] for name in ("nu", "norm_minder")
+    )
     return Chart(
-        f"By ν {tables.percent(rates['recall'], 0)} of the exclusive features are recalled, "
-        f"{tables.percent(rates['fdr'], 0)} of what it calls exclusive is not",
+        f"Of the exclusive features ν recalls {tables.percent(by_nu['recall'], 0)} with "
+        f"{tables.percent(by_nu['fdr'], 0)} false, norms {tables.percent(by_norm['recall'], 0)} "
+        f"with {tables.percent(by_norm['fdr'], 0)} false",
         240,
         table,
         lambda palette: recovery_figure(result, palette),

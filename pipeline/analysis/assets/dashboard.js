@@ -15,12 +15,13 @@ const sourceName = (source) => source === "pile" ? "text" : source;
 const visible = (token) => token.replaceAll("\n", "⏎").replaceAll("\t", "⇥");
 const latentLink = (latent, ...children) => h("a", { href: "#latent-" + latent }, ...children);
 
-const dashboard = (facts, record, neighbours) => {
+const dashboard = (facts, record, neighbours, anyText) => {
   const parts = [heading(facts, neighbours), factTable(facts), nuPlot(facts)];
   if (!record) {
     parts.push(h("p", { class: "quiet" }, facts.verdict === "dead"
       ? "This latent fired on no held-out token, so there is nothing to show of it."
-      : "No dashboard was made for this latent: raise dashboards.n_latents to get one."));
+      : anyText ? "No dashboard was made for this latent: raise dashboards.n_latents to get one."
+        : "This experiment has no text to show."));
     return parts;
   }
   parts.push(h("div", { class: "halves" }, firing(record), histogram(record)));
