@@ -6,13 +6,16 @@ INSTALLED := $(VENV)/installed
 export PATH := $(VENV)/bin:$(PATH)
 export HF_HUB_DISABLE_TELEMETRY := 1
 
-.PHONY: demo test lint types deps environment clean
+.PHONY: demo proof test lint types deps environment clean
 .DEFAULT_GOAL := demo
 
 demo: environment
 	dvc repro
 	@echo
 	@echo "The report: file://$(CURDIR)/results/report.html"
+
+proof: environment # planted truth, null pairs and seeds for every variant: results/proof.json
+	python -m stages.proof
 
 test: environment lint types
 	python -m pytest -n 2 --dist loadfile

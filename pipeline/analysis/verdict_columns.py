@@ -17,8 +17,8 @@ COLUMNS = {
     "nu_r_it": "nu_r anchored at the IT decoder",
     "nu_turned": "what the other model writes of the latent along its own decoder, over the same "
     "of the anchor's: large where the two models have it in different directions",
-    "p_exclusive": "p-value of the claim that the latent is exclusive, against nu_eps or nu_turned "
-    ">= latent_scaling.max_nu_error, or nu_r >= latent_scaling.max_nu_reconstruction, "
+    "p_exclusive": "p-value of the claim that the latent is exclusive, against nu_eps >= "
+    "latent_scaling.max_nu_error, or nu_r or nu_turned >= latent_scaling.max_nu_reconstruction, "
     "over blocks of documents; blank where too few rows or blocks give no verdict",
     "q_exclusive": "p_exclusive as a false discovery rate over the live latents (Benjamini and "
     "Hochberg): the share of wrong ones expected among this latent and all with a smaller one",
