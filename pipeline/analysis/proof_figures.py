@@ -113,7 +113,7 @@ def proof_figure(table: Table, palette: Palette) -> alt.TopLevelMixin:
     return alt.hconcat(*panels)
 
 
-def _proof_panel(rows: list[dict], title: str, palette: Palette) -> alt.LayerChart:
+def _proof_panel(rows: list[dict], title: str, palette: Palette) -> alt.LayerChart | alt.FacetChart:
     names = list(PROOF_CRITERIA.values())
     columns = ("group", "criterion", "value", "low", "high")
     values = _values({name: [row[name] for row in rows] for name in columns})
