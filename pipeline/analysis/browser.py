@@ -24,7 +24,16 @@ SNIPPET_BEFORE, SNIPPET_AFTER = 32, 48
 
 FROM_VERDICTS = (
     *("nu_eps", "nu_eps_low", "nu_eps_high", "nu_r", "nu_r_low", "nu_r_high"),
-    *("q_exclusive", "q_shared", "delta", "relative_norm", "decoder_cosine", "n_active"),
+    *(
+        "q_exclusive",
+        "q_shared",
+        "nu_turned",
+        "twin",
+        "delta",
+        "relative_norm",
+        "decoder_cosine",
+        "n_active",
+    ),
 )
 FROM_TABLE = ("rate_all", "rate_pile", "rate_chat", "mean_active", "max_active")
 WORDS = ("verdict", "norm_bin", "artefact", "anchor")
@@ -118,4 +127,6 @@ def _in_packs(dashboards: Iterable[Record]) -> Iterator[list[Record]]:
 
 
 def _number(value: Any) -> float | int | None:
+    if isinstance(value, int):  # a count or the index of a latent
+        return value
     return None if value is None or value != value else short(value)

@@ -45,6 +45,8 @@ GLOSSARY = {
     "direction too: the penalty shrank the weaker decoder to nothing",
     "Latent Decoupling": "the norms call a latent exclusive, but other latents write the same "
     "direction in the other model: one concept was split in two",
+    "twin": "another latent that writes, in the other model, the direction of this one and fires "
+    "about as often",
     "L0": "latents on per token, on average",
     "FVE": "fraction of variance explained: 1 − Σ‖x − x̂‖² / Σ‖x − mean‖², the mean taken over "
     "all held-out tokens",

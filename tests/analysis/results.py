@@ -102,7 +102,12 @@ def _verdicts(random: np.random.Generator, geometry: Geometry, table: Any) -> An
     nu[:, ~live] = np.nan
     verdict = np.where(live, np.where(exclusive & ~shrunk, norm_bin, "shared"), "dead")
     filled = {name: np.zeros(n) for name in COLUMNS}
-    filled |= {"latent": np.arange(n), "verdict": verdict, "norm_bin": norm_bin}
+    filled |= {
+        "twin": np.full(n, -1),
+        "latent": np.arange(n),
+        "verdict": verdict,
+        "norm_bin": norm_bin,
+    }
     for name, values in zip(("nu_eps", "nu_r"), nu, strict=True):
         filled |= {name: values, f"{name}_low": values - 0.05, f"{name}_high": values + 0.05}
     filled["artefact"] = np.where(shrunk & live, "complete_shrinkage", "")

@@ -48,6 +48,8 @@ const factTable = (facts) => {
     ["of its firing, template", percent(facts.template_share)],
     ["mean when on", number(facts.mean_active)],
     ["largest", number(facts.max_active)],
+    ["ν in another direction", fixed(facts.nu_turned)],
+    ["twin in the other model", facts.twin >= 0 ? latentLink(facts.twin, facts.twin) : "none"],
     ["q of exclusive", number(facts.q_exclusive, 2)],
     ["q of shared", number(facts.q_shared, 2)],
   ];
