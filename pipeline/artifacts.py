@@ -142,13 +142,18 @@ def write_bytes(path: Path, data: bytes) -> None:
     """Write a file atomically: under a temporary name, flushed to disk, renamed."""
     with clear_space_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = path.with_name(f".{path.name}.tmp")
+        temporary = temporary_name(path)
         with temporary.open("wb") as file:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(path)
         sync(path.parent)
+
+
+def temporary_name(path: Path) -> Path:
+    """Where a file is written before it gets its name."""
+    return path.with_name(f".{path.name}.tmp")
 
 
 def write_json(path: Path, value: Any) -> None:
@@ -216,6 +221,8 @@ class Build:
 
     def publish(self, *, counts: Mapping[str, int], facts: Mapping[str, Any]) -> Manifest:
         """Write the manifest last, make everything durable and rename the work into place."""
+        # A run killed while it wrote the manifest left a file that the rename below takes away.
+        temporary_name(self.work / MANIFEST).unlink(missing_ok=True)
         manifest = replace(
             self.manifest, counts=dict(counts), facts=dict(facts), files=hash_files(self.work)
         )

@@ -8,6 +8,7 @@ import pytest
 
 from pipeline import artifacts
 from pipeline.errors import ArtifactError, BusyError, MissingArtifactError, NoSpaceError
+from tests.store.numbered import bytes_below
 
 
 def build(output: Path, seed: int = 0, inputs: dict[str, Path] | None = None):
@@ -48,6 +49,17 @@ def test_a_killed_build_resumes_in_the_same_work_directory(tmp_path: Path) -> No
     with build(tmp_path / "toy") as again:
         assert (again.work / "half").read_text() == "done"
         assert not again.complete
+
+
+@pytest.mark.parametrize("written", [b"", b"{", b"whole"])
+def test_a_build_killed_while_it_wrote_the_manifest_ends_in_the_same_bytes(
+    tmp_path: Path, written: bytes
+) -> None:
+    make(tmp_path / "unbroken/toy")
+    with build(tmp_path / "killed/toy") as killed:
+        artifacts.temporary_name(killed.work / "manifest.json").write_bytes(written)
+    make(tmp_path / "killed/toy")
+    assert bytes_below(tmp_path / "killed/toy") == bytes_below(tmp_path / "unbroken/toy")
 
 
 def test_another_fingerprint_starts_afresh(tmp_path: Path) -> None:
