@@ -207,9 +207,10 @@ def headline(
         short[f"explained_{estimator}"] = figures["explained"]["value"]
         if "l0" in figures:
             short[f"l0_{estimator}"] = figures["l0"]["value"]
-    for patch in ("cell_mean", "diff_sae", "full") if causal else ():
-        figures = causal[patch]["tokens"]["response"]
-        short[f"kl_removed_{patch}"] = figures["removed"]["value"]
+    if causal is not None:
+        for patch in ("cell_mean", "diff_sae", "full"):
+            figures = causal[patch]["tokens"]["response"]
+            short[f"kl_removed_{patch}"] = figures["removed"]["value"]
     return {
         name: round(value, 6) if isinstance(value, float) else value
         for name, value in short.items()

@@ -119,8 +119,13 @@ class ScalingPass:
             shape = (*sums.shape[:-1], self._n_blocks, -1)
             return sums.view(shape).movedim(-2, 0).cpu().numpy()
 
-        sums = (self._square, self._n_active, self._product, self._null)
-        return ScalingSums(*(by_block(each) for each in sums), self._gram_AML.cpu().numpy())
+        return ScalingSums(
+            by_block(self._square),
+            by_block(self._n_active),
+            by_block(self._product),
+            by_block(self._null),
+            self._gram_AML.cpu().numpy(),
+        )
 
 
 @dataclass(frozen=True)

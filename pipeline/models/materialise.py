@@ -17,6 +17,7 @@ from pipeline.config.models import (
     LocalModel,
     ModelName,
     ModelsConfig,
+    NoModel,
     TrainedModel,
     TunedModel,
 )
@@ -55,7 +56,9 @@ class Workshop:
     device: torch.device
 
     def spec(self, name: ModelName) -> ModelSpec:
-        return self.models.base if name == "base" else self.models.it
+        spec = self.models.base if name == "base" else self.models.it
+        assert not isinstance(spec, NoModel), "an experiment without models makes none"
+        return spec
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,8 @@ from pipeline.analysis.assignment import best_matching
 @pytest.mark.parametrize("seed", range(6))
 def test_no_other_matching_has_a_larger_sum(shape: tuple[int, int], seed: int) -> None:
     random = np.random.default_rng(seed)
-    score = random.standard_normal(shape) if seed % 2 else random.integers(-2, 3, shape) * 1.0
+    drawn = random.standard_normal(shape) if seed % 2 else random.integers(-2, 3, shape)
+    score = drawn.astype(np.float64)
     rows, columns = best_matching(score)
     assert len(set(rows)) == len(set(columns)) == len(rows) == min(shape)
     assert sorted(rows) == list(rows)

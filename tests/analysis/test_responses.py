@@ -7,8 +7,8 @@ BOS, USER, ASSISTANT, HELLO, NEWLINE, SPACE, EOS = range(7)
 
 
 def positions(token_id: list[int], token_class: list[int], document: list[int]) -> list[int]:
-    arrays = (np.array([values]) for values in (token_id, token_class, document))
-    found = response_positions(*arrays, lambda ids: "".join(WORDS[i] for i in ids))
+    ids, classes, documents = (np.array([values]) for values in (token_id, token_class, document))
+    found = response_positions(ids, classes, documents, lambda ids: "".join(WORDS[i] for i in ids))
     return found[0].tolist()
 
 
