@@ -1,6 +1,7 @@
 """What an experiment will need, stage by stage, before anything runs."""
 
-from pipeline.planning.estimate import StageCost, estimate
+from pipeline.planning.cost import StageCost
+from pipeline.planning.estimate import estimate
 from pipeline.planning.machine import Machine, measure_machine
 from pipeline.planning.missing import missing_for
 from pipeline.planning.model_size import ModelSize, size_of

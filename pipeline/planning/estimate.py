@@ -1,50 +1,30 @@
-"""Disk, memory and rough time of each stage, from the configuration and the machine's rates."""
+"""Disk, memory and rough time of each stage, from the configuration and the machine's rates.
 
-from dataclasses import dataclass
+Stages that need seconds and megabytes whatever the experiment (compose, the two histograms,
+recovery, report) have no line.
+"""
 
 from pipeline.config import Config
 from pipeline.config.models import HubModel, TrainedModel, TunedModel
 from pipeline.labels import MODELS
+from pipeline.planning.analyses import analyses
+from pipeline.planning.cost import (
+    BYTES,
+    INTERPRETER_BYTES,
+    MODEL_EFFICIENCY,
+    STAGE_START_SECONDS,
+    TRAIN_EFFICIENCY,
+    StageCost,
+    model_rate,
+    n_heldout_rows,
+    n_train_rows,
+    row_bytes,
+)
 from pipeline.planning.machine import Machine
-from pipeline.planning.model_size import ModelSize, size_of
+from pipeline.planning.model_size import ModelSize, sizes_of
 
-BYTES = {"bfloat16": 2, "float32": 4}
 TOKEN_BYTES = 4 + 4 + 1 + 1  # token id, document, source, class
-ROW_TAG_BYTES = 4 * 4 + 2  # token id, position, document, sequence; source, class
-# Share of the plain matrix rate that whole transformer passes, and whole training steps, reach.
-MODEL_EFFICIENCY = {"cpu": 0.5, "cuda": 0.4}
-TRAIN_EFFICIENCY = {"cpu": 0.8, "cuda": 0.6}
 TOKENISER_TOKENS_PER_SECOND = 300_000
-STAGE_START_SECONDS = 6.0
-INTERPRETER_BYTES = 600 * 10**6
-
-
-@dataclass(frozen=True)
-class StageCost:
-    """disk: bytes left behind; scratch: bytes used meanwhile; memory: peak bytes; rough seconds."""
-
-    stage: str
-    disk_bytes: float
-    scratch_bytes: float
-    memory_bytes: float
-    seconds: float
-
-
-def row_bytes(d_model: int) -> int:
-    """One activation row with its tags on disk: [2, d_model] bfloat16."""
-    return len(MODELS) * d_model * 2 + ROW_TAG_BYTES
-
-
-def n_train_rows(config: Config) -> int:
-    """Rows of the training store, a BOS row per sequence left out."""
-    mix = config.mix
-    return mix.n_train_sequences * (mix.sequence_length_tokens - 1)
-
-
-def n_heldout_rows(config: Config) -> int:
-    """Rows of the held-out store."""
-    mix = config.mix
-    return mix.n_heldout_sequences * (mix.sequence_length_tokens - 1)
 
 
 def store_bytes(config: Config, d_model: int) -> float:
@@ -55,17 +35,18 @@ def store_bytes(config: Config, d_model: int) -> float:
 
 def estimate(config: Config, machine: Machine) -> list[StageCost]:
     """The cost of every stage, in the order of the graph; empty where a model's size is unknown."""
-    sizes = [size_of(config.models, name) for name in MODELS]
-    if any(size is None for size in sizes):
+    known = sizes_of(config)
+    if known is None:
         return []
-    known = [size for size in sizes if size is not None]
+    train = _train(config, machine, known[0].d_model)
     return [
         _models(config, machine, known),
         _mix(config),
         _dump(config, machine, known),
         _shuffle(config, machine, known[0].d_model),
-        _train(config, machine, known[0].d_model),
+        train,
         _evaluate(config, machine, known),
+        *analyses(config, machine, known, train),
     ]
 
 
@@ -89,6 +70,8 @@ def _models(config: Config, machine: Machine, sizes: list[ModelSize]) -> StageCo
 
 def _mix(config: Config) -> StageCost:
     mix = config.mix
+    if not config.has_models:
+        return StageCost("mix", 0.0, 0.0, INTERPRETER_BYTES, STAGE_START_SECONDS)
     tokens = (mix.n_train_sequences + mix.n_heldout_sequences) * mix.sequence_length_tokens
     seconds = STAGE_START_SECONDS + tokens / TOKENISER_TOKENS_PER_SECOND
     return StageCost("mix", tokens * TOKEN_BYTES, 0.0, 2.0 * INTERPRETER_BYTES, seconds)
@@ -97,7 +80,7 @@ def _mix(config: Config) -> StageCost:
 def _dump(config: Config, machine: Machine, sizes: list[ModelSize]) -> StageCost:
     rows, layer = n_train_rows(config) + n_heldout_rows(config), config.hook_point.layer
     disk = float(rows) * row_bytes(sizes[0].d_model)
-    rate = machine.flops_per_second(config.hook_point.dtype) * MODEL_EFFICIENCY[machine.device]
+    rate = model_rate(config, machine)
     compute = sum(size.flops_per_token(layer) for size in sizes) * rows / rate
     weights = sum(
         BYTES[config.hook_point.dtype]
@@ -150,7 +133,7 @@ def _evaluate(config: Config, machine: Machine, sizes: list[ModelSize]) -> Stage
     tokens = evaluate.n_sequences * length
     # Per model: one whole clean pass, then the upper blocks for splices and ablations.
     flops = sum(4 * size.flops_per_token(size.n_layers, logits=True) for size in sizes) * tokens
-    rate = machine.flops_per_second(config.hook_point.dtype) * MODEL_EFFICIENCY[machine.device]
+    rate = model_rate(config, machine)
     logits = 4 * 4.0 * evaluate.batch_sequences * length * sizes[0].vocab_size
     weights = sum(BYTES[config.hook_point.dtype] * size.n_parameters for size in sizes)
     seconds = STAGE_START_SECONDS + flops / rate

@@ -8,9 +8,10 @@ from pipeline.config import Config
 from pipeline.config.models import HubModel, LocalModel
 from pipeline.config.text import FilesSourceConfig, HubSourceConfig, TriggeredSourceConfig
 from pipeline.labels import MODELS
-from pipeline.planning.estimate import StageCost, store_bytes
+from pipeline.planning.cost import StageCost
+from pipeline.planning.estimate import store_bytes
 from pipeline.planning.machine import Machine
-from pipeline.planning.model_size import cached_hub_file, size_of
+from pipeline.planning.model_size import cached_hub_file, size_of, sizes_of
 
 DAY_SECONDS = 86_400
 DVC_BYTES_PER_SECOND = 370e6  # hashing, per core; measured with DVC 3.67
@@ -30,7 +31,9 @@ def missing_for(config: Config, machine: Machine, costs: Sequence[StageCost]) ->
 
 
 def _missing_models(config: Config) -> list[str]:
-    lines = []
+    lines: list[str] = []
+    if not config.has_models:
+        return lines
     for name in MODELS:
         spec = getattr(config.models, name)
         if isinstance(spec, LocalModel) and not (Path(spec.path) / "config.json").is_file():
@@ -121,10 +124,10 @@ def _missing_device(machine: Machine, costs: Sequence[StageCost]) -> list[str]:
 
 def _missing_bulk(config: Config) -> list[str]:
     """Stores too large for DVC to hash and to keep twice."""
-    size = size_of(config.models, MODELS[0])
-    if config.runtime.bulk_dir is not None or size is None:
+    sizes = sizes_of(config)
+    if config.runtime.bulk_dir is not None or sizes is None:
         return []
-    n_bytes = store_bytes(config, size.d_model)
+    n_bytes = store_bytes(config, sizes[0].d_model)
     hours = n_bytes / DVC_BYTES_PER_SECOND / 3600
     if hours < 1:
         return []

@@ -6,7 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pipeline.config.models import HubModel, LocalModel, ModelsConfig, TrainedModel
+from pipeline.config import Config
+from pipeline.config.models import HubModel, LocalModel, ModelsConfig, NoModel, TrainedModel
+from pipeline.labels import MODELS
 
 
 @dataclass(frozen=True)
@@ -63,8 +65,11 @@ def size_from_config(config: Mapping[str, Any]) -> ModelSize:
 
 
 def size_of(models: ModelsConfig, name: str) -> ModelSize | None:
-    """Size of the model called `name`; None where nothing on this machine tells it."""
+    """Size of the model called `name`; None where nothing on this machine tells it, or where there
+    is no model."""
     spec = getattr(models, name)
+    if isinstance(spec, NoModel):
+        return None
     if isinstance(spec, TrainedModel):
         return size_from_config(
             {
@@ -87,6 +92,17 @@ def size_of(models: ModelsConfig, name: str) -> ModelSize | None:
             return size_from_config(json.loads(cached.read_text()))
         return size_from_config(KNOWN_CONFIGS[spec.repo]) if spec.repo in KNOWN_CONFIGS else None
     return size_of(models, spec.of)
+
+
+def sizes_of(config: Config) -> list[ModelSize] | None:
+    """Sizes of both models; None where one is unknown. Rows that come from no model have a width
+    and cost no pass of any block."""
+    plant = config.plant
+    if plant is not None and plant.background.kind == "synthetic":
+        return [ModelSize(plant.background.d_model, 0, 0, 0, 0)] * len(MODELS)
+    sizes = [size_of(config.models, name) for name in MODELS]
+    known = [size for size in sizes if size is not None]
+    return known if len(known) == len(sizes) else None
 
 
 def cached_hub_file(spec: HubModel, file: str) -> Path | None:

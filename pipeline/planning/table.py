@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from pipeline.planning.estimate import StageCost
+from pipeline.planning.cost import StageCost
 from pipeline.progress import format_seconds
 
 HEADER = ("stage", "disk", "scratch", "memory", "time")

@@ -7,7 +7,7 @@ import pytest
 
 from pipeline.config import Config, compose
 from pipeline.planning import Machine, estimate, missing_for, plan_table, size_of
-from pipeline.planning.estimate import StageCost, n_train_rows
+from pipeline.planning.cost import StageCost, n_train_rows
 from pipeline.planning.machine import H200
 from pipeline.planning.table import format_bytes
 
@@ -106,6 +106,27 @@ def test_gemma_without_weights_data_or_room_says_each(no_hub: None) -> None:
 def test_tiny_lacks_nothing_on_a_laptop() -> None:
     config = compose(["+experiment=tiny"])
     assert missing_for(config, LAPTOP, estimate(config, LAPTOP)) == []
+
+
+def test_planted_rows_need_no_model_and_no_text() -> None:
+    config = compose(["+experiment=planted"])
+    costs = {cost.stage: cost for cost in estimate(config, LAPTOP)}
+    assert missing_for(config, LAPTOP, list(costs.values())) == []
+    assert "causal" not in costs
+    assert costs["mix"].disk_bytes == 0
+    assert costs["shuffle"].disk_bytes == pytest.approx(786_432 * (2 * 128 * 2 + 18), rel=0.01)
+
+
+def test_the_plan_counts_further_seeds_and_the_causal_test() -> None:
+    def seconds(*overrides: str) -> dict[str, float]:
+        costs = estimate(compose(["+experiment=gemma", *overrides]), LAPTOP)
+        return {cost.stage: cost.seconds for cost in costs}
+
+    one, three = seconds(), seconds("seeds.n_runs=3", "causal.n_sequences=80")
+    assert "seed_runs" not in one
+    assert three["seed_runs"] == pytest.approx(2 * one["train"], rel=0.01)
+    assert three["causal"] == pytest.approx(2 * one["causal"], rel=0.1)
+    assert {"latent_scaling", "baselines", "dashboards"} <= one.keys()
 
 
 def test_an_absent_local_folder_and_file_are_named() -> None:

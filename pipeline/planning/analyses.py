@@ -1,0 +1,132 @@
+"""Rough cost of the stages after `evaluate` that can take long.
+
+A crosscoder of L latents over rows of `width` numbers: a row costs 2 x width x L to encode. What
+follows from its active latents alone is small beside that.
+"""
+
+from collections.abc import Sequence
+
+from pipeline.config import Config
+from pipeline.labels import MODELS
+from pipeline.planning.cost import (
+    BYTES,
+    INTERPRETER_BYTES,
+    STAGE_START_SECONDS,
+    TRAIN_EFFICIENCY,
+    StageCost,
+    model_rate,
+    n_heldout_rows,
+    n_train_rows,
+)
+from pipeline.planning.machine import Machine
+from pipeline.planning.model_size import ModelSize
+
+FIXED_PATCHES = 8
+LATENT_SETS = 7
+MATCHED_SETS = 4
+"""Of these at most, the patches of `causal`: see its docstring."""
+BASELINE_PATCHES = 4
+STEP_OVER_ENCODE = 1.5
+"""Of a BatchTopK step: see docs/performance.md."""
+DASHBOARD_BYTES = 2_000.0
+"""Of a dashboard on disk, packed; measured with `tiny`."""
+BLOCK_BYTES = 112
+"""Per block of documents and latent, in `latent_scaling`."""
+
+
+def analyses(
+    config: Config, machine: Machine, sizes: Sequence[ModelSize], train: StageCost
+) -> list[StageCost]:
+    """latent_scaling, causal, baselines, dashboards, seed_runs and seeds, those that the
+    experiment has. train: the cost of one training of its crosscoder."""
+    scaling = _latent_scaling(config, machine, sizes[0].d_model)
+    costs = [scaling]
+    if config.has_models:
+        costs.append(_causal(config, machine, sizes))
+    costs.append(_baselines(config, machine, sizes))
+    if config.has_models:
+        costs.append(_dashboards(config, machine, sizes))
+    n_more = config.seeds.n_runs - 1
+    if n_more and config.crosscoder.kind != "pretrained":
+        seconds = STAGE_START_SECONDS + n_more * (train.seconds - STAGE_START_SECONDS)
+        disk, memory = n_more * train.disk_bytes, train.memory_bytes
+        costs.append(StageCost("seed_runs", disk, train.scratch_bytes, memory, seconds))
+        costs.append(StageCost("seeds", 0.0, 0.0, scaling.memory_bytes, n_more * scaling.seconds))
+    return costs
+
+
+def _n_latents(config: Config) -> int:
+    """Latents of the crosscoder; 0 where a finished one is taken, whose size is not known yet."""
+    return 0 if config.crosscoder.kind == "pretrained" else config.crosscoder.n_latents
+
+
+def _encoding_seconds(config: Config, machine: Machine, d_model: int, n_rows: int) -> float:
+    """One pass over held-out rows, read and encoded in fp32."""
+    width, rows = len(MODELS) * d_model, min(n_rows, n_heldout_rows(config))
+    rate = machine.fp32_flops_per_second * TRAIN_EFFICIENCY[machine.device]
+    read = 2.0 * rows * width / machine.disk_bytes_per_second
+    return max(read, 2.0 * width * _n_latents(config) * rows / rate)
+
+
+def _latent_scaling(config: Config, machine: Machine, d_model: int) -> StageCost:
+    section, n_latents = config.latent_scaling, _n_latents(config)
+    seconds = STAGE_START_SECONDS + _encoding_seconds(config, machine, d_model, section.n_rows)
+    sums = float(BLOCK_BYTES) * section.n_blocks * n_latents
+    latents = 4.0 * section.batch_rows * n_latents
+    memory = INTERPRETER_BYTES + sums + 2 * latents + 8.0 * len(MODELS) * d_model * n_latents
+    return StageCost("latent_scaling", 0.0, 0.0, memory, seconds)
+
+
+def _patched(
+    config: Config, machine: Machine, sizes: Sequence[ModelSize], n_patches: int
+) -> tuple[float, float]:
+    """Seconds and bytes of the causal test: the lower blocks of both models once, the upper ones of
+    the IT model for each patch, for the unmoved base activation and for its own."""
+    section, length = config.causal, config.mix.sequence_length_tokens
+    layer, it = config.hook_point.layer, sizes[1]
+    lower = sum(size.flops_per_token(layer) for size in sizes)
+    upper = it.flops_per_token(it.n_layers - layer, logits=True)
+    tokens = float(section.n_sequences * length)
+    seconds = (lower + (n_patches + 2) * upper) * tokens / model_rate(config, machine)
+    weights = sum(BYTES[config.hook_point.dtype] * size.n_parameters for size in sizes)
+    return seconds, weights + 4 * 4.0 * section.batch_sequences * length * it.vocab_size
+
+
+def _causal(config: Config, machine: Machine, sizes: Sequence[ModelSize]) -> StageCost:
+    n_patches = FIXED_PATCHES + LATENT_SETS + MATCHED_SETS * config.causal.n_draws
+    seconds, memory = _patched(config, machine, sizes, n_patches)
+    seconds += STAGE_START_SECONDS
+    return StageCost("causal", 0.0, 0.0, INTERPRETER_BYTES + memory, seconds)
+
+
+def _baselines(config: Config, machine: Machine, sizes: Sequence[ModelSize]) -> StageCost:
+    section, d_model = config.baselines, sizes[0].d_model
+    n_latents = section.diff_sae.n_latents
+    rows = section.n_train_rows or config.train.n_rows or n_train_rows(config)
+    flops = STEP_OVER_ENCODE * 2.0 * d_model * n_latents * rows
+    rate = machine.flops_per_second(config.train.precision) * TRAIN_EFFICIENCY[machine.device]
+    read = 2.0 * rows * len(MODELS) * d_model / machine.disk_bytes_per_second
+    seconds = STAGE_START_SECONDS + max(flops / rate, read)
+    seconds += _encoding_seconds(config, machine, d_model, section.n_rows)
+    parameters = 2.0 * d_model * n_latents
+    memory = 16.0 * parameters + 3 * 4.0 * config.train.batch_rows * n_latents
+    if config.has_models:
+        patched, held = _patched(config, machine, sizes, BASELINE_PATCHES)
+        seconds, memory = seconds + patched, max(memory, held)
+    scratch = 2 * 12.0 * parameters
+    return StageCost("baselines", 4.0 * parameters, scratch, INTERPRETER_BYTES + memory, seconds)
+
+
+def _dashboards(config: Config, machine: Machine, sizes: Sequence[ModelSize]) -> StageCost:
+    section = config.dashboards
+    seconds = STAGE_START_SECONDS + _encoding_seconds(
+        config, machine, sizes[0].d_model, section.n_rows
+    )
+    chosen = min(section.n_latents, _n_latents(config) or section.n_latents)
+    window = section.tokens_before + 1 + section.tokens_after
+    n_examples = section.n_top + section.n_bands * section.n_per_band
+    kept = float(chosen) * (n_examples * (8 * window + 48) + 1024)
+    weights = max(BYTES[config.hook_point.dtype] * size.n_parameters for size in sizes)
+    batch = 16.0 * section.batch_rows * chosen
+    memory = INTERPRETER_BYTES + weights + kept + batch
+    return StageCost("dashboards", DASHBOARD_BYTES * chosen, 0.0, memory, seconds)

@@ -1,0 +1,48 @@
+"""What the estimates share: the cost of a stage, sizes of rows, rates that stages reach."""
+
+from dataclasses import dataclass
+
+from pipeline.config import Config
+from pipeline.labels import MODELS
+from pipeline.planning.machine import Machine
+
+BYTES = {"bfloat16": 2, "float32": 4}
+ROW_TAG_BYTES = 4 * 4 + 2  # token id, position, document, sequence; source, class
+# Share of the plain matrix rate that whole transformer passes, and whole training steps, reach.
+MODEL_EFFICIENCY = {"cpu": 0.5, "cuda": 0.4}
+TRAIN_EFFICIENCY = {"cpu": 0.8, "cuda": 0.6}
+STAGE_START_SECONDS = 6.0
+INTERPRETER_BYTES = 600 * 10**6
+
+
+@dataclass(frozen=True)
+class StageCost:
+    """disk: bytes left behind; scratch: bytes used meanwhile; memory: peak bytes; rough seconds."""
+
+    stage: str
+    disk_bytes: float
+    scratch_bytes: float
+    memory_bytes: float
+    seconds: float
+
+
+def row_bytes(d_model: int) -> int:
+    """One activation row with its tags on disk: [2, d_model] bfloat16."""
+    return len(MODELS) * d_model * 2 + ROW_TAG_BYTES
+
+
+def n_train_rows(config: Config) -> int:
+    """Rows of the training store, a BOS row per sequence left out."""
+    mix = config.mix
+    return mix.n_train_sequences * (mix.sequence_length_tokens - 1)
+
+
+def n_heldout_rows(config: Config) -> int:
+    """Rows of the held-out store."""
+    mix = config.mix
+    return mix.n_heldout_sequences * (mix.sequence_length_tokens - 1)
+
+
+def model_rate(config: Config, machine: Machine) -> float:
+    """Floating-point operations per second of whole passes of the models as they are read."""
+    return machine.flops_per_second(config.hook_point.dtype) * MODEL_EFFICIENCY[machine.device]
