@@ -7,20 +7,32 @@ reads, writes, costs   what the stages do; every stage checks its inputs as if r
 
 import sys
 from importlib import import_module
+from pathlib import Path
+from typing import Any
 
 from pipeline.errors import ConfigError
 from pipeline.stage import run
 
 
 def main(names: list[str]) -> None:
-    for name in names:
-        try:
-            stage = import_module(f"stages.{name}")
-        except ModuleNotFoundError as error:
-            raise ConfigError(
-                f"no stage is called {name!r}: see stages/ for their names"
-            ) from error
+    if not names:
+        raise ConfigError("no stage given: name some, such as train,latent_scaling")
+    for stage in [named(name) for name in names]:
         run(stage.STAGE, stage.main)
+
+
+def named(name: str) -> Any:
+    """The module of a stage; ConfigError where there is none, before any stage has run."""
+    module = f"stages.{name}"
+    try:
+        return import_module(module)
+    except ModuleNotFoundError as error:
+        if error.name != module:
+            raise
+        known = ", ".join(sorted(file.stem for file in Path(__file__).parent.glob("[a-z]*.py")))
+        raise ConfigError(
+            f"no stage is called {name!r}, expected some of {known}: mend the name"
+        ) from error
 
 
 if __name__ == "__main__":

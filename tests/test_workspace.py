@@ -5,8 +5,9 @@ import pytest
 
 from pipeline import artifacts
 from pipeline.config import compose
-from pipeline.errors import PipelineError
+from pipeline.errors import ConfigError, PipelineError
 from pipeline.workspace import Workspace
+from stages import chain
 
 ROOT = Path(__file__).parents[1]
 INPUT = Path("data/models")
@@ -71,3 +72,11 @@ def test_the_marker_says_what_was_done() -> None:
     done = json.loads((one.path / "done.json").read_text())
     assert done["stages"] == ["compose"]
     assert done["inputs"] == {str(INPUT): artifacts.manifest_digest(INPUT)}
+
+
+def test_a_chain_with_a_misspelt_stage_runs_none_of_them() -> None:
+    with pytest.raises(ConfigError, match=r"no stage is called .trian., expected some of .*train"):
+        chain.main(["models", "trian"])
+    with pytest.raises(ConfigError, match="no stage given"):
+        chain.main([])
+    assert not INPUT.joinpath("tokenizer").exists()

@@ -24,21 +24,6 @@ Frame = Any
 """A pandas.DataFrame, whose own types say too little to check anything by."""
 NU = "nu"
 DECADES = ((1e-2, "1e-2 and above"), (1e-3, "1e-3 to 1e-2"), (1e-4, "1e-4 to 1e-3"), (0.0, "below"))
-FEATURE_COLUMNS = {
-    "feature, kind, rate, base_gain, it_gain, cosine, base_contexts, it_contexts, strength": "of "
-    "the planted feature, see data/plant/columns.json",
-    "truth": "shared, base_only, it_only, or border: in the weaker model too, but by no more than "
-    "an exclusive verdict allows",
-    "decade": "of its rate",
-    "n_active_rows": "held-out rows on which it fires",
-    "latent": "the latent that stands for it, -1: none",
-    "correlation, direction_cosine": "of that latent with it",
-    "n_latents": "latents that stand for it",
-    "by_<criterion>": "what that latent is called by a published norm criterion or by nu",
-    "nu_true": "the weaker gain over the stronger, along the stronger's direction, in the "
-    "crosscoder's own space",
-    "nu_eps, nu_eps_low, nu_eps_high": "as estimated for that latent",
-}
 
 
 def truth_of(base_gain: float, it_gain: float, exclusive_below: float) -> str:
@@ -81,7 +66,18 @@ def feature_table(
     exclusive_below: float,
     scale_ratio: float,
 ) -> Frame:
-    """One row per planted feature. scale_ratio: base over IT factor of the normalisation."""
+    """One row per planted feature, its own columns as in data/plant/columns.json. scale_ratio: base
+    over IT factor of the normalisation. Beside them:
+
+    truth: shared, base_only, it_only, or border: in the weaker model too, but by no more than an
+        exclusive verdict allows
+    decade: of its rate; n_active_rows: held-out rows on which it fires
+    latent: the one that stands for it, -1: none; correlation, direction_cosine: of that latent
+        with it; n_latents: how many stand for it
+    by_<criterion>: what that latent is called by a published norm criterion or by nu
+    nu_true: the weaker gain over the stronger, along the stronger's direction, in the crosscoder's
+        own space; nu_eps, nu_eps_low, nu_eps_high: as estimated for that latent
+    """
     latent = matching.latent_F
     found, j = latent >= 0, np.arange(len(features))
     table = features.assign(

@@ -51,7 +51,7 @@ def compose(overrides: Sequence[str]) -> Config:
             composed = hydra_compose("config", overrides=list(overrides))
         plain = OmegaConf.to_container(composed, resolve=True, throw_on_missing=True)
     except (HydraException, OmegaConfBaseException) as error:
-        reason = str(error).strip().replace("\n", " ")
+        reason = " ".join(str(error).split("Config search path")[0].split())
         raise ConfigError(
             f"conf/ cannot be composed with {' '.join(overrides)}: {reason}: "
             "see conf/ for the keys there are; `a.b=1` changes a key"

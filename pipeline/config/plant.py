@@ -15,8 +15,6 @@ Rate = Annotated[float, Field(gt=0.0, le=1.0)]
 Gain = Annotated[float, Field(ge=0.0, le=10.0)]
 Count = Annotated[int, Field(ge=1)]
 Contexts = Literal["all", "pile", "chat"]
-SOURCE_SHARE = 0.5
-"""Share of the rows that each source has."""
 
 
 class PlantGroup(Section):
