@@ -31,14 +31,15 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy import stats
 
 from pipeline.analysis.scaling import ScalingSums
-from pipeline.analysis.student import upper_tail
 
 Floats = NDArray[np.float64]
 EPS = 0
 """The error among the targets."""
 CLAIMS = ("eps", "r", "turned")
+SMALLEST_P = float(np.finfo(np.float64).tiny)
 
 
 @dataclass(frozen=True)
@@ -95,6 +96,11 @@ def gather_evidence(
         present=t_statistic(other_GYL[:, EPS], square_GL),
         present_null=t_statistic(null_GL, square_GL),
     )
+
+
+def upper_tail(t: Floats, degrees: Floats) -> Floats:
+    """P(T >= t) of Student's t; never 0, so that it can be ranked; NaN without a degree."""
+    return np.maximum(stats.t.sf(t, degrees), SMALLEST_P)
 
 
 def _anchored_sums(

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
-from pipeline.analysis.assignment import best_matching
 from pipeline.analysis.heldout import as_float, spread_blocks
 from pipeline.crosscoder import Crosscoder
 from pipeline.plant.features import Features
@@ -120,7 +120,7 @@ def match(
     score_LF = np.where(possible, correlation_LF * cosine_LF, 0.0)
     feature_L = np.where(possible.any(axis=1), score_LF.argmax(axis=1), -1)
     latent_F = np.full(score_LF.shape[1], -1)
-    latents, features = best_matching(score_LF)
+    latents, features = linear_sum_assignment(score_LF, maximize=True)
     kept = possible[latents, features]
     latent_F[features[kept]] = latents[kept]
     return Matching(feature_L, latent_F, correlation_LF, cosine_LF)

@@ -6,8 +6,9 @@ Letters: S seeds.
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from scipy import stats
+
 from pipeline.analysis.geometry import EXCLUSIVE_BINS
-from pipeline.analysis.student import upper_tail
 
 Json = dict[str, Any]
 NORM_BINS, NU = "norm_bins", "nu"
@@ -40,23 +41,13 @@ def interval(values: Sequence[float | None], confidence: float) -> Json:
     if n == 1:
         return {"value": mean, "low": None, "high": None, "seeds": list(values)}
     variance = sum((value - mean) ** 2 for value in known) / (n - 1)
-    reach = t_quantile((1 + confidence) / 2, n - 1) * (variance / n) ** 0.5
+    reach = float(stats.t.ppf((1 + confidence) / 2, n - 1)) * (variance / n) ** 0.5
     return {
         "value": mean,
         "low": max(0.0, mean - reach),
         "high": min(1.0, mean + reach),
         "seeds": list(values),
     }
-
-
-def t_quantile(probability: float, degrees: int) -> float:
-    """t with P(T <= t) = probability > 1/2, by bisection."""
-    low, high = 0.0, 1e6
-    for _ in range(100):
-        middle = (low + high) / 2
-        above = float(upper_tail(middle, degrees)) > 1 - probability  # pyright: ignore[reportArgumentType]
-        low, high = (middle, high) if above else (low, middle)
-    return (low + high) / 2
 
 
 def combined(recoveries: Sequence[Json], confidence: float) -> Json:

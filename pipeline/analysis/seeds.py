@@ -19,8 +19,8 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.optimize import linear_sum_assignment
 
-from pipeline.analysis.assignment import best_matching
 from pipeline.labels import MODELS
 
 Floats = NDArray[np.float64]
@@ -80,7 +80,7 @@ def compare(a: SeedRun, b: SeedRun, how: Comparing) -> dict[str, Any]:
     """Everything two runs have in common, as plain data."""
     cosine_LL = cosines(a.W_dec_LMD, b.W_dec_LMD)
     rotated_LL = cosines(a.W_dec_LMD, rotated(b.W_dec_LMD, how.random))
-    rows, columns = best_matching(cosine_LL)
+    rows, columns = linear_sum_assignment(cosine_LL, maximize=True)
     matched = cosine_LL[rows, columns]
     return {
         "n_live": [len(a.verdict_L), len(b.verdict_L)],

@@ -9,7 +9,6 @@ from pipeline.analysis.proof import (
     interval,
     null_counts,
     proof_table,
-    t_quantile,
     targets,
 )
 
@@ -23,11 +22,6 @@ def test_the_interval_over_seeds_is_students() -> None:
     assert interval([0.5], 0.95)["low"] is None
     assert interval([None, None], 0.95)["value"] is None
     assert interval([None, 0.5, 0.7], 0.95)["value"] == pytest.approx(0.6)
-
-
-@pytest.mark.parametrize(("degrees", "t"), [(1, 12.7062), (2, 4.30265), (9, 2.26216)])
-def test_t_quantiles_are_those_of_the_tables(degrees: int, t: float) -> None:
-    assert t_quantile(0.975, degrees) == pytest.approx(t, rel=1e-4)
 
 
 def counts(recall: float, fdr: float) -> dict[str, Any]:
