@@ -30,7 +30,7 @@ PART_IMPORTS = {
     "crosscoder": set(),
     "training": {"crosscoder"},
     "analysis": {"crosscoder", "models", "plant"},
-    "planning": {"models"},
+    "planning": set(),
     "proving": {"analysis"},
 }
 HEAVY = {"torch", "transformers", "datasets", "altair", "pandas", "zarr"}
