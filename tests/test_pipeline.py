@@ -1,6 +1,7 @@
 """The whole graph from nothing at the `smoke` size, in a fresh copy of the repository."""
 
 import ast
+import hashlib
 import itertools
 import json
 import os
@@ -11,6 +12,8 @@ from pathlib import Path
 
 import pytest
 import yaml
+
+from tests.store.numbered import bytes_below
 
 ROOT = Path(__file__).parents[1]
 LEFT_OUT = shutil.ignore_patterns(
@@ -49,9 +52,9 @@ class Checkout:
             assert done.returncode == 0, f"{command}\n{done.stdout[-4000:]}\n{done.stderr[-4000:]}"
         return done
 
-    def repro(self) -> list[str]:
+    def repro(self, *targets: str) -> list[str]:
         """Run `dvc repro` and tell which stages ran."""
-        out = self.run("dvc", "repro").stdout
+        out = self.run("dvc", "repro", *targets).stdout
         return [name for name in STAGES if f"Running stage '{name}'" in out]
 
     def override(self, overrides: str) -> None:
@@ -183,6 +186,42 @@ def test_only_what_depends_on_a_changed_key_runs_again(
     assert set(checkout.repro()) <= {"compose"}, "going back must come from the cache"
 
 
+def chunks(store: Path) -> dict[str, bytes]:
+    """The chunk files of a store, wherever they lie."""
+    from pipeline.bulk import resolve
+
+    return {name: data for name, data in bytes_below(resolve(store)).items() if "/c/" in name}
+
+
+def test_a_large_store_is_dealt_kept_out_of_dvc_and_dropped_once_shuffled(
+    checkout: Checkout,
+) -> None:
+    from pipeline.errors import MissingArtifactError
+    from pipeline.store import StoreReader, verify_store
+
+    data = checkout.path / "data"
+    shuffled, before = data / "shuffled.zarr", chunks(data / "shuffled.zarr")
+    large = "dump.scatter_seed=49 runtime.bulk_dir=data/bulk runtime.drop_unshuffled=true"
+    checkout.override(large)
+    assert checkout.repro("shuffle") == ["compose", "dump", "shuffle"]
+    assert chunks(shuffled) == before, "one pass gives the bytes of two, in the bulk as in data/"
+    assert bytes_below(shuffled).keys() == {"manifest.json", "bulk.json"}
+    with pytest.raises(MissingArtifactError, match="were dropped after they had been shuffled"):
+        StoreReader.open(data / "activations.zarr")
+    assert "up to date" in checkout.run("dvc", "status", "dump", "shuffle").stdout
+    assert checkout.repro("shuffle") == []
+
+    checkout.override("")
+    assert set(checkout.repro("shuffle")) <= {"compose"}, "going back must come from the cache"
+    assert bytes_below(shuffled).keys() > {"manifest.json", "seal.json"}
+    assert chunks(shuffled) == before
+    checkout.override(large)
+    assert set(checkout.repro("shuffle")) <= {"compose"}, "the bulk is found by its fingerprint"
+    assert verify_store(shuffled).n_rows > 0
+    checkout.override("")
+    assert set(checkout.repro()) <= {"compose"}
+
+
 def test_an_edit_in_conf_is_never_ignored(checkout: Checkout) -> None:
     file = checkout.path / "conf/report/default.yaml"
     before = file.read_text()
@@ -247,6 +286,47 @@ def test_the_same_config_gives_the_same_bytes(checkout: Checkout) -> None:
     assert after == before
     for stage, entry in lock.items():
         assert again[stage]["outs"] == entry["outs"], stage
+
+
+def outputs(checkout: Checkout) -> dict[str, bytes]:
+    """Every output of every stage but compose, as DVC lists them."""
+    files: dict[str, bytes] = {}
+    for entry in yaml.safe_load((checkout.path / "dvc.lock").read_text())["stages"].values():
+        for out in (checkout.path / out["path"] for out in entry["outs"]):
+            below = bytes_below(out) if out.is_dir() else {"": out.read_bytes()}
+            files |= {f"{out}/{name}": data for name, data in below.items()}
+    return files
+
+
+def test_pushed_and_pulled_every_byte_comes_back_without_a_second_copy(
+    checkout: Checkout, tmp_path: Path
+) -> None:
+    before = outputs(checkout)
+    checkout.run("dvc", "remote", "add", "--default", "shelf", str(tmp_path / "shelf"))
+    checkout.run("dvc", "push")
+    for folder in ("data", "results", ".dvc/cache"):
+        shutil.rmtree(checkout.path / folder)
+    checkout.run("dvc", "pull")
+    checkout.run("dvc", "remote", "remove", "shelf")
+    assert outputs(checkout) == before
+    assert checkout.repro() == []
+    chunk = checkout.path / "data/shuffled.zarr/activations/c/0/0/0"
+    clone = checkout.path / "data/clone"
+    reflink = subprocess.run(["cp", "--reflink=always", chunk, clone], capture_output=True)
+    clone.unlink(missing_ok=True)
+    assert chunk.stat().st_nlink > 1 or reflink.returncode == 0, "a hard link or a reflink"
+
+
+def test_a_stage_that_writes_anew_leaves_the_cache_as_it_was(checkout: Checkout) -> None:
+    """Files in data/ may be links to DVC's; they are replaced, never written through."""
+    again = ("-m", "stages.shuffle", "+experiment=smoke", "shuffle.seed=7")
+    checkout.run(sys.executable, *again)
+    assert "data/shuffled.zarr" in checkout.run("dvc", "status", "shuffle").stdout
+    objects = [p for p in (checkout.path / ".dvc/cache/files/md5").glob("??/*") if p.is_file()]
+    assert len(objects) > 50
+    for path in objects:
+        digest = hashlib.md5(path.read_bytes(), usedforsecurity=False).hexdigest()
+        assert digest == path.parent.name + path.name.removesuffix(".dir"), path
 
 
 def test_dvc_brings_back_what_was_deleted(checkout: Checkout) -> None:
