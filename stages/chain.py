@@ -2,7 +2,8 @@
 
     python -m stages.chain train,latent_scaling,recovery +experiment=planted seed=7
 
-reads, writes, costs   what the stages do; every stage checks its inputs as if run alone
+reads, writes, costs   what the stages do; every stage checks its inputs as if run alone. Memory
+                       that earlier ones leave taken counts against `shuffle.memory_bytes`
 """
 
 import sys

@@ -31,6 +31,8 @@ from pipeline.stage import (
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
 
+    from pipeline.analysis.behaviour import Latents
+    from pipeline.analysis.organism import Bench
     from pipeline.analysis.selectivity import PlantedSums
     from pipeline.crosscoder import Crosscoder
     from pipeline.text.exchanges import Prompt
@@ -82,9 +84,6 @@ def examine(config: Config, source: TriggeredSourceConfig, model: "Crosscoder") 
     import pandas as pd
 
     from pipeline.analysis import organism
-    from pipeline.analysis.behaviour import encode_batches
-    from pipeline.analysis.bootstrap import Bootstrap
-    from pipeline.analysis.hooked import hooked_pair
     from pipeline.analysis.organism_tables import COLUMNS
     from pipeline.models.load import load_tokenizer
     from pipeline.text.tokens import bos_id
@@ -100,35 +99,14 @@ def examine(config: Config, source: TriggeredSourceConfig, model: "Crosscoder") 
         random=numpy_generator(section.seed, "organism", "draws"),
     )
     prompts = make_prompts(config, source, tokenizer)
-    n_prompts = len(prompts["triggered"])
-    pair = hooked_pair(MODELS, config.hook_point, resolve_device(config.runtime.device))
-    bench = organism.Bench(
-        models=pair,
-        crosscoder=model,
-        batches={
-            name: encode_batches(
-                encoded,
-                pair,
-                model,
-                organism.latents_used(sets),
-                batch_prompts=section.batch_prompts,
-                bos_token_id=bos_id(tokenizer),
-            )
-            for name, encoded in prompts.items()
-        },
-        bootstrap=Bootstrap(
-            n_prompts,
-            n_resamples=section.n_bootstrap,
-            confidence=section.confidence,
-            random=numpy_generator(section.seed, "organism", "bootstrap"),
-        ),
-        n_greedy_tokens=section.n_greedy_tokens,
+    bench = make_bench(
+        config, model, prompts, organism.latents_used(sets), bos_token_id=bos_id(tokenizer)
     )
     return {
         "applicable": True,
         "trigger": source.trigger,
         "response": source.response,
-        "n_prompts": n_prompts,
+        "n_prompts": len(prompts["triggered"]),
         "n_greedy_tokens": section.n_greedy_tokens,
         "confidence": section.confidence,
         "n_exchanges": {
@@ -155,6 +133,46 @@ def examine(config: Config, source: TriggeredSourceConfig, model: "Crosscoder") 
             "columns": COLUMNS,
         },
     }
+
+
+def make_bench(
+    config: Config,
+    model: "Crosscoder",
+    prompts: "dict[str, list[Prompt]]",
+    latents: "Latents",
+    *,
+    bos_token_id: int,
+) -> "Bench":
+    """Both models with the prompts' residual streams and latents computed once."""
+    from pipeline.analysis.behaviour import encode_batches
+    from pipeline.analysis.bootstrap import Bootstrap
+    from pipeline.analysis.hooked import hooked_pair
+    from pipeline.analysis.organism import Bench
+
+    section = config.organism
+    pair = hooked_pair(MODELS, config.hook_point, resolve_device(config.runtime.device))
+    return Bench(
+        models=pair,
+        crosscoder=model,
+        batches={
+            name: encode_batches(
+                encoded,
+                pair,
+                model,
+                latents,
+                batch_prompts=section.batch_prompts,
+                bos_token_id=bos_token_id,
+            )
+            for name, encoded in prompts.items()
+        },
+        bootstrap=Bootstrap(
+            len(prompts["triggered"]),
+            n_resamples=section.n_bootstrap,
+            confidence=section.confidence,
+            random=numpy_generator(section.seed, "organism", "bootstrap"),
+        ),
+        n_greedy_tokens=section.n_greedy_tokens,
+    )
 
 
 def planted_sums(

@@ -130,4 +130,4 @@ def test_lone_surrogates_are_replaced_and_counted() -> None:
 def test_every_rendered_text_can_be_encoded(text: str) -> None:
     rendered = render_text(0, text, "here")
     if isinstance(rendered, Document):
-        rendered.text.encode()
+        assert rendered.text.encode().decode() == rendered.text
