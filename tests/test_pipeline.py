@@ -167,6 +167,8 @@ def test_the_graph_is_drawn(checkout: Checkout) -> None:
                 "decoder_cosine",
                 "evaluate",
                 "latent_scaling",
+                "causal",
+                "baselines",
                 "organism",
                 "dashboards",
                 "seed_runs",
