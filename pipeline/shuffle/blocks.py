@@ -8,7 +8,8 @@ from pipeline.store.chunkfile import BLOCK_BYTES, aligned_empty, read_all, whole
 
 # Pieces go to the disk by way of a block-aligned buffer of this size.
 STAGE_BYTES = 4 * 2**20
-READ_BYTES = 8 * 2**20
+# Buckets are read beside the writing of others: smaller reads leave room between them.
+READ_BYTES = 2 * 2**20
 
 
 class Tails:

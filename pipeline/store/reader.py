@@ -217,7 +217,7 @@ class StoreReader:
             if direct:
                 descriptor, direct = open_direct(file, os.O_RDONLY)
             else:
-                descriptor = _open_sequential(file)
+                descriptor = os.open(file, os.O_RDONLY)
         except PermissionError as error:
             raise self._forbidden(name, index) from error
         except OSError as error:
@@ -281,14 +281,6 @@ def _read_and_sum(descriptor: int, payload: memoryview, direct: bool) -> tuple[i
     tail = aligned_empty(BLOCK_BYTES, np.uint8).data if direct else memoryview(bytearray(4))
     n_read += read_all(descriptor, tail, len(payload))
     return n_read, checksum, int.from_bytes(tail[:CHECKSUM_BYTES], "little")
-
-
-def _open_sequential(file: Path) -> int:
-    """Open a file that is read once from end to end: the system then reads further ahead."""
-    descriptor = os.open(file, os.O_RDONLY)
-    if hasattr(os, "posix_fadvise"):
-        os.posix_fadvise(descriptor, 0, 0, os.POSIX_FADV_SEQUENTIAL)
-    return descriptor
 
 
 def _is_blocks(payload: memoryview) -> bool:
