@@ -11,7 +11,14 @@ import sys
 from pathlib import Path
 
 from pipeline.config import Config
-from pipeline.planning import Machine, estimate, measure_machine, missing_for, plan_table
+from pipeline.planning import (
+    Machine,
+    estimate,
+    measure_machine,
+    missing_for,
+    n_latents_of,
+    plan_table,
+)
 from pipeline.planning.machine import H200
 from pipeline.runtime import resolve_device
 from pipeline.stage import TOKENS, Stage, run
@@ -32,6 +39,11 @@ def main(config: Config) -> None:
     if device == "cpu" and costs:
         print(f"\nThe same on {H200.device_name} (790 TFLOP/s bf16, disk 2 GB/s):\n")
         print(plan_table(estimate(config, H200)))
+    if not n_latents_of(config.crosscoder):
+        print(
+            "\nnot counted above: the latents of the finished crosscoder, whose number nothing "
+            "here tells: set crosscoder.n_latents"
+        )
     missing = missing_for(config, machine, costs)
     if missing:
         print("\nmissing:", *(f"  - {line}" for line in missing), sep="\n")

@@ -1,6 +1,7 @@
 """What an experiment will need, stage by stage, before anything runs."""
 
 from pipeline.planning.cost import StageCost
+from pipeline.planning.dictionary import n_latents_of
 from pipeline.planning.estimate import estimate
 from pipeline.planning.machine import Machine, measure_machine
 from pipeline.planning.missing import missing_for
@@ -14,6 +15,7 @@ __all__ = [
     "estimate",
     "measure_machine",
     "missing_for",
+    "n_latents_of",
     "plan_table",
     "size_of",
 ]

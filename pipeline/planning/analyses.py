@@ -17,7 +17,9 @@ from pipeline.planning.cost import (
     model_rate,
     n_heldout_rows,
     n_train_rows,
+    step_products,
 )
+from pipeline.planning.dictionary import n_latents_of
 from pipeline.planning.machine import Machine
 from pipeline.planning.model_size import ModelSize
 
@@ -26,8 +28,6 @@ LATENT_SETS = 7
 MATCHED_SETS = 4
 """Of these at most, the patches of `causal`: see its docstring."""
 BASELINE_PATCHES = 4
-STEP_OVER_ENCODE = 1.5
-"""Of a BatchTopK step: see docs/performance.md."""
 DASHBOARD_BYTES = 2_000.0
 """Of a dashboard on disk, packed; measured with `tiny`."""
 BLOCK_BYTES = 112
@@ -55,21 +55,16 @@ def analyses(
     return costs
 
 
-def _n_latents(config: Config) -> int:
-    """Latents of the crosscoder; 0 where a finished one is taken, whose size is not known yet."""
-    return 0 if config.crosscoder.kind == "pretrained" else config.crosscoder.n_latents
-
-
 def _encoding_seconds(config: Config, machine: Machine, d_model: int, n_rows: int) -> float:
     """One pass over held-out rows, read and encoded in fp32."""
     width, rows = len(MODELS) * d_model, min(n_rows, n_heldout_rows(config))
     rate = machine.fp32_flops_per_second * TRAIN_EFFICIENCY[machine.device]
     read = 2.0 * rows * width / machine.disk_bytes_per_second
-    return max(read, 2.0 * width * _n_latents(config) * rows / rate)
+    return max(read, 2.0 * width * n_latents_of(config.crosscoder) * rows / rate)
 
 
 def _latent_scaling(config: Config, machine: Machine, d_model: int) -> StageCost:
-    section, n_latents = config.latent_scaling, _n_latents(config)
+    section, n_latents = config.latent_scaling, n_latents_of(config.crosscoder)
     seconds = STAGE_START_SECONDS + _encoding_seconds(config, machine, d_model, section.n_rows)
     sums = float(BLOCK_BYTES) * section.n_blocks * n_latents
     latents = 4.0 * section.batch_rows * n_latents
@@ -103,8 +98,9 @@ def _baselines(config: Config, machine: Machine, sizes: Sequence[ModelSize]) -> 
     section, d_model = config.baselines, sizes[0].d_model
     n_latents = section.diff_sae.n_latents
     rows = section.n_train_rows or config.train.n_rows or n_train_rows(config)
-    flops = STEP_OVER_ENCODE * 2.0 * d_model * n_latents * rows
-    rate = machine.flops_per_second(config.train.precision) * TRAIN_EFFICIENCY[machine.device]
+    precision = config.train.precision
+    flops = step_products("batch_topk", precision) * 2.0 * d_model * n_latents * rows
+    rate = machine.flops_per_second(precision) * TRAIN_EFFICIENCY[machine.device]
     read = 2.0 * rows * len(MODELS) * d_model / machine.disk_bytes_per_second
     seconds = STAGE_START_SECONDS + max(flops / rate, read)
     seconds += _encoding_seconds(config, machine, d_model, section.n_rows)
@@ -122,7 +118,7 @@ def _dashboards(config: Config, machine: Machine, sizes: Sequence[ModelSize]) ->
     seconds = STAGE_START_SECONDS + _encoding_seconds(
         config, machine, sizes[0].d_model, section.n_rows
     )
-    chosen = min(section.n_latents, _n_latents(config) or section.n_latents)
+    chosen = min(section.n_latents, n_latents_of(config.crosscoder) or section.n_latents)
     window = section.tokens_before + 1 + section.tokens_after
     n_examples = section.n_top + section.n_bands * section.n_per_band
     kept = float(chosen) * (n_examples * (8 * window + 48) + 1024)

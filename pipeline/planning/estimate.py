@@ -19,7 +19,9 @@ from pipeline.planning.cost import (
     n_heldout_rows,
     n_train_rows,
     row_bytes,
+    step_products,
 )
+from pipeline.planning.dictionary import n_latents_of
 from pipeline.planning.machine import Machine
 from pipeline.planning.model_size import ModelSize, sizes_of
 
@@ -38,7 +40,8 @@ def estimate(config: Config, machine: Machine) -> list[StageCost]:
     known = sizes_of(config)
     if known is None:
         return []
-    train = _train(config, machine, known[0].d_model)
+    make = _import if config.crosscoder.kind == "pretrained" else _train
+    train = make(config, machine, known[0].d_model)
     return [
         _models(config, machine, known),
         _mix(config),
@@ -109,14 +112,13 @@ def _shuffle(config: Config, machine: Machine, d_model: int) -> StageCost:
 
 
 def _train(config: Config, machine: Machine, d_model: int) -> StageCost:
-    is_trained = config.crosscoder.kind != "pretrained"
-    n_latents = (config.crosscoder.n_latents or 0) if is_trained else 0
+    n_latents, precision = n_latents_of(config.crosscoder), config.train.precision
     rows = config.train.n_rows or n_train_rows(config)
     width = len(MODELS) * d_model
     parameters = 2.0 * width * n_latents
-    # L1: five products of [rows, width] by [width, n_latents] (encode, decode, three gradients).
-    flops = 5 * 2.0 * width * n_latents * rows
-    rate = machine.flops_per_second(config.train.precision) * TRAIN_EFFICIENCY[machine.device]
+    # Products of [rows, width] by [width, n_latents].
+    flops = step_products(config.crosscoder.kind, precision) * 2.0 * width * n_latents * rows
+    rate = machine.flops_per_second(precision) * TRAIN_EFFICIENCY[machine.device]
     seconds = max(flops / rate, 2.0 * rows * width / machine.disk_bytes_per_second)
     latents = 4.0 * config.train.batch_rows * n_latents
     return StageCost(
@@ -126,6 +128,16 @@ def _train(config: Config, machine: Machine, d_model: int) -> StageCost:
         INTERPRETER_BYTES + 16.0 * parameters + 3 * latents,
         STAGE_START_SECONDS + seconds,
     )
+
+
+def _import(config: Config, machine: Machine, d_model: int) -> StageCost:
+    """A finished crosscoder: its weights read and written, its factors measured on rows at most."""
+    width, stored = len(MODELS) * d_model, n_train_rows(config)
+    weights = 4.0 * 2.0 * width * n_latents_of(config.crosscoder)
+    rows = min(config.train.normalisation_rows or stored, stored)
+    seconds = (2.0 * weights + 2.0 * rows * width) / machine.disk_bytes_per_second
+    memory = INTERPRETER_BYTES + 2.0 * weights
+    return StageCost("train", weights, weights, memory, STAGE_START_SECONDS + seconds)
 
 
 def _evaluate(config: Config, machine: Machine, sizes: list[ModelSize]) -> StageCost:

@@ -9,6 +9,7 @@ from pipeline.config.models import HubModel, LocalModel
 from pipeline.config.text import FilesSourceConfig, HubSourceConfig, TriggeredSourceConfig
 from pipeline.labels import MODELS
 from pipeline.planning.cost import StageCost
+from pipeline.planning.dictionary import WEIGHTS, is_here
 from pipeline.planning.estimate import store_bytes
 from pipeline.planning.machine import Machine
 from pipeline.planning.model_size import cached_hub_file, size_of, sizes_of
@@ -24,6 +25,7 @@ def missing_for(config: Config, machine: Machine, costs: Sequence[StageCost]) ->
     return [
         *_missing_models(config),
         *_missing_sources(config),
+        *_missing_crosscoder(config),
         *_missing_room(machine, costs),
         *_missing_device(machine, costs),
         *_missing_bulk(config),
@@ -68,6 +70,24 @@ def _missing_sources(config: Config) -> list[str]:
                 f"sources.{name}.kind=files with local copies"
             )
     return lines
+
+
+def _missing_crosscoder(config: Config) -> list[str]:
+    """A finished crosscoder that is not on this machine."""
+    crosscoder = config.crosscoder
+    if crosscoder.kind != "pretrained" or is_here(crosscoder):
+        return []
+    if crosscoder.path is not None:
+        folder = Path(crosscoder.path) / (crosscoder.subfolder or "")
+        return [
+            f"crosscoder.path: no {' or '.join(WEIGHTS)} in {folder}: give the folder of a "
+            "finished crosscoder"
+        ]
+    revision = f" --revision {crosscoder.revision}" if crosscoder.revision else ""
+    return [
+        f"crosscoder.repo: {crosscoder.repo} is not in the local hub cache: "
+        f"`hf download {crosscoder.repo}{revision}`"
+    ]
 
 
 def _download_hint(repo: str) -> str:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.config import Config
+from pipeline.config.crosscoder import PretrainedConfig
 from pipeline.config.models import HubModel, LocalModel, ModelsConfig, NoModel, TrainedModel
 from pipeline.labels import MODELS
 
@@ -105,9 +106,10 @@ def sizes_of(config: Config) -> list[ModelSize] | None:
     return known if len(known) == len(sizes) else None
 
 
-def cached_hub_file(spec: HubModel, file: str) -> Path | None:
+def cached_hub_file(spec: HubModel | PretrainedConfig, file: str) -> Path | None:
     """The file in the local hub cache, or None where it has not been downloaded."""
     from huggingface_hub import try_to_load_from_cache
 
+    assert spec.repo is not None, "a crosscoder with a path is not on the Hub"
     found = try_to_load_from_cache(spec.repo, file, revision=spec.revision)
     return Path(found) if isinstance(found, str) else None

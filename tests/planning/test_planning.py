@@ -7,7 +7,7 @@ import pytest
 
 from pipeline.config import Config, compose
 from pipeline.planning import Machine, estimate, missing_for, plan_table, size_of
-from pipeline.planning.cost import StageCost, n_train_rows
+from pipeline.planning.cost import STAGE_START_SECONDS, StageCost, n_train_rows
 from pipeline.planning.machine import H200
 from pipeline.planning.table import format_bytes
 
@@ -87,6 +87,54 @@ def test_training_time_follows_the_matrix_rate() -> None:
         for machine in (slow, fast)
     ]
     assert times[0] / times[1] == pytest.approx(10, rel=0.01)
+
+
+@pytest.mark.parametrize(("precision", "share"), [("fp32", 1.5 / 5), ("bf16", 2.0 / 5)])
+def test_a_batch_topk_training_costs_its_measured_share_of_an_l1_one(
+    precision: str, share: float
+) -> None:
+    def seconds(crosscoder: str) -> float:
+        overrides = [
+            "+experiment=gemma",
+            f"crosscoder={crosscoder}",
+            f"train.precision={precision}",
+        ]
+        costs = estimate(compose(overrides), LAPTOP)
+        return next(cost.seconds for cost in costs if cost.stage == "train") - STAGE_START_SECONDS
+
+    assert seconds("batch_topk") == pytest.approx(share * seconds("l1"))
+    assert seconds("jumprelu") == seconds("dsf") == seconds("l1")
+
+
+def test_a_finished_crosscoder_is_no_training_and_its_latents_are_analysed(tmp_path: Path) -> None:
+    (tmp_path / "cc_weights.pt").touch()
+    (tmp_path / "cfg.json").write_text('{"dict_size": 32768}')
+
+    def plan(*overrides: str) -> dict[str, StageCost]:
+        config = compose(["+experiment=gemma", "seeds.n_runs=3", *overrides])
+        return {cost.stage: cost for cost in estimate(config, LAPTOP)}
+
+    given = "crosscoder.n_latents={}"
+    finished = ("crosscoder=pretrained", f"crosscoder.path={tmp_path}")
+    trained, told = plan(given.format(32768)), plan(*finished, given.format("null"))
+    assert "seed_runs" not in told
+    assert told["train"].seconds < 0.05 * trained["train"].seconds
+    assert told["train"].disk_bytes == trained["train"].disk_bytes
+    for stage in ("latent_scaling", "dashboards", "baselines"):
+        assert told[stage] == trained[stage], stage
+    assert plan(*finished, given.format(32768)) == told
+
+
+def test_a_finished_crosscoder_that_is_not_here_is_named(no_hub: None, tmp_path: Path) -> None:
+    def said(*overrides: str) -> list[str]:
+        config = compose(["+experiment=tiny", "crosscoder=pretrained", *overrides])
+        return missing_for(config, LAPTOP, [])
+
+    folder, repo = f"crosscoder.path={tmp_path}", "crosscoder.repo=someone/diff"
+    assert [line for line in said(folder) if line.startswith("crosscoder.path: no ")]
+    assert any("`hf download someone/diff`" in line for line in said(repo))
+    (tmp_path / "cc_weights.pt").touch()
+    assert said(folder) == []
 
 
 def test_gemma_without_weights_data_or_room_says_each(no_hub: None) -> None:
