@@ -56,6 +56,7 @@ class Stage:
     inputs, outputs: artifact name -> path; results: file names under `results/`
     format_version: raise it when the same configuration gives other bytes than before
     is_parallel: whether several processes of `torchrun` can do it together
+    limits_memory: whether it keeps a limit on the memory of its whole process
     """
 
     name: str
@@ -65,6 +66,7 @@ class Stage:
     results: tuple[str, ...] = ()
     format_version: int = 1
     is_parallel: bool = False
+    limits_memory: bool = False
 
     def config(self, config: Config) -> dict[str, Any]:
         """The sections that decide this stage's output, as plain data."""

@@ -2,10 +2,11 @@
 
     python -m stages.chain train,latent_scaling,recovery +experiment=planted seed=7
 
-reads, writes, costs   what the stages do; every stage checks its inputs as if run alone. Memory
-                       that earlier ones leave taken counts against `shuffle.memory_bytes`
+reads, writes, costs   what the stages do; every stage checks its inputs as if run alone. One that
+                       limits the memory of its process has a process of its own
 """
 
+import subprocess
 import sys
 from importlib import import_module
 from pathlib import Path
@@ -18,22 +19,39 @@ from pipeline.stage import run
 def main(names: list[str]) -> None:
     if not names:
         raise ConfigError("no stage given: name some, such as train,latent_scaling")
-    for stage in [named(name) for name in names]:
-        run(stage.STAGE, stage.main)
+    for position, stage in enumerate([named(name) for name in names]):
+        if stage.STAGE.limits_memory and position:
+            run_apart(stage.STAGE.name)
+        else:
+            run(stage.STAGE, stage.main)
+
+
+def run_apart(name: str) -> None:
+    """Run a stage in a process of its own, which holds nothing of the stages before; what stops it
+    stops the chain."""
+    command = [sys.executable, "-m", f"stages.{name}", *sys.argv[1:]]
+    try:
+        status = subprocess.run(command, check=False).returncode
+    except KeyboardInterrupt:
+        sys.exit(130)
+    if status:
+        sys.exit(status)
 
 
 def named(name: str) -> Any:
     """The module of a stage; ConfigError where there is none, before any stage has run."""
-    module = f"stages.{name}"
-    try:
-        return import_module(module)
-    except ModuleNotFoundError as error:
-        if error.name != module:
-            raise
-        known = ", ".join(sorted(file.stem for file in Path(__file__).parent.glob("[a-z]*.py")))
+    if name not in (known := stages()):
         raise ConfigError(
-            f"no stage is called {name!r}, expected some of {known}: mend the name"
-        ) from error
+            f"no stage that a chain can run is called {name!r}, expected some of "
+            f"{', '.join(known)}: mend the name"
+        )
+    return import_module(f"stages.{name}")
+
+
+def stages() -> list[str]:
+    """Modules beside this one that declare a stage."""
+    files = sorted(Path(__file__).parent.glob("[a-z]*.py"))
+    return [file.stem for file in files if "\nSTAGE = Stage(" in file.read_text()]
 
 
 if __name__ == "__main__":
@@ -41,4 +59,5 @@ if __name__ == "__main__":
     try:
         main(chosen)
     except ConfigError as error:
-        sys.exit(f"error: {error}")
+        sys.stderr.write(f"error: {error}\n")
+        sys.exit(2)

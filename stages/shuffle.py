@@ -14,6 +14,7 @@ runtime.drop_unshuffled the chunks of data/activations.zarr are removed in the e
 from pipeline.artifacts import Build, Manifest
 from pipeline.bulk import drop
 from pipeline.config import Config
+from pipeline.errors import ConfigError
 from pipeline.progress import Progress
 from pipeline.runtime import resident_memory_bytes
 from pipeline.shuffle.shuffle import shuffle_store
@@ -24,6 +25,7 @@ STAGE = Stage(
     sections=("shuffle",),
     inputs={"activations": ACTIVATIONS},
     outputs={"shuffled": SHUFFLED},
+    limits_memory=True,
 )
 
 
@@ -44,11 +46,22 @@ def shuffle(config: Config, source: Manifest, build: Build) -> None:
             ACTIVATIONS,
             build.work,
             seed=config.shuffle.seed,
-            buffer_bytes=config.shuffle.memory_bytes - resident_memory_bytes(),
+            buffer_bytes=buffer_bytes(config.shuffle.memory_bytes, resident_memory_bytes()),
             n_threads=config.runtime.io_threads,
             report=progress.advance,
         )
     build.publish(counts={**source.counts, "n_rows": n_rows}, facts=source.facts)
+
+
+def buffer_bytes(limit: int, held: int) -> int:
+    """What is left of the limit beside the `held` bytes of the process; ConfigError where nothing
+    is. Whether it is enough depends on the store, so the shuffle decides that."""
+    if held >= limit:
+        raise ConfigError(
+            f"shuffle.memory_bytes is {limit:,}, expected more than the {held:,} bytes that this "
+            "process holds before its buffers: raise shuffle.memory_bytes"
+        )
+    return limit - held
 
 
 if __name__ == "__main__":

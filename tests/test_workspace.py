@@ -1,13 +1,16 @@
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from pipeline import artifacts
 from pipeline.config import compose
 from pipeline.errors import ConfigError, PipelineError
+from pipeline.runtime import resident_memory_bytes
+from pipeline.store import StoreWriter, activation_layout
 from pipeline.workspace import Workspace
-from stages import chain
+from stages import chain, shuffle
 
 ROOT = Path(__file__).parents[1]
 INPUT = Path("data/models")
@@ -75,8 +78,60 @@ def test_the_marker_says_what_was_done() -> None:
 
 
 def test_a_chain_with_a_misspelt_stage_runs_none_of_them() -> None:
-    with pytest.raises(ConfigError, match=r"no stage is called .trian., expected some of .*train"):
+    with pytest.raises(
+        ConfigError, match=r"no stage .* is called 'trian', expected some of .*train"
+    ):
         chain.main(["models", "trian"])
     with pytest.raises(ConfigError, match="no stage given"):
         chain.main([])
     assert not INPUT.joinpath("tokenizer").exists()
+
+
+@pytest.mark.parametrize("module", ["verify", "compose", "chain"])
+def test_a_chain_names_the_stages_possible_for_a_module_that_is_none(module: str) -> None:
+    with pytest.raises(ConfigError, match=rf"called '{module}', expected some of (.*)") as refused:
+        chain.main(["models", module])
+    possible = str(refused.value).split("expected some of ")[1].split(":")[0].split(", ")
+    assert module not in possible
+    assert {"models", "shuffle", "proof"} <= set(possible)
+
+
+def test_memory_of_earlier_stages_does_not_count_against_the_shuffle(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    layout = activation_layout(2, 8, 64)
+    held = np.ones(300_000_000, np.uint8)  # as if a stage before had left it
+    with artifacts.build(
+        Path("data/activations.zarr"), artifact="a", format_version=1, config={}, inputs={}
+    ) as build:
+        with StoreWriter.open(build.work, layout) as writer:
+            writer.append({s.name: np.ones((100, *s.shape), s.dtype) for s in layout.arrays})
+            writer.finish()
+        build.publish(counts={"n_rows": 100}, facts={})
+    ran = []
+    monkeypatch.setattr(chain, "run", lambda stage, main: ran.append(stage.name))
+    monkeypatch.setattr("sys.argv", ["chain", *OVERRIDES, "shuffle.memory_bytes=280000000"])
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    chain.main(["models", "shuffle"])
+    assert resident_memory_bytes() > held.nbytes
+    assert ran == ["models"]
+    assert Path("data/shuffled.zarr/manifest.json").exists()
+
+
+def test_a_stage_that_fails_in_its_own_process_ends_the_chain(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("sys.argv", ["chain", *OVERRIDES])
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    with pytest.raises(SystemExit) as ended:
+        chain.run_apart("shuffle")
+    assert ended.value.code == 2
+    assert "error: data/activations.zarr/manifest.json not found" in capfd.readouterr().err
+
+
+def test_a_limit_below_what_the_process_holds_says_both_and_no_negative_number() -> None:
+    assert shuffle.buffer_bytes(500, 200) == 300
+    with pytest.raises(ConfigError, match=r"is 500, expected more than the 1,200 bytes") as refused:
+        shuffle.buffer_bytes(500, 1200)
+    assert "-" not in str(refused.value)
+    assert str(refused.value).endswith("raise shuffle.memory_bytes")
