@@ -28,6 +28,7 @@ FROM_VERDICTS = (
         "q_exclusive",
         "q_shared",
         "nu_turned",
+        "share_elsewhere",
         "twin",
         "delta",
         "relative_norm",

@@ -2,6 +2,7 @@
 
 from typing import TYPE_CHECKING
 
+from pipeline.analysis.elsewhere import refute_elsewhere, tails_elsewhere
 from pipeline.analysis.geometry import decoder_geometry
 from pipeline.analysis.nu_intervals import resamples
 from pipeline.analysis.scaling import scaling_pass
@@ -44,6 +45,20 @@ def judge(
             max_false_discovery_rate=section.max_false_discovery_rate,
         ),
         confidence=section.confidence,
+    )
+    tails = tails_elsewhere(
+        crosscoder,
+        reader,
+        table,
+        n_rows=section.n_rows,
+        batch_rows=section.batch_rows,
+        n_blocks=section.n_blocks,
+    )
+    table = refute_elsewhere(
+        table,
+        tails,
+        max_share=section.max_share_elsewhere,
+        max_false_discovery_rate=section.max_false_discovery_rate,
     )
     twin_rule = TwinRule(
         min_cosine=section.twin_cosine,

@@ -45,6 +45,9 @@ GLOSSARY = {
     "direction too: the penalty shrank the weaker decoder to nothing",
     "Latent Decoupling": "the norms call a latent exclusive, but other latents write the same "
     "direction in the other model: one concept was split in two",
+    "share elsewhere": "on how many of its rows, whether or not the latent fires there, the other "
+    "model has the direction of a latent that looks exclusive, over those of its own model, as a "
+    "linear readout tells: one concept on other rows",
     "twin": "another latent that writes, in the other model, the direction of this one and fires "
     "about as often",
     "L0": "latents on per token, on average",

@@ -18,8 +18,9 @@ COLUMNS = {
     "nu_turned": "what the other model writes of the latent along its own decoder, over the same "
     "of the anchor's: large where the two models have it in different directions",
     "p_exclusive": "p-value of the claim that the latent is exclusive, against nu_eps >= "
-    "latent_scaling.max_nu_error, or nu_r or nu_turned >= latent_scaling.max_nu_reconstruction, "
-    "over blocks of documents; blank where too few rows or blocks give no verdict",
+    "latent_scaling.max_nu_error, nu_r or nu_turned >= latent_scaling.max_nu_reconstruction, or "
+    "share_elsewhere >= latent_scaling.max_share_elsewhere, over blocks of documents; blank where "
+    "too few rows or blocks give no verdict",
     "q_exclusive": "p_exclusive as a false discovery rate over the live latents (Benjamini and "
     "Hochberg): the share of wrong ones expected among this latent and all with a smaller one",
     "p_shared": "p-value of the claim that it is shared, against all three below their limits",
@@ -37,10 +38,14 @@ COLUMNS = {
     "by_anthropic": "by norm under Anthropic 2025: base_only (r < 0.05), it_only (r > 0.95) or "
     "between",
     "by_reference": "by norm under Kissane et al. 2024: shared (0.3 < r < 0.7), base_only, it_only",
+    "share_elsewhere": "of latents that nu alone would call exclusive: rows on which the other "
+    "model has the latent's direction, wherever that is, over those of its own model, as a linear "
+    "readout tells; blank for the others",
     "twin": "latent that writes, in the other model, the direction of this one, which nu alone "
     "would call exclusive, and fires about as often; -1: none",
     "artefact": "where the norms say exclusive and nu says shared: complete_shrinkage (nu_eps or "
-    "nu_turned is large), latent_decoupling (nu_r is large, or it has a twin) or both",
+    "nu_turned is large), latent_decoupling (nu_r or share_elsewhere is large, or it has a twin) "
+    "or both",
     "relative_norm": "r = ||d_it|| / (||d_base|| + ||d_it||), normalised space, 0 to 1",
     "delta": "(1 + (||d_it|| - ||d_base||) / max) / 2, normalised space, 0 to 1",
     "decoder_cosine": "cosine of d_base and d_it, -1 to 1",

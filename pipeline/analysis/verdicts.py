@@ -41,8 +41,8 @@ MINDER_DELTA, MINDER_NU_EPS, MINDER_NU_R = 0.9, 0.2, 0.5
 @dataclass(frozen=True)
 class Rule:
     """Exclusive: nu_eps < max_eps and nu_r < max_r (Minder et al.: 0.2 and 0.5), sure of both, and
-    nothing of the latent in the other model in another direction (see `evidence`) or in another
-    latent (see `twins`).
+    nothing of the latent in the other model in another direction (see `evidence`), on other rows
+    (see `elsewhere`) or in another latent (see `twins`).
 
     min_active, min_effective: active rows and effective blocks below which no verdict is given
     max_false_discovery_rate: of the latents called exclusive, and of those called shared
@@ -111,6 +111,7 @@ def verdict_table(
             "n_effective": evidence.n_effective,
             "norm_bin": norm_bin,
             **{f"by_{c.name}": criterion_classes(geometry.relative_norm, c) for c in CRITERIA},
+            "share_elsewhere": np.nan,
             "twin": -1,
             "artefact": artefacts(calls, norm_bin),
             "relative_norm": geometry.relative_norm,

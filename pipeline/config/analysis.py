@@ -88,6 +88,9 @@ class LatentScalingConfig(Section):
     """Rows on which a latent must be active to get a verdict."""
     min_effective_blocks: Annotated[float, Field(ge=2.0)]
     """Effective number of blocks of documents behind a latent's nu to get a verdict."""
+    max_share_elsewhere: Fraction
+    """An exclusive verdict is denied where the other model has the latent's direction on at least
+    this share of the rows, wherever they are."""
     twin_cosine: Fraction
     """An exclusive verdict is denied by a latent whose decoder in the other model has at least this
     cosine with the latent's own."""

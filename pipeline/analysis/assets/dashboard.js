@@ -49,6 +49,7 @@ const factTable = (facts) => {
     ["mean when on", number(facts.mean_active)],
     ["largest", number(facts.max_active)],
     ["ν in another direction", fixed(facts.nu_turned)],
+    ["share elsewhere", fixed(facts.share_elsewhere)],
     ["twin in the other model", facts.twin >= 0 ? latentLink(facts.twin, facts.twin) : "none"],
     ["q of exclusive", number(facts.q_exclusive, 2)],
     ["q of shared", number(facts.q_shared, 2)],

@@ -1,0 +1,184 @@
+"""Latents whose nu is small and that have no learned twin, although the other model has them."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from pipeline.analysis import elsewhere
+from pipeline.analysis.elsewhere import RIDGE, Tails, refute_elsewhere, tails_elsewhere
+from pipeline.analysis.judge import judge
+from pipeline.config import compose
+from pipeline.crosscoder import Crosscoder
+from pipeline.store import StoreReader
+from tests.analysis.stores import heldout_store
+
+N_ROWS, D_MODEL, N_CONCEPTS = 6000, 16, 6
+SECTION = compose(
+    ["+experiment=smoke", "latent_scaling.n_blocks=16", "latent_scaling.n_bootstrap=100"]
+).latent_scaling
+
+
+@pytest.fixture(autouse=True)
+def in_scratch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+
+
+def one_sided(models: tuple[int, ...]) -> Crosscoder:
+    """One latent per concept, along its axis, that reads and writes model `models[concept]`."""
+    n = len(models)
+    decoder, encoder = torch.zeros(n, 2, D_MODEL), torch.zeros(2, D_MODEL, n)
+    for latent, model in enumerate(models):
+        decoder[latent, model, latent] = encoder[model, latent, latent] = 1.0
+    return Crosscoder.from_weights(
+        kind="l1",
+        W_enc=encoder,
+        W_dec=decoder,
+        b_enc=torch.zeros(n),
+        b_dec=torch.zeros(2, D_MODEL),
+        threshold=torch.full((n,), 0.5),
+    )
+
+
+def rows_of(rate_MC: torch.Tensor, seed: int = 0) -> torch.Tensor:
+    """[N_ROWS, 2, D_MODEL]: each model has concept c, along axis c, on a share rate[m, c] of its
+    rows, which are its own; with correlated noise in all directions."""
+    random = torch.Generator().manual_seed(seed)
+    n = rate_MC.shape[1]
+    f = torch.zeros(N_ROWS, 2, D_MODEL)
+    on = torch.rand(N_ROWS, 2, n, generator=random) < rate_MC
+    f[:, :, :n] = on * (1 + torch.rand(N_ROWS, 2, n, generator=random))
+    mixing = torch.eye(D_MODEL) + 0.5 * torch.randn(D_MODEL, D_MODEL, generator=random)
+    return f + 0.05 * torch.randn(N_ROWS, 2, D_MODEL, generator=random) @ mixing
+
+
+def judged(crosscoder: Crosscoder, x: torch.Tensor, folder: Path) -> pd.DataFrame:
+    with heldout_store(folder / "store", x) as reader:
+        return judge(crosscoder, reader, SECTION)
+
+
+def test_a_concept_that_the_other_model_has_on_other_rows_is_not_exclusive(tmp_path: Path) -> None:
+    rates = torch.full((2, N_CONCEPTS), 0.05)
+    table = judged(one_sided((0, 1) * (N_CONCEPTS // 2)), rows_of(rates), tmp_path)
+    assert np.abs(table["nu_eps"].to_numpy()).max() < 0.1, "nu alone sees nothing of it"
+    assert set(table["twin"]) == {-1}, "nor has any a twin"
+    assert table["share_elsewhere"].to_numpy() == pytest.approx(1.0, abs=0.25)
+    assert set(table["verdict"]) == {"shared"}
+    assert set(table["artefact"]) == {"latent_decoupling"}
+
+
+def test_a_concept_that_the_other_model_never_has_stays_exclusive(tmp_path: Path) -> None:
+    rates = torch.full((2, N_CONCEPTS), 0.05)
+    models = (0, 1) * (N_CONCEPTS // 2)
+    for concept, model in enumerate(models):
+        rates[1 - model, concept] = 0.0
+    table = judged(one_sided(models), rows_of(rates), tmp_path)
+    assert table["share_elsewhere"].to_numpy().max() < 0.02
+    assert table["verdict"].tolist() == ["base_only", "it_only"] * (N_CONCEPTS // 2)
+
+
+def test_one_near_the_limit_is_undecided_and_its_p_value_says_so(tmp_path: Path) -> None:
+    rates = torch.tensor([[0.02], [0.04]])
+    table = judged(one_sided((1,)), rows_of(rates), tmp_path)
+    assert table.loc[0, "share_elsewhere"] == pytest.approx(0.5, abs=0.12)
+    assert table.loc[0, "verdict"] == "undecided"
+    assert table.loc[0, "q_exclusive"] > SECTION.max_false_discovery_rate
+
+
+def test_what_does_not_look_exclusive_is_not_asked(tmp_path: Path) -> None:
+    random = torch.Generator().manual_seed(0)
+    f = (torch.rand(N_ROWS, 1, generator=random) < 0.1) * 1.5
+    x = torch.zeros(N_ROWS, 2, D_MODEL)
+    x[:, :, 0] = f
+    x += 0.05 * torch.randn(x.shape, generator=random)
+    crosscoder = one_sided((1,))
+    with torch.no_grad():
+        crosscoder.W_dec[0, 0, 0] = 1.0
+    table = judged(crosscoder, x, tmp_path)
+    assert table.loc[0, "verdict"] == "shared"
+    assert np.isnan(table.loc[0, "share_elsewhere"])
+    assert table.loc[0, "artefact"] == ""
+
+
+def by_definition(crosscoder: Crosscoder, x: torch.Tensor, latent: int, model: int) -> float:
+    """The share, as the module's docstring has it."""
+    other = 1 - model
+    around = (x - x.mean(0)).double()
+    C = torch.from_numpy(np.cov(around[:, other].T.numpy(), bias=True))
+    C += RIDGE * C.diagonal().mean() * torch.eye(D_MODEL)
+    w = torch.linalg.solve(C, crosscoder.W_dec[latent, model].double())
+    own, others = around[:, model] @ w, around[:, other] @ w
+    level = own[crosscoder.encode(x)[:, latent] > 0].mean()
+    return float((others > level).sum() / (own > level).sum())
+
+
+def looks_exclusive(models: tuple[int, ...]) -> pd.DataFrame:
+    names = np.array(["base_only", "it_only"])[list(models)]
+    p = np.full(len(models), 1e-6)
+    return pd.DataFrame(
+        {
+            "verdict": names,
+            "anchor": np.array(["base", "it"])[list(models)],
+            "norm_bin": names,
+            "artefact": "",
+            "share_elsewhere": np.nan,
+            "p_exclusive": p,
+            "q_exclusive": p,
+        }
+    )
+
+
+@pytest.mark.parametrize(("batch_rows", "max_elements"), [(6000, 2**25), (700, 2**25), (999, 300)])
+@torch.inference_mode()
+def test_shares_are_the_definition_however_the_rows_are_split(
+    batch_rows: int, max_elements: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(elsewhere, "MAX_ELEMENTS", max_elements)
+    models = (0, 1, 1)
+    x = rows_of(torch.tensor([[0.1, 0.02, 0.0], [0.05, 0.1, 0.1]])).bfloat16().float()
+    crosscoder = one_sided(models)
+    with heldout_store(tmp_path / "store", x) as reader:
+        tails = found(crosscoder, reader, models, batch_rows=batch_rows)
+    expected = [by_definition(crosscoder, x, latent, model) for latent, model in enumerate(models)]
+    assert tails.share == pytest.approx(expected, abs=1e-3)
+    assert expected[2] < 0.02 < expected[1] < expected[0]
+
+
+def found(
+    crosscoder: Crosscoder, reader: StoreReader, models: tuple[int, ...], *, batch_rows: int
+) -> Tails:
+    return tails_elsewhere(
+        crosscoder,
+        reader,
+        looks_exclusive(models),
+        n_rows=N_ROWS,
+        batch_rows=batch_rows,
+        n_blocks=16,
+    )
+
+
+def test_few_documents_prove_nothing() -> None:
+    """The same counts in 16 blocks and in one: no spread can be told from one block."""
+    own, other = np.full((16, 1), 10.0), np.ones((16, 1))
+    own[::2] += 1.0
+    spread = Tails(own, other)
+    alone = Tails(own.sum(0, keepdims=True), other.sum(0, keepdims=True))
+    assert spread.share == alone.share
+    assert spread.tests(0.5)[0][0] < 1e-6
+    assert alone.tests(0.5)[0][0] == 1.0
+    table = refute_elsewhere(
+        looks_exclusive((1,)), alone, max_share=0.5, max_false_discovery_rate=0.05
+    )
+    assert table.loc[0, "verdict"] == "undecided"
+
+
+def test_the_table_given_is_left_as_it_was() -> None:
+    before = looks_exclusive((0, 1))
+    own = np.full((8, 2), 5.0)
+    other = own + np.tile([[0.0], [1.0]], (4, 1))
+    tails = Tails(own, other)
+    after = refute_elsewhere(before, tails, max_share=0.5, max_false_discovery_rate=0.05)
+    assert before["verdict"].tolist() == ["base_only", "it_only"]
+    assert after["verdict"].tolist() == ["shared", "shared"]
