@@ -29,4 +29,5 @@ if __name__ == "__main__":
     try:
         main()
     except PipelineError as error:
-        sys.exit(f"error: {error}")
+        sys.stderr.write(f"error: {error}\n")
+        sys.exit(2)

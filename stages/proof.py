@@ -14,7 +14,8 @@ import sys
 
 from pipeline import artifacts
 from pipeline.config import Config, compose
-from pipeline.errors import PipelineError
+from pipeline.config.overrides import chosen_experiments
+from pipeline.errors import ConfigError, PipelineError
 from pipeline.stage import RESULTS, Stage
 
 STAGE = Stage(name="proof", sections=("proof",))
@@ -42,8 +43,19 @@ def main(config: Config) -> None:
         print(f"{'met ' if row['met'] else 'MISS'} {row['target']}: {reached} (aim {row['aim']:g})")
 
 
+def configuration(overrides: list[str]) -> Config:
+    """That of the proof, which chooses its experiments itself; ConfigError for another one."""
+    if chosen := chosen_experiments(overrides):
+        raise ConfigError(
+            f"experiment: found {' '.join(chosen)}, expected none, as the proof runs those that "
+            "conf/proof/ names: leave it out, or take proof=short for its small version"
+        )
+    return compose([DEFAULT, *overrides])
+
+
 if __name__ == "__main__":
     try:
-        main(compose([DEFAULT, *sys.argv[1:]]))
+        main(configuration(sys.argv[1:]))
     except PipelineError as error:
-        sys.exit(f"error: {error}")
+        sys.stderr.write(f"error: {error}\n")
+        sys.exit(2)

@@ -1,6 +1,5 @@
 """Compose `conf/` with Hydra, and turn what is wrong with it into one clear message."""
 
-import difflib
 import shlex
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,6 +9,12 @@ from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from pydantic import ValidationError
 
+from pipeline.config.overrides import (
+    check_experiment,
+    check_readable,
+    missing_values,
+    uncomposable,
+)
 from pipeline.config.schema import Config
 from pipeline.errors import ConfigError, MissingArtifactError
 
@@ -45,38 +50,18 @@ def compose(overrides: Sequence[str]) -> Config:
     from hydra import initialize_config_dir
     from hydra.errors import HydraException
 
-    _check_experiment(overrides)
+    check_experiment(overrides, experiments())
+    check_readable(overrides)
     try:
         with initialize_config_dir(str(CONF.absolute()), version_base="1.3"):
             composed = hydra_compose("config", overrides=list(overrides))
-        plain = OmegaConf.to_container(composed, resolve=True, throw_on_missing=True)
-    except (HydraException, OmegaConfBaseException) as error:
-        reason = " ".join(str(error).split("Config search path")[0].split())
-        raise ConfigError(
-            f"conf/ cannot be composed with {' '.join(overrides)}: {reason}: "
-            "see conf/ for the keys there are; `a.b=1` changes a key"
-        ) from error
+        missing = sorted(OmegaConf.missing_keys(composed))
+        plain = OmegaConf.to_container(composed, resolve=True, throw_on_missing=not missing)
+    except (HydraException, OmegaConfBaseException, ValueError) as error:
+        raise uncomposable(error, overrides) from error
+    if missing:
+        raise missing_values(missing)
     return parse(plain)
-
-
-def _check_experiment(overrides: Sequence[str]) -> None:
-    known = experiments()
-    chosen = [o.split("=", 1)[1] for o in overrides if o.split("=", 1)[0] in _EXPERIMENT_KEYS]
-    if not chosen:
-        raise ConfigError(
-            f"no experiment chosen: add +experiment=NAME with one of {', '.join(known)}"
-        )
-    for name in chosen:
-        if name not in known:
-            close = difflib.get_close_matches(name, known, n=1)
-            hint = f" (did you mean {close[0]}?)" if close else ""
-            raise ConfigError(
-                f"unknown experiment {name!r}{hint}: choose one of {', '.join(known)}, or add "
-                f"{CONF}/experiment/{name}.yaml"
-            )
-
-
-_EXPERIMENT_KEYS = ("experiment", "+experiment")
 
 
 def parse(plain: Any) -> Config:
