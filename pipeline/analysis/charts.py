@@ -4,6 +4,7 @@ import csv
 import io
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from pipeline.analysis import figures, overview, proof_figures, tables
@@ -20,7 +21,7 @@ N_SHOWN_LATENTS = 2_000
 
 @dataclass(frozen=True)
 class Chart:
-    """draw: palette -> the chart; table: the data it shows; caption: what to see in it.
+    """draw: table, palette -> the chart; table: the data it shows; caption: what to see in it.
 
     opens: what a click does: "" nothing, "latent" opens it, else the column of the browser that
     the bar's range filters
@@ -29,17 +30,20 @@ class Chart:
     caption: str
     height: int
     table: Table
-    draw: Callable[[Palette], Any]
+    draw: Callable[[Table, Palette], Any]
     opens: str = ""
 
     def spec(self) -> dict[str, Any]:
         """Vega-Lite for the page."""
         palette = figures.PAGE_PALETTE
-        return figures.spec(self.draw(palette), palette, width="container", height=self.height)
+        return figures.spec(
+            self.draw(self.table, palette), palette, width="container", height=self.height
+        )
 
     def files(self, name: str) -> dict[str, bytes]:
         """The chart as `<name>.png` and its data as `<name>.csv`."""
-        image = figures.image_files(name, self.draw(figures.FILE_PALETTE), height=self.height)
+        drawn = self.draw(self.table, figures.FILE_PALETTE)
+        image = figures.image_files(name, drawn, height=self.height)
         return {f"{name}.png": image[f"{name}.png"], f"{name}.csv": csv_bytes(self.table)}
 
 
@@ -74,7 +78,7 @@ def _relative_norm(findings: Findings) -> Chart:
         "The scale is logarithmic",
         260,
         table,
-        lambda palette: figures.relative_norm_figure(table, palette),
+        figures.relative_norm_figure,
         opens="relative_norm",
     )
 
@@ -86,7 +90,7 @@ def _decoder_cosine(findings: Findings) -> Chart:
         "a cosine of 0.9 of each other",
         260,
         table,
-        lambda palette: figures.decoder_cosine_figure(table, palette),
+        figures.decoder_cosine_figure,
         opens="decoder_cosine",
     )
 
@@ -97,7 +101,7 @@ def _latents(findings: Findings) -> Chart:
         "Whose a latent is, and where it fires: each dot is a latent",
         300,
         table,
-        lambda palette: figures.latent_figure(table, palette),
+        figures.latent_figure,
         opens="latent",
     )
 
@@ -112,7 +116,7 @@ def _scaling(findings: Findings) -> Chart:
         "or the data do not decide",
         340,
         table,
-        lambda palette: figures.scaling_figure(table, palette),
+        figures.scaling_figure,
         opens="latent",
     )
 
@@ -156,7 +160,7 @@ def _intervals(table: Table, title: str, series: dict[str, str], caption: str) -
         caption,
         220,
         table,
-        lambda palette: figures.interval_figure(table, palette, title=title, series=series),
+        partial(figures.interval_figure, title=title, series=series),
     )
 
 
@@ -195,7 +199,7 @@ def _causal(result: dict[str, Any], table: Table) -> Chart:
         + " of the KL between base and IT on the first tokens of a response",
         80 + 24 * len(result["patches"]),
         table,
-        lambda palette: causal_figure(table, palette),
+        causal_figure,
     )
 
 
@@ -209,7 +213,7 @@ def _recovery(result: dict[str, Any], table: Table) -> Chart:
         f"with {tables.percent(by_norm['fdr'], 0)} false",
         240,
         table,
-        lambda palette: recovery_figure(result, palette),
+        lambda _table, palette: recovery_figure(result, palette),
     )
 
 
@@ -220,7 +224,7 @@ def _seeds(result: dict[str, Any], table: Table) -> Chart:
         f"{tables.fixed(mmcs, 2)}",
         60 + 26 * len(table["verdict"]),
         table,
-        lambda palette: proof_figures.seeds_figure(table, palette),
+        proof_figures.seeds_figure,
     )
 
 
@@ -232,7 +236,7 @@ def _organism(result: dict[str, Any], table: Table) -> Chart:
         "on the reply’s first token is gone",
         260,
         table,
-        lambda palette: proof_figures.organism_figure(table, palette),
+        proof_figures.organism_figure,
     )
 
 
@@ -251,7 +255,7 @@ def _training(table: Table) -> dict[str, Chart]:
             f"{caption}, {_ends(table[next(iter(columns))])}",
             170,
             {"n_rows": table["n_rows"], **{column: table[column] for column in columns}},
-            lambda palette, columns=columns, title=title, log=log: figures.curve_figure(
+            lambda table, palette, columns=columns, title=title, log=log: figures.curve_figure(
                 table, columns, palette, title=title, log=log
             ),
         )
