@@ -18,7 +18,7 @@ proof: environment # planted truth, null pairs and seeds for every variant: resu
 	python -m stages.proof
 
 test: environment lint types
-	python -m pytest -n 2 --dist loadfile
+	python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 lint: environment
 	ruff check .
