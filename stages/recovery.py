@@ -119,7 +119,8 @@ def score(config: Config) -> tuple[dict[str, Any], Any, Any]:
     features, latents = (
         recovery.with_frequency(table, section.common_rate) for table in (features, latents)
     )
-    return recovery.recovery_scores(features, latents), features, latents
+    scores = recovery.recovery_scores(features, latents, exclusive_below=section.exclusive_below)
+    return scores, features, latents
 
 
 def csv_bytes(table: Any) -> bytes:

@@ -41,7 +41,7 @@ def cooccurrence(
     crosscoder: Crosscoder, features: Features, reader: StoreReader, *, n_rows: int, batch_rows: int
 ) -> Cooccurrence:
     """One pass over `n_rows` held-out rows. The features' activations are drawn anew, row by row;
-    of a feature with different contexts in the two models, those of the wider ones."""
+    of a feature with different contexts in the two models, those of either."""
     blocks = spread_blocks(reader.n_rows, n_rows, batch_rows)
     sums = _Sums(crosscoder.n_latents, features.n, crosscoder.W_dec.device)
     total = sum(stop - start for start, stop in blocks)

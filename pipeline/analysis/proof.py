@@ -28,7 +28,9 @@ ABOUT = {
     "fdr_strict": "fdr with latents of features just below the limit counted as false",
     "nulls": "pairing -> variant -> latents called base_only and it_only, all of them false",
     "artefacts": "latents that norms call exclusive although their feature is shared, and how many "
-    "of these nu calls shared (flagged), leaves open, or is fooled by, summed over seeds",
+    "of these nu calls shared (flagged), leaves open, or is fooled by, summed over seeds; "
+    "n_at_limit of the open ones have a true nu within a quarter of the limit, and "
+    "share_flagged_beyond leaves these out",
 }
 
 
@@ -96,7 +98,9 @@ def _summed(parts: Iterable[Json]) -> Json:
                 if key.startswith("n"):
                     row[key] = row.get(key, 0) + value
     for row in total.values():
+        beyond = row["n"] - row["n_at_limit"]
         row["share_flagged"] = row["n_flagged"] / row["n"] if row["n"] else None
+        row["share_flagged_beyond"] = row["n_flagged"] / beyond if beyond else None
     return total
 
 
@@ -129,10 +133,12 @@ def targets(proof: Mapping[str, Any], max_fdr: float) -> list[Json]:
                 add(f"BatchTopK, nu, {side}, {frequency}: F1", aim, value)
             fdr = found["all"][NU]["fdr"]["value"]
             add(f"BatchTopK, nu, {side}: false discoveries", max_fdr, fdr, at_most=True)
-    artefacts = proof["variants"].get("L1", {}).get("artefacts", {})
-    for name, counts in artefacts.items():
-        add(f"L1 shows {name}: latents", 1, counts["n"])
-        add(f"L1, share of {name} that nu flags", 0.9, counts["share_flagged"])
+    for variant, found in _l1_of(proof).items():
+        for name, counts in found["artefacts"].items():
+            add(f"{variant} shows {name}: latents", 1, counts["n"])
+            add(f"{variant}, share of {name} that nu flags", 0.9, counts["share_flagged"])
+            beyond = counts["share_flagged_beyond"]
+            add(f"{variant}, share of {name} beyond the limit that nu flags", 0.9, beyond)
     for origin, pairings in proof["nulls"].items():
         for pairing, variants in pairings.items():
             for variant, counts in variants.items():
@@ -140,6 +146,12 @@ def targets(proof: Mapping[str, Any], max_fdr: float) -> list[Json]:
                 name = f"{origin}, {pairing}, {variant}: share of latents called exclusive"
                 add(name, aim, counts["share_false"], at_most=True)
     return rows
+
+
+def _l1_of(proof: Mapping[str, Any]) -> Json:
+    """The experiments with an L1 crosscoder, by name."""
+    everything = {**proof["variants"], **proof.get("other_dictionaries", {})}
+    return {name: found for name, found in everything.items() if name.startswith("L1")}
 
 
 def proof_table(proof: Mapping[str, Any]) -> dict[str, list[Any]]:

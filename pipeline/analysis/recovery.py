@@ -23,6 +23,8 @@ from pipeline.analysis.matching import Cooccurrence, Matching
 Frame = Any
 """A pandas.DataFrame, whose own types say too little to check anything by."""
 NU = "nu"
+AT_LIMIT = 0.25
+"""Relative distance of a true nu from the limit of an exclusive verdict."""
 DECADES = ((1e-2, "1e-2 and above"), (1e-3, "1e-3 to 1e-2"), (1e-4, "1e-4 to 1e-3"), (0.0, "below"))
 
 
@@ -127,6 +129,7 @@ def latent_table(
             "kind": np.where(known, of["kind"], "none"),
             "truth": np.where(known, of["truth"], "none"),
             "rate": np.where(known, of["rate"], rate),
+            "nu_true": np.where(known, of["nu_true"], np.nan),
             "correlation": matching.correlation_LF[np.arange(len(feature)), feature] * known,
             "direction_cosine": matching.cosine_LF[np.arange(len(feature)), feature] * known,
             **{f"by_{name}": called for name, called in calls(verdicts).items()},
@@ -251,19 +254,28 @@ def with_frequency(table: Frame, common_rate: float) -> Frame:
     return table.assign(frequency=np.where(table["rate"] >= common_rate, "common", "rare"))
 
 
-def artefact_scores(latents: Frame) -> dict[str, Any]:
+def artefact_scores(latents: Frame, exclusive_below: float) -> dict[str, Any]:
     """Artefact -> how many latents have it, and how many of these nu flags as not exclusive:
-    `n_flagged` calls them shared, `n_undecided` leaves them open, the rest it is fooled by."""
+    `n_flagged` calls them shared, `n_undecided` leaves them open, the rest it is fooled by.
+
+    n_at_limit: of the undecided, those whose true nu is within AT_LIMIT of the limit, so that no
+    number of rows like these could settle it; share_flagged_beyond leaves them out
+    """
+    at_limit = np.abs(latents["nu_true"] / exclusive_below - 1) <= AT_LIMIT
     scores = {}
     for name in ("complete_shrinkage", "latent_decoupling"):
-        verdict = latents.loc[latents["artefact"] == name, f"by_{NU}"]
+        having = latents["artefact"] == name
+        verdict = latents.loc[having, f"by_{NU}"]
         flagged = int((verdict == "shared").sum())
+        n_at_limit = int(((verdict == "undecided") & at_limit[having]).sum())
         scores[name] = {
             "n": len(verdict),
             "n_flagged": flagged,
             "n_undecided": int((verdict == "undecided").sum()),
+            "n_at_limit": n_at_limit,
             "n_fooled": int(verdict.isin(EXCLUSIVE_BINS).sum()),
             "share_flagged": _share(flagged, len(verdict)),
+            "share_flagged_beyond": _share(flagged, len(verdict) - n_at_limit),
         }
     return scores
 
@@ -286,7 +298,7 @@ def gain_scores(features: Frame) -> dict[str, Any]:
     }
 
 
-def recovery_scores(features: Frame, latents: Frame) -> dict[str, Any]:
+def recovery_scores(features: Frame, latents: Frame, *, exclusive_below: float) -> dict[str, Any]:
     """Everything of `results/recovery.json` that the two tables tell."""
     criteria = [name.removeprefix("by_") for name in latents.columns if name.startswith("by_")]
     return {
@@ -300,6 +312,6 @@ def recovery_scores(features: Frame, latents: Frame) -> dict[str, Any]:
             }
             for name in criteria
         },
-        "artefacts": artefact_scores(latents),
+        "artefacts": artefact_scores(latents, exclusive_below),
         "gains": gain_scores(features),
     }

@@ -94,7 +94,7 @@ class Features:
         return np.stack(parts, axis=1)
 
     def anywhere(self, g_BF: Floats, source_B: Ints) -> Floats:
-        """[B, F] the activations in the model in which each feature fires in more contexts."""
+        """[B, F] the activations in whichever model has the feature in the row's context."""
         return g_BF * self.in_context_FMS.max(axis=1).T[source_B]
 
     def table(self) -> "pd.DataFrame":

@@ -88,7 +88,7 @@ def _recovery() -> dict[str, Any]:
         "kinds": {"it_only": by, "rotated_shared": by},
     }
     criteria = ("norm_minder", "norm_anthropic", "norm_reference", "nu")
-    found = {"n": 5, "n_flagged": 4, "n_undecided": 1, "n_fooled": 0}
+    found = {"n": 5, "n_flagged": 4, "n_undecided": 1, "n_at_limit": 0, "n_fooled": 0}
     return {
         "n_features": 40,
         "n_found": 33,

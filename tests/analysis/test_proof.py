@@ -46,7 +46,13 @@ def recovery(recall: float, n_shrunk: int) -> dict[str, Any]:
             "kinds": {"it_only": frequencies},
         }
 
-    artefact = {"n": n_shrunk, "n_flagged": n_shrunk - 1, "n_undecided": 1, "n_fooled": 0}
+    artefact = {
+        "n": n_shrunk,
+        "n_flagged": n_shrunk - 1,
+        "n_undecided": 1,
+        "n_at_limit": 1,
+        "n_fooled": 0,
+    }
     return {
         "criteria": {"norm_minder": part(0.0), "nu": part(recall)},
         "artefacts": {"complete_shrinkage": artefact},
@@ -66,6 +72,7 @@ def test_seeds_are_combined_by_variant_kind_and_frequency() -> None:
     assert FOUND["kinds"]["it_only"]["all"]["nu"]["fdr"]["value"] == pytest.approx(0.1)
     shrunk = FOUND["artefacts"]["complete_shrinkage"]
     assert (shrunk["n"], shrunk["n_flagged"], shrunk["share_flagged"]) == (10, 8, 0.8)
+    assert (shrunk["n_at_limit"], shrunk["share_flagged_beyond"]) == (2, 1.0)
 
 
 def test_every_exclusive_verdict_on_a_null_pair_is_false() -> None:
@@ -85,6 +92,7 @@ def test_targets_say_what_was_aimed_at_and_whether_it_was_reached() -> None:
     assert met["BatchTopK, nu, it_only, common: F1"]
     assert not met["BatchTopK, nu, it_only: false discoveries"]
     assert not met["L1, share of complete_shrinkage that nu flags"]
+    assert met["L1, share of complete_shrinkage beyond the limit that nu flags"]
     assert not met["planted, same, L1: share of latents called exclusive"]
     assert met["planted, swapped, L1: share of latents called exclusive"]
 

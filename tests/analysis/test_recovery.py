@@ -7,6 +7,7 @@ import torch
 
 from pipeline.analysis.matching import Cooccurrence, direction_cosine, match
 from pipeline.analysis.recovery import (
+    artefact_scores,
     decade_of,
     feature_table,
     latent_table,
@@ -47,7 +48,9 @@ def scored(verdict: list[str], r: list[float], stands_for: list[int]) -> dict:
         FEATURES.table(), table, matching, together, exclusive_below=0.2, scale_ratio=1.0
     )
     latents = latent_table(table, features, matching, together)
-    return recovery_scores(*(with_frequency(part, 0.001) for part in (features, latents)))
+    return recovery_scores(
+        *(with_frequency(part, 0.001) for part in (features, latents)), exclusive_below=0.2
+    )
 
 
 def test_every_rate_is_counted_from_the_truth() -> None:
@@ -100,10 +103,26 @@ def test_artefacts_are_named_by_what_else_stands_for_the_feature() -> None:
         "n": 2,
         "n_flagged": 1,
         "n_undecided": 1,
+        "n_at_limit": 0,
         "n_fooled": 0,
         "share_flagged": 0.5,
+        "share_flagged_beyond": 0.5,
     }
     assert (found["complete_shrinkage"]["n"], found["complete_shrinkage"]["n_fooled"]) == (1, 1)
+
+
+def test_what_no_rows_could_settle_is_counted_apart() -> None:
+    latents = pd.DataFrame(
+        {
+            "artefact": ["complete_shrinkage"] * 4 + [""],
+            "by_nu": ["shared", "undecided", "undecided", "shared", "undecided"],
+            "nu_true": [0.5, 0.21, 0.4, 0.21, 0.2],
+        }
+    )
+    found = artefact_scores(latents, 0.2)["complete_shrinkage"]
+    assert (found["n"], found["n_undecided"], found["n_at_limit"]) == (4, 2, 1)
+    assert found["share_flagged"] == 0.5
+    assert found["share_flagged_beyond"] == pytest.approx(2 / 3)
 
 
 def test_a_latent_stands_for_a_feature_only_if_both_direction_and_activation_agree() -> None:
