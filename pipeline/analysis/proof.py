@@ -30,7 +30,7 @@ ABOUT = {
     "artefacts": "latents that norms call exclusive although their feature is shared, and how many "
     "of these nu calls shared (flagged), leaves open, or is fooled by, summed over seeds; "
     "n_at_limit of the open ones have a true nu within a quarter of the limit, and "
-    "share_flagged_beyond leaves these out",
+    "share_flagged_beyond leaves these out; share_unconfirmed counts all that it is not fooled by",
 }
 
 
@@ -100,6 +100,7 @@ def _summed(parts: Iterable[Json]) -> Json:
     for row in total.values():
         beyond = row["n"] - row["n_at_limit"]
         row["share_flagged"] = row["n_flagged"] / row["n"] if row["n"] else None
+        row["share_unconfirmed"] = 1 - row["n_fooled"] / row["n"] if row["n"] else None
         row["share_flagged_beyond"] = row["n_flagged"] / beyond if beyond else None
     return total
 
@@ -136,9 +137,11 @@ def targets(proof: Mapping[str, Any], max_fdr: float) -> list[Json]:
     for variant, found in _l1_of(proof).items():
         for name, counts in found["artefacts"].items():
             add(f"{variant} shows {name}: latents", 1, counts["n"])
-            add(f"{variant}, share of {name} that nu flags", 0.9, counts["share_flagged"])
+            unconfirmed = counts["share_unconfirmed"]
+            add(f"{variant}, share of {name} that nu does not confirm", 0.9, unconfirmed)
+            add(f"{variant}, share of {name} that nu calls shared", 0.9, counts["share_flagged"])
             beyond = counts["share_flagged_beyond"]
-            add(f"{variant}, share of {name} beyond the limit that nu flags", 0.9, beyond)
+            add(f"{variant}, share of {name} beyond the limit that nu calls shared", 0.9, beyond)
     for origin, pairings in proof["nulls"].items():
         for pairing, variants in pairings.items():
             for variant, counts in variants.items():
