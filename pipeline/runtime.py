@@ -58,7 +58,8 @@ def set_threads(n_threads: int) -> None:
 
     keep_freed_memory()
     torch.set_num_threads(share_of_threads(n_threads))
-    torch.use_deterministic_algorithms(True, warn_only=True)
+    # As use_deterministic_algorithms(True, warn_only=True), which imports the compiler (0.9 s).
+    torch.set_deterministic_debug_mode("warn")
     # Filling every new tensor with NaN guards against reads of unset memory and costs a pass each.
     setattr(torch.utils.deterministic, "fill_uninitialized_memory", False)  # noqa: B010 (untyped)
     # Denormal optimiser moments make fused Adam ten times slower on a CPU.

@@ -159,23 +159,8 @@ def test_the_graph_is_drawn(checkout: Checkout) -> None:
         ),
         (
             "dump.rows_per_chunk=512",
-            [
-                "dump",
-                "shuffle",
-                "train",
-                "relative_norm",
-                "decoder_cosine",
-                "evaluate",
-                "latent_scaling",
-                "causal",
-                "baselines",
-                "organism",
-                "dashboards",
-                "seed_runs",
-                "seeds",
-                "recovery",
-                "report",
-            ],
+            # As far as `train`: what follows it is the case above.
+            ["dump", "shuffle", "train"],
         ),
     ],
 )
@@ -183,7 +168,8 @@ def test_only_what_depends_on_a_changed_key_runs_again(
     checkout: Checkout, override: str, changed: list[str]
 ) -> None:
     checkout.override(override)
-    assert checkout.repro() == ["compose", *changed]
+    targets = ["train"] if changed[-1:] == ["train"] else []
+    assert checkout.repro(*targets) == ["compose", *changed]
     checkout.override("")
     assert set(checkout.repro()) <= {"compose"}, "going back must come from the cache"
 
