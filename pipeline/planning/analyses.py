@@ -69,7 +69,19 @@ def _latent_scaling(config: Config, machine: Machine, d_model: int) -> StageCost
     sums = float(BLOCK_BYTES) * section.n_blocks * n_latents
     latents = 4.0 * section.batch_rows * n_latents
     memory = INTERPRETER_BYTES + sums + 2 * latents + 8.0 * len(MODELS) * d_model * n_latents
+    elsewhere_seconds, covariances = _elsewhere(config, machine, d_model)
+    seconds, memory = seconds + elsewhere_seconds, memory + covariances
     return StageCost("latent_scaling", 0.0, 0.0, memory, seconds)
+
+
+def _elsewhere(config: Config, machine: Machine, d_model: int) -> tuple[float, float]:
+    """Seconds and bytes of the three passes for the direction elsewhere: reading, and both
+    covariances. What the latents that look exclusive add is not known before."""
+    rows = min(config.latent_scaling.n_rows, n_heldout_rows(config))
+    rate = machine.fp32_flops_per_second * TRAIN_EFFICIENCY[machine.device]
+    read = 2.0 * rows * len(MODELS) * d_model / machine.disk_bytes_per_second
+    products = 2.0 * len(MODELS) * d_model**2 * rows / rate
+    return max(read, products) + 2 * read, 8.0 * len(MODELS) * d_model**2
 
 
 def _patched(
