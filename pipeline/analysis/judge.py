@@ -46,6 +46,13 @@ def judge(
         ),
         confidence=section.confidence,
     )
+    twin_rule = TwinRule(
+        min_cosine=section.twin_cosine,
+        max_rate_ratio=section.twin_rate_ratio,
+        min_active=section.min_active_rows,
+        min_share=section.max_nu_error,
+    )
+    table = refute_twinned(table, crosscoder.W_dec.detach(), twin_rule)
     tails = tails_elsewhere(
         crosscoder,
         reader,
@@ -54,16 +61,9 @@ def judge(
         batch_rows=section.batch_rows,
         n_blocks=section.n_blocks,
     )
-    table = refute_elsewhere(
+    return refute_elsewhere(
         table,
         tails,
         max_share=section.max_share_elsewhere,
         max_false_discovery_rate=section.max_false_discovery_rate,
     )
-    twin_rule = TwinRule(
-        min_cosine=section.twin_cosine,
-        max_rate_ratio=section.twin_rate_ratio,
-        min_active=section.min_active_rows,
-        min_share=section.max_nu_error,
-    )
-    return refute_twinned(table, crosscoder.W_dec.detach(), twin_rule)

@@ -87,6 +87,21 @@ def test_one_near_the_limit_is_undecided_and_its_p_value_says_so(tmp_path: Path)
     assert table.loc[0, "q_exclusive"] > SECTION.max_false_discovery_rate
 
 
+def test_a_learned_twin_settles_it_whatever_the_share_can_prove(tmp_path: Path) -> None:
+    """Each document has one side alone, so the share has a spread that proves little."""
+    x = rows_of(torch.full((2, 1), 0.05))
+    first_half = torch.arange(N_ROWS) < N_ROWS // 2
+    x[first_half, 1], x[~first_half, 0] = 0.0, 0.0
+    crosscoder = one_sided((0, 1))
+    with torch.no_grad():
+        for weight in (crosscoder.W_dec[1, 1], crosscoder.W_enc[1, :, 1]):
+            weight.zero_()
+            weight[0] = 1.0
+    table = judged(crosscoder, x, tmp_path)
+    assert table["twin"].tolist() == [1, 0]
+    assert table["verdict"].tolist() == ["shared", "shared"]
+
+
 def test_what_does_not_look_exclusive_is_not_asked(tmp_path: Path) -> None:
     random = torch.Generator().manual_seed(0)
     f = (torch.rand(N_ROWS, 1, generator=random) < 0.1) * 1.5
