@@ -31,10 +31,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from pipeline.analysis.evidence import (
+    both_tails,
     effective_number,
     false_discovery_rate,
     t_statistic,
-    upper_tail,
 )
 from pipeline.analysis.heldout import as_float, spread_blocks
 from pipeline.analysis.scaling import MAX_ELEMENTS
@@ -48,6 +48,7 @@ if TYPE_CHECKING:
 
 Floats = NDArray[np.float64]
 RIDGE = 1e-3
+N_PASSES = 3
 
 
 @dataclass(frozen=True)
@@ -67,8 +68,7 @@ class Tails:
         """p-values [E] of `share >= max_share` and of `share <= max_share`; 1 for no row."""
         weight_GE = self.own_GE + self.other_GE
         t = t_statistic(max_share * self.own_GE - self.other_GE, weight_GE)
-        tail = upper_tail(np.abs(t), effective_number(weight_GE) - 1)
-        below, above = (np.where(sign * t >= 0, tail, 1 - tail) for sign in (1, -1))
+        below, above = both_tails(t, effective_number(weight_GE) - 1)
         return np.nan_to_num(below, nan=1.0), np.nan_to_num(above, nan=1.0)
 
 
@@ -106,13 +106,13 @@ def tails_elsewhere(
     batch_rows: int,
     n_blocks: int,
 ) -> Tails:
-    """Three passes over `n_rows` held-out rows: moments, levels, counts. None where no latent of
+    """N_PASSES passes over `n_rows` held-out rows: moments, levels, counts. None where no latent of
     the table looks exclusive."""
     latent_E = torch.from_numpy(table["verdict"].isin(EXCLUSIVE).to_numpy().nonzero()[0])
     if not len(latent_E):
         return Tails(*np.zeros((2, n_blocks, 0)))
     model_E = torch.tensor(table["anchor"].eq("it").tolist()).long()[latent_E]
-    rows = _Rows(crosscoder, reader, n_rows, batch_rows, 3)
+    rows = _Rows(crosscoder, reader, n_rows, batch_rows)
     with rows.progress:
         readout = _Readout.of(crosscoder, latent_E, model_E, *_moments(rows))
         return _counts(rows, readout, _levels(rows, readout), n_blocks)
@@ -126,11 +126,10 @@ class _Rows:
     reader: StoreReader
     n_rows: int
     batch_rows: int
-    n_passes: int
 
     def __post_init__(self) -> None:
         self.blocks = spread_blocks(self.reader.n_rows, self.n_rows, self.batch_rows)
-        total = self.n_passes * sum(stop - start for start, stop in self.blocks)
+        total = N_PASSES * sum(stop - start for start, stop in self.blocks)
         self.progress = Progress("latent_scaling_elsewhere", total=total, unit="rows")
 
     def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
@@ -145,15 +144,17 @@ class _Rows:
 
 def _moments(rows: _Rows) -> tuple[Tensor, Tensor]:
     """Mean [M, D] and covariance [M, D, D] of each model's rows."""
-    n, total, square = 0, torch.tensor(0.0), torch.tensor(0.0)
-    origin = None
+    crosscoder = rows.crosscoder
+    n_models, d_model = crosscoder.n_models, crosscoder.d_model
+    origin, total = crosscoder.W_dec.new_zeros(2, n_models, d_model, dtype=torch.float64)
+    square, n = total.new_zeros(n_models, d_model, d_model), 0
     for x, _ in rows:
-        origin = x.mean(0) if origin is None else origin  # near the mean: nothing cancels
+        if n == 0:
+            origin = x.mean(0)  # near the mean of all: nothing cancels
         around = x - origin
         n += len(x)
-        total = total.to(x.device) + around.sum(0, dtype=torch.float64)
-        square = square.to(x.device) + torch.einsum("bmd,bme->mde", around, around).double()
-    assert origin is not None
+        total += around.sum(0, dtype=torch.float64)
+        square += torch.einsum("bmd,bme->mde", around, around)
     shift = total / n
     covariance = square / n - torch.einsum("md,me->mde", shift, shift)
     return origin + shift.float(), covariance

@@ -84,8 +84,7 @@ def gather_evidence(
     turned_below_GL = limits_Y[1] * scaled_own_GL - turned_GL
     below_GCL = np.concatenate([limits * own_GYL - other_GYL, turned_below_GL[:, None]], axis=1)
     t_CL = t_statistic(below_GCL, square_GL[:, None])
-    tail_CL = upper_tail(np.abs(t_CL), n_effective - 1)
-    p_below_CL, p_above_CL = (np.where(sign * t_CL >= 0, tail_CL, 1 - tail_CL) for sign in (1, -1))
+    p_below_CL, p_above_CL = both_tails(t_CL, n_effective - 1)
     p_own = upper_tail(t_statistic(own_GYL, square_GL[:, None]), n_effective - 1)
     p_own_CL = np.concatenate([p_own, p_own[EPS, None]])
     return Evidence(
@@ -96,6 +95,13 @@ def gather_evidence(
         present=t_statistic(other_GYL[:, EPS], square_GL),
         present_null=t_statistic(null_GL, square_GL),
     )
+
+
+def both_tails(t: Floats, degrees: Floats) -> tuple[Floats, Floats]:
+    """P(T >= t) and P(T <= t), each exact where it is small."""
+    tail = upper_tail(np.abs(t), degrees)
+    upper, lower = (np.where(sign * t >= 0, tail, 1 - tail) for sign in (1, -1))
+    return upper, lower
 
 
 def upper_tail(t: Floats, degrees: Floats) -> Floats:

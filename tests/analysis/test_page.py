@@ -443,7 +443,9 @@ def test_a_dot_of_the_scatter_opens_its_latent(visit: Open, page: str) -> None:
     seen.draw_charts()
     seen.page.locator("#chart-scaling .mark-symbol path").first.dispatch_event("click")
     seen.page.wait_for_url(re.compile("#latent-"))
-    seen.opened(int(seen.page.evaluate("location.hash.slice(8)")))
+    latent = int(seen.page.evaluate("location.hash.slice(8)"))
+    seen.opened(latent)
+    assert f"Latent {latent}" in seen.page.locator("#dashboard").inner_text()
 
 
 @pytest.mark.browser
