@@ -205,7 +205,8 @@ def test_a_full_disk_keeps_the_work_and_a_rerun_finishes(
         return true_write(descriptor, data, offset)
 
     monkeypatch.setattr(os, "pwrite", write_until_full)
-    with StoreWriter.open(path, layout) as writer:
+    # One thread, so that the first chunk is whole before the second takes of the budget.
+    with StoreWriter.open(path, layout, n_threads=1) as writer:
         with pytest.raises(NoSpaceError, match=r"no space left to write .* free some space"):
             writer.append(numbered_rows(layout, 0, N_ROWS))
         with pytest.raises(NoSpaceError):
