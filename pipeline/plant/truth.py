@@ -6,19 +6,21 @@ An experiment that plants nothing leaves the manifest alone, with the fact `appl
 """
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from pipeline.artifacts import write_json
 from pipeline.plant.features import COLUMNS
-from pipeline.plant.rows import Plant
+
+if TYPE_CHECKING:
+    from pipeline.plant.rows import Plant
 
 FEATURES, DIRECTIONS, ABOUT = "features.parquet", "directions.npy", "columns.json"
 NOTHING = {"applicable": False, "reason": "the experiment plants nothing (plant is null)"}
 
 
-def write_truth(folder: Path, plant: Plant) -> dict[str, Any]:
+def write_truth(folder: Path, plant: "Plant") -> dict[str, Any]:
     """Write what was planted; the facts of the manifest."""
     features = plant.features
     features.table().to_parquet(folder / FEATURES, index=False)

@@ -1,0 +1,74 @@
+"""A fresh copy of the repository in which the graph runs at the `smoke` size."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any, Self
+
+import yaml
+
+ROOT = Path(__file__).parents[1]
+LEFT_OUT = shutil.ignore_patterns(
+    ".git",
+    ".venv",
+    "data",
+    "results",
+    "logs",
+    "__pycache__",
+    "cache",
+    "tmp",
+    "dvc.lock",
+    ".*_cache",
+)
+STAGES = list(yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"])
+
+
+class Checkout:
+    """A copy of the repository with its own git history and DVC cache."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    @classmethod
+    def fresh(cls, path: Path) -> Self:
+        """Copied to `path` and committed; nothing has run."""
+        shutil.copytree(ROOT, path, ignore=LEFT_OUT)
+        copy = cls(path)
+        copy.run("git", "init", "-q")
+        copy.run("git", "config", "user.email", "test@example.org")
+        copy.run("git", "config", "user.name", "test")
+        copy.override("")
+        copy.run("git", "add", "-A")
+        copy.run("git", "commit", "-qm", "fresh")
+        return copy
+
+    def run(self, *command: str, check: bool = True) -> subprocess.CompletedProcess[str]:
+        bin_dir = str(Path(sys.executable).parent)
+        environment = {
+            **os.environ,
+            "PATH": f"{bin_dir}{os.pathsep}{os.environ['PATH']}",
+            "HF_HUB_OFFLINE": "1",
+            "PYTHONDONTWRITEBYTECODE": "1",
+        }
+        done = subprocess.run(
+            command, cwd=self.path, capture_output=True, text=True, env=environment, check=False
+        )
+        if check:
+            assert done.returncode == 0, f"{command}\n{done.stdout[-4000:]}\n{done.stderr[-4000:]}"
+        return done
+
+    def repro(self, *targets: str) -> list[str]:
+        """Run `dvc repro` and tell which stages ran."""
+        out = self.run("dvc", "repro", *targets).stdout
+        return [name for name in STAGES if f"Running stage '{name}'" in out]
+
+    def override(self, overrides: str) -> None:
+        (self.path / "params.yaml").write_text(
+            f"experiment: smoke\noverrides: {json.dumps(overrides)}\n"
+        )
+
+    def json(self, name: str) -> Any:
+        return json.loads((self.path / name).read_text())
