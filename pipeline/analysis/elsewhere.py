@@ -14,9 +14,9 @@ the rows on which the latent fires, and a limit c, the direction is elsewhere un
 
     share = #{<w, h_other - mean_other> > t} / #{<w, h_own - mean_own> > t} < c
 
-tested over blocks of documents as nu is. Everything is in the crosscoder's normalised space.
-Planted exclusive features have a share of 0.00 to 0.1, pairs whose rows do not belong together of
-0.75 to 1.4 (docs/results.md).
+tested over blocks of documents as nu is. Everything is in the crosscoder's normalised space. Asked
+are the latents called exclusive and the undecided ones that both nu estimates would call so: those
+can only become shared. Measured shares are in docs/results.md, "Null pairs".
 
 Letters: B rows, M models, D d_model, E latents that look exclusive, G blocks of documents.
 """
@@ -36,6 +36,7 @@ from pipeline.analysis.evidence import (
     false_discovery_rate,
     t_statistic,
 )
+from pipeline.analysis.geometry import Mask
 from pipeline.analysis.heldout import as_float, spread_blocks
 from pipeline.analysis.scaling import MAX_ELEMENTS
 from pipeline.analysis.twins import EXCLUSIVE
@@ -72,14 +73,26 @@ class Tails:
         return np.nan_to_num(below, nan=1.0), np.nan_to_num(above, nan=1.0)
 
 
+def look_exclusive(table: "pd.DataFrame", *, max_eps: float, max_r: float) -> Mask:
+    """[L] called exclusive, or undecided with both nu estimates below their limits."""
+    called = table["verdict"].isin(EXCLUSIVE)
+    tested = table["q_exclusive"].notna()  # rows and blocks enough
+    small = tested & (table["nu_eps"] < max_eps) & (table["nu_r"] < max_r)
+    return (called | (table["verdict"].eq("undecided") & small)).to_numpy()
+
+
 def refute_elsewhere(
-    table: "pd.DataFrame", tails: Tails, *, max_share: float, max_false_discovery_rate: float
+    table: "pd.DataFrame",
+    candidate: Mask,
+    tails: Tails,
+    *,
+    max_share: float,
+    max_false_discovery_rate: float,
 ) -> "pd.DataFrame":
-    """The table of verdicts with the column `share_elsewhere` filled for the latents that look
-    exclusive, in whose order `tails` is. Those surely above the limit are shared, those not surely
-    below it undecided; their p and q of an exclusive verdict count this test too."""
+    """The table of verdicts with the column `share_elsewhere` filled for the candidates, in whose
+    order `tails` is. Those surely above the limit are shared, those not surely below it undecided;
+    their p and q of an exclusive verdict count this test too."""
     table = table.copy()
-    candidate = table["verdict"].isin(EXCLUSIVE).to_numpy()
     p_below, p_above = tails.tests(max_share)
     p_exclusive = table["p_exclusive"].to_numpy(copy=True)
     p_exclusive[candidate] = np.maximum(p_exclusive[candidate], p_below)
@@ -101,14 +114,15 @@ def tails_elsewhere(
     crosscoder: Crosscoder,
     reader: StoreReader,
     table: "pd.DataFrame",
+    candidate: Mask,
     *,
     n_rows: int,
     batch_rows: int,
     n_blocks: int,
 ) -> Tails:
-    """N_PASSES passes over `n_rows` held-out rows: moments, levels, counts. None where no latent of
-    the table looks exclusive."""
-    latent_E = torch.from_numpy(table["verdict"].isin(EXCLUSIVE).to_numpy().nonzero()[0])
+    """N_PASSES passes over `n_rows` held-out rows: moments, levels, counts. None where there is no
+    candidate."""
+    latent_E = torch.from_numpy(candidate.nonzero()[0])
     if not len(latent_E):
         return Tails(*np.zeros((2, n_blocks, 0)))
     model_E = torch.tensor(table["anchor"].eq("it").tolist()).long()[latent_E]

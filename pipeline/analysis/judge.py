@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-from pipeline.analysis.elsewhere import refute_elsewhere, tails_elsewhere
+from pipeline.analysis.elsewhere import look_exclusive, refute_elsewhere, tails_elsewhere
 from pipeline.analysis.geometry import decoder_geometry
 from pipeline.analysis.nu_intervals import resamples
 from pipeline.analysis.scaling import scaling_pass
@@ -53,16 +53,21 @@ def judge(
         min_share=section.max_nu_error,
     )
     table = refute_twinned(table, crosscoder.W_dec.detach(), twin_rule)
+    candidate = look_exclusive(
+        table, max_eps=section.max_nu_error, max_r=section.max_nu_reconstruction
+    )
     tails = tails_elsewhere(
         crosscoder,
         reader,
         table,
+        candidate,
         n_rows=section.n_rows,
         batch_rows=section.batch_rows,
         n_blocks=section.n_blocks,
     )
     return refute_elsewhere(
         table,
+        candidate,
         tails,
         max_share=section.max_share_elsewhere,
         max_false_discovery_rate=section.max_false_discovery_rate,

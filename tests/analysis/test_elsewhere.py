@@ -8,7 +8,13 @@ import pytest
 import torch
 
 from pipeline.analysis import elsewhere
-from pipeline.analysis.elsewhere import RIDGE, Tails, refute_elsewhere, tails_elsewhere
+from pipeline.analysis.elsewhere import (
+    RIDGE,
+    Tails,
+    look_exclusive,
+    refute_elsewhere,
+    tails_elsewhere,
+)
 from pipeline.analysis.judge import judge
 from pipeline.config import compose
 from pipeline.crosscoder import Crosscoder
@@ -80,9 +86,9 @@ def test_a_concept_that_the_other_model_never_has_stays_exclusive(tmp_path: Path
 
 
 def test_one_near_the_limit_is_undecided_and_its_p_value_says_so(tmp_path: Path) -> None:
-    rates = torch.tensor([[0.02], [0.04]])
+    rates = torch.tensor([[0.01], [0.04]])
     table = judged(one_sided((1,)), rows_of(rates), tmp_path)
-    assert table.loc[0, "share_elsewhere"] == pytest.approx(0.5, abs=0.12)
+    assert table.loc[0, "share_elsewhere"] == pytest.approx(SECTION.max_share_elsewhere, abs=0.1)
     assert table.loc[0, "verdict"] == "undecided"
     assert table.loc[0, "q_exclusive"] > SECTION.max_false_discovery_rate
 
@@ -100,6 +106,35 @@ def test_a_learned_twin_settles_it_whatever_the_share_can_prove(tmp_path: Path) 
     table = judged(crosscoder, x, tmp_path)
     assert table["twin"].tolist() == [1, 0]
     assert table["verdict"].tolist() == ["shared", "shared"]
+
+
+def test_an_undecided_one_can_be_called_shared_but_never_exclusive() -> None:
+    table = looks_exclusive((1, 1)).assign(verdict="undecided", p_exclusive=0.3, q_exclusive=0.3)
+    own = np.full((16, 2), 10.0)
+    other = np.tile([[0.0, 9.0], [0.0, 11.0]], (8, 1))
+    after = refuted(table, Tails(own, other))
+    assert after["share_elsewhere"].tolist() == [0.0, 1.0]
+    assert after["verdict"].tolist() == ["undecided", "shared"]
+    assert after["artefact"].tolist() == ["", "latent_decoupling"]
+
+
+@pytest.mark.parametrize(
+    ("verdict", "nu_eps", "nu_r", "q_exclusive", "asked"),
+    [
+        ("it_only", 0.01, 0.1, 0.001, True),
+        ("undecided", 0.1, 0.4, 0.3, True),
+        ("undecided", 0.3, 0.4, 0.9, False),
+        ("undecided", 0.1, 0.6, 0.9, False),
+        ("undecided", 0.1, 0.4, np.nan, False),
+        ("shared", 0.1, 0.4, 0.3, False),
+        ("dead", np.nan, np.nan, np.nan, False),
+    ],
+)
+def test_asked_are_those_called_exclusive_or_undecided_below_both_limits(
+    verdict: str, nu_eps: float, nu_r: float, q_exclusive: float, asked: bool
+) -> None:
+    row = {"verdict": verdict, "nu_eps": nu_eps, "nu_r": nu_r, "q_exclusive": q_exclusive}
+    assert look_exclusive(pd.DataFrame([row]), max_eps=0.2, max_r=0.5).tolist() == [asked]
 
 
 def test_what_does_not_look_exclusive_is_not_asked(tmp_path: Path) -> None:
@@ -168,10 +203,16 @@ def found(
         crosscoder,
         reader,
         looks_exclusive(models),
+        np.ones(len(models), dtype=bool),
         n_rows=N_ROWS,
         batch_rows=batch_rows,
         n_blocks=16,
     )
+
+
+def refuted(table: pd.DataFrame, tails: Tails) -> pd.DataFrame:
+    candidate = np.ones(len(table), dtype=bool)
+    return refute_elsewhere(table, candidate, tails, max_share=0.5, max_false_discovery_rate=0.05)
 
 
 def test_few_documents_prove_nothing() -> None:
@@ -183,9 +224,7 @@ def test_few_documents_prove_nothing() -> None:
     assert spread.share == alone.share
     assert spread.tests(0.5)[0][0] < 1e-6
     assert alone.tests(0.5)[0][0] == 1.0
-    table = refute_elsewhere(
-        looks_exclusive((1,)), alone, max_share=0.5, max_false_discovery_rate=0.05
-    )
+    table = refuted(looks_exclusive((1,)), alone)
     assert table.loc[0, "verdict"] == "undecided"
 
 
@@ -194,6 +233,6 @@ def test_the_table_given_is_left_as_it_was() -> None:
     own = np.full((8, 2), 5.0)
     other = own + np.tile([[0.0], [1.0]], (4, 1))
     tails = Tails(own, other)
-    after = refute_elsewhere(before, tails, max_share=0.5, max_false_discovery_rate=0.05)
+    after = refuted(before, tails)
     assert before["verdict"].tolist() == ["base_only", "it_only"]
     assert after["verdict"].tolist() == ["shared", "shared"]
