@@ -28,6 +28,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from scipy import stats
 from torch import Tensor
 
 from pipeline.analysis.evidence import (
@@ -70,7 +71,18 @@ class Tails:
         weight_GE = self.own_GE + self.other_GE
         t = t_statistic(max_share * self.own_GE - self.other_GE, weight_GE)
         below, above = both_tails(t, effective_number(weight_GE) - 1)
-        return np.nan_to_num(below, nan=1.0), np.nan_to_num(above, nan=1.0)
+        fewest, most = self._counting_tests(max_share)
+        return (
+            np.maximum(np.nan_to_num(below, nan=1.0), fewest),
+            np.maximum(np.nan_to_num(above, nan=1.0), most),
+        )
+
+    def _counting_tests(self, max_share: float) -> tuple[Floats, Floats]:
+        """The same if every row counted for itself, exact however few there are: blocks without a
+        single row of the other model have no spread to judge by."""
+        other, n = self.other_GE.sum(axis=0), (self.own_GE + self.other_GE).sum(axis=0)
+        at_limit = stats.binom(n, max_share / (1 + max_share))
+        return at_limit.cdf(other), at_limit.sf(other - 1)
 
 
 def look_exclusive(table: "pd.DataFrame", *, max_eps: float, max_r: float) -> Mask:

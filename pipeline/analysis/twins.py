@@ -70,5 +70,6 @@ def refute_twinned(table: "pd.DataFrame", W_dec_LMD: Tensor, rule: TwinRule) -> 
     table.loc[exclusive, "twin"] = twin.numpy()
     twinned = table["twin"] >= 0
     table.loc[twinned, "verdict"] = "shared"
+    table.loc[twinned, "p_exclusive"] = 1.0  # or their small p-values would vouch for the others
     table.loc[twinned & table["norm_bin"].isin(EXCLUSIVE), "artefact"] = "latent_decoupling"
     return table

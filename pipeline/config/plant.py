@@ -133,6 +133,12 @@ class PlantConfig(Section):
         }
         return {**plain, "groups": groups}
 
+    @model_validator(mode="after")
+    def _plants_something(self) -> Self:
+        if not self.n_features:
+            raise ValueError("every group has n = 0: plant at least one feature, or use plant=none")
+        return self
+
     @property
     def n_features(self) -> int:
         return sum(group.n for group in self.groups.values())

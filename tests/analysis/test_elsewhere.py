@@ -228,6 +228,28 @@ def test_few_documents_prove_nothing() -> None:
     assert table.loc[0, "verdict"] == "undecided"
 
 
+def test_few_rows_prove_no_more_than_so_many_can() -> None:
+    """No row of the other model in any block: no spread, and still only eight rows of evidence."""
+    own, other = np.zeros((8, 1)), np.zeros((8, 1))
+    own[:] = 1.0
+    p_below, p_above = Tails(own, other).tests(0.25)
+    assert p_below[0] == pytest.approx(0.8**8)  # each of the eight is an own row with odds 1 : 0.25
+    assert p_above[0] == 1.0
+
+
+def test_one_refuted_by_its_twin_vouches_for_no_other(tmp_path: Path) -> None:
+    x = rows_of(torch.full((2, 1), 0.05))
+    crosscoder = one_sided((0, 1))
+    with torch.no_grad():
+        for weight in (crosscoder.W_dec[1, 1], crosscoder.W_enc[1, :, 1]):
+            weight.zero_()
+            weight[0] = 1.0
+    table = judged(crosscoder, x, tmp_path)
+    assert table["twin"].tolist() == [1, 0]
+    assert table["p_exclusive"].tolist() == [1.0, 1.0]
+    assert table["q_exclusive"].tolist() == [1.0, 1.0]
+
+
 def test_the_table_given_is_left_as_it_was() -> None:
     before = looks_exclusive((0, 1))
     own = np.full((8, 2), 5.0)

@@ -72,6 +72,12 @@ def test_models_may_not_train_on_held_out_documents() -> None:
         compose([TINY, "mix.heldout_fraction=0.2", "models.heldout.fraction=0.1"])
 
 
+def test_a_plant_of_nothing_is_refused() -> None:
+    only = "plant.groups={mine: {n: 0}}"
+    with pytest.raises(ConfigError, match="every group has n = 0"):
+        compose(["+experiment=planted", "~plant.groups", f"+{only}"])
+
+
 def test_a_missing_composed_yaml_names_the_command(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
