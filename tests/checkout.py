@@ -6,7 +6,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any, Self
+from typing import Self
 
 import yaml
 
@@ -69,6 +69,3 @@ class Checkout:
         (self.path / "params.yaml").write_text(
             f"experiment: smoke\noverrides: {json.dumps(overrides)}\n"
         )
-
-    def json(self, name: str) -> Any:
-        return json.loads((self.path / name).read_text())

@@ -14,9 +14,10 @@ the rows on which the latent fires, and a limit c, the direction is elsewhere un
 
     share = #{<w, h_other - mean_other> > t} / #{<w, h_own - mean_own> > t} < c
 
-tested over blocks of documents as nu is. Everything is in the crosscoder's normalised space. Asked
-are the latents called exclusive and the undecided ones that both nu estimates would call so: those
-can only become shared. Measured shares are in docs/results.md, "Null pairs".
+tested over blocks of documents as nu is, and row by row where rows are few. Everything is in the
+crosscoder's normalised space. Asked are the latents called exclusive and the undecided ones that
+both nu estimates would call so: those can only become shared. Measured shares are in
+docs/results.md, "Null pairs".
 
 Letters: B rows, M models, D d_model, E latents that look exclusive, G blocks of documents.
 """

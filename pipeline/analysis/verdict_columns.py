@@ -19,8 +19,8 @@ COLUMNS = {
     "of the anchor's: large where the two models have it in different directions",
     "p_exclusive": "p-value of the claim that the latent is exclusive, against nu_eps >= "
     "latent_scaling.max_nu_error, nu_r or nu_turned >= latent_scaling.max_nu_reconstruction, or "
-    "share_elsewhere >= latent_scaling.max_share_elsewhere, over blocks of documents; blank where "
-    "too few rows or blocks give no verdict",
+    "share_elsewhere >= latent_scaling.max_share_elsewhere, over blocks of documents; 1 where it "
+    "has a twin, blank where too few rows or blocks give no verdict",
     "q_exclusive": "p_exclusive as a false discovery rate over the live latents (Benjamini and "
     "Hochberg): the share of wrong ones expected among this latent and all with a smaller one",
     "p_shared": "p-value of the claim that it is shared, against all three below their limits",

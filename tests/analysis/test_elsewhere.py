@@ -48,6 +48,16 @@ def one_sided(models: tuple[int, ...]) -> Crosscoder:
     )
 
 
+def two_of_one_concept() -> Crosscoder:
+    """A latent of base and one of IT along the same axis: each other's twins."""
+    crosscoder = one_sided((0, 1))
+    with torch.no_grad():
+        for weight in (crosscoder.W_dec[1, 1], crosscoder.W_enc[1, :, 1]):
+            weight.zero_()
+            weight[0] = 1.0
+    return crosscoder
+
+
 def rows_of(rate_MC: torch.Tensor, seed: int = 0) -> torch.Tensor:
     """[N_ROWS, 2, D_MODEL]: each model has concept c, along axis c, on a share rate[m, c] of its
     rows, which are its own; with correlated noise in all directions."""
@@ -98,12 +108,7 @@ def test_a_learned_twin_settles_it_whatever_the_share_can_prove(tmp_path: Path) 
     x = rows_of(torch.full((2, 1), 0.05))
     first_half = torch.arange(N_ROWS) < N_ROWS // 2
     x[first_half, 1], x[~first_half, 0] = 0.0, 0.0
-    crosscoder = one_sided((0, 1))
-    with torch.no_grad():
-        for weight in (crosscoder.W_dec[1, 1], crosscoder.W_enc[1, :, 1]):
-            weight.zero_()
-            weight[0] = 1.0
-    table = judged(crosscoder, x, tmp_path)
+    table = judged(two_of_one_concept(), x, tmp_path)
     assert table["twin"].tolist() == [1, 0]
     assert table["verdict"].tolist() == ["shared", "shared"]
 
@@ -239,12 +244,7 @@ def test_few_rows_prove_no_more_than_so_many_can() -> None:
 
 def test_one_refuted_by_its_twin_vouches_for_no_other(tmp_path: Path) -> None:
     x = rows_of(torch.full((2, 1), 0.05))
-    crosscoder = one_sided((0, 1))
-    with torch.no_grad():
-        for weight in (crosscoder.W_dec[1, 1], crosscoder.W_enc[1, :, 1]):
-            weight.zero_()
-            weight[0] = 1.0
-    table = judged(crosscoder, x, tmp_path)
+    table = judged(two_of_one_concept(), x, tmp_path)
     assert table["twin"].tolist() == [1, 0]
     assert table["p_exclusive"].tolist() == [1.0, 1.0]
     assert table["q_exclusive"].tolist() == [1.0, 1.0]
