@@ -1,12 +1,26 @@
-"""One thread per test process: two of them share two cores, and spinning threads would fight."""
+"""One thread per test process: two of them share two cores, and spinning threads would fight.
+
+What tests write goes as soon as they have passed: the whole suite needs half a gigabyte at a time.
+"""
 
 import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 LONGEST = "test_pipeline.py"
+
+
+@pytest.fixture(scope="module")
+def module_path(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A folder for what the tests of a module share, gone with the last of them."""
+    path = tmp_path_factory.mktemp("module")
+    yield path
+    shutil.rmtree(path)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

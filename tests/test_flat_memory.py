@@ -38,11 +38,10 @@ def in_child(job: str, path: Path, n_rows: int) -> int:
 
 
 @pytest.fixture(scope="module")
-def stores(tmp_path_factory: pytest.TempPathFactory) -> dict[int, Path]:
-    folder = tmp_path_factory.mktemp("flat")
+def stores(module_path: Path) -> dict[int, Path]:
     for n_rows in (ROWS, 4 * ROWS):
-        write(folder / str(n_rows), n_rows)
-    return {n_rows: folder / str(n_rows) for n_rows in (ROWS, 4 * ROWS)}
+        write(module_path / str(n_rows), n_rows)
+    return {n_rows: module_path / str(n_rows) for n_rows in (ROWS, 4 * ROWS)}
 
 
 @pytest.mark.parametrize("job", ["verify", "read", "train"])

@@ -11,8 +11,8 @@ from tests.store.numbered import bytes_below
 
 
 @pytest.fixture(scope="module")
-def checkout(tmp_path_factory: pytest.TempPathFactory) -> Checkout:
-    copy = Checkout.fresh(tmp_path_factory.mktemp("fresh") / "clone")
+def checkout(module_path: Path) -> Checkout:
+    copy = Checkout.fresh(module_path / "clone")
     assert copy.repro("train") == STAGES[: STAGES.index("train") + 1]
     return copy
 

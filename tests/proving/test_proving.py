@@ -22,10 +22,9 @@ SMALL = [
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("proof")
-    (path / "conf").symlink_to(ROOT / "conf")
-    return path
+def folder(module_path: Path) -> Path:
+    (module_path / "conf").symlink_to(ROOT / "conf")
+    return module_path
 
 
 @pytest.fixture(autouse=True)
