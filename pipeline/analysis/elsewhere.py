@@ -9,20 +9,22 @@ other model's covariance C, the latent's readout
     w = (C + r I)^-1 d,    r = RIDGE tr(C) / D
 
 is the linear detector of d against all else that the other model writes (Fisher 1936, "The use of
-multiple measurements in taxonomic problems"). With the level t = mean of <w, h_own - mean_own> over
-the rows on which the latent fires, and a limit c, the direction is elsewhere unless
+multiple measurements in taxonomic problems"). With t = mean of <w, h_own - mean_own> over the rows
+on which the latent fires, and a limit c, the direction is elsewhere unless at both levels, q = 1
+and, for a concept that the other model has more weakly, q = 1/2,
 
-    share = #{<w, h_other - mean_other> > t} / #{<w, h_own - mean_own> > t} < c
+    share_q = #{<w, h_other - mean_other> > q t} / #{<w, h_own - mean_own> > q t} < c
 
 tested over blocks of documents as nu is, and row by row where rows are few. Everything is in the
 crosscoder's normalised space. Asked are the latents called exclusive and the undecided ones that
 both nu estimates would call so: those can only become shared. Measured shares are in
 docs/results.md, "Null pairs".
 
-Letters: B rows, M models, D d_model, E latents that look exclusive, G blocks of documents.
+Letters: B rows, M models, D d_model, E latents that look exclusive, G blocks of documents,
+Q levels.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -52,12 +54,13 @@ if TYPE_CHECKING:
 Floats = NDArray[np.float64]
 RIDGE = 1e-3
 N_PASSES = 3
+LEVELS = (1.0, 0.5)
 
 
 @dataclass(frozen=True)
 class Tails:
-    """own_GE, other_GE: rows above each latent's level, of its own model and of the other, by
-    block of documents."""
+    """At one level. own_GE, other_GE: rows above it, of each latent's own model and of the other,
+    by block of documents."""
 
     own_GE: Floats
     other_GE: Floats
@@ -86,6 +89,18 @@ class Tails:
         return at_limit.cdf(other), at_limit.sf(other - 1)
 
 
+def largest_share(tails_Q: Sequence[Tails]) -> Floats:
+    """[E] over the levels."""
+    return np.fmax.reduce([tails.share for tails in tails_Q])
+
+
+def combined_tests(tails_Q: Sequence[Tails], max_share: float) -> tuple[Floats, Floats]:
+    """p-values [E] of `share >= max_share` at some level and of `share <= max_share` at all: the
+    largest (Berger 1982) and the smallest times the number of levels (Bonferroni)."""
+    below_QE, above_QE = np.stack([tails.tests(max_share) for tails in tails_Q], axis=1)
+    return below_QE.max(axis=0), np.minimum(len(tails_Q) * above_QE.min(axis=0), 1.0)
+
+
 def look_exclusive(table: "pd.DataFrame", *, max_eps: float, max_r: float) -> Mask:
     """[L] called exclusive, or undecided with both nu estimates below their limits."""
     called = table["verdict"].isin(EXCLUSIVE)
@@ -97,16 +112,16 @@ def look_exclusive(table: "pd.DataFrame", *, max_eps: float, max_r: float) -> Ma
 def refute_elsewhere(
     table: "pd.DataFrame",
     candidate: Mask,
-    tails: Tails,
+    tails_Q: Sequence[Tails],
     *,
     max_share: float,
     max_false_discovery_rate: float,
 ) -> "pd.DataFrame":
     """The table of verdicts with the column `share_elsewhere` filled for the candidates, in whose
-    order `tails` is. Those surely above the limit are shared, those not surely below it undecided;
-    their p and q of an exclusive verdict count this test too."""
+    order `tails_Q` are. Those surely above the limit are shared, those not surely below it
+    undecided; their p and q of an exclusive verdict count this test too."""
     table = table.copy()
-    p_below, p_above = tails.tests(max_share)
+    p_below, p_above = combined_tests(tails_Q, max_share)
     p_exclusive = table["p_exclusive"].to_numpy(copy=True)
     p_exclusive[candidate] = np.maximum(p_exclusive[candidate], p_below)
     q_exclusive = false_discovery_rate(p_exclusive)
@@ -114,7 +129,7 @@ def refute_elsewhere(
     verdict = table.loc[candidate, "verdict"].to_numpy(copy=True)
     verdict[q_exclusive[candidate] > max_false_discovery_rate] = "undecided"
     verdict[above] = "shared"
-    table.loc[candidate, "share_elsewhere"] = tails.share
+    table.loc[candidate, "share_elsewhere"] = largest_share(tails_Q)
     table.loc[candidate, "verdict"] = verdict
     table["p_exclusive"], table["q_exclusive"] = p_exclusive, q_exclusive
     refuted = candidate & (table["verdict"] == "shared") & table["norm_bin"].isin(EXCLUSIVE)
@@ -132,12 +147,12 @@ def tails_elsewhere(
     n_rows: int,
     batch_rows: int,
     n_blocks: int,
-) -> Tails:
-    """N_PASSES passes over `n_rows` held-out rows: moments, levels, counts. None where there is no
-    candidate."""
+) -> list[Tails]:
+    """Of each of LEVELS, by N_PASSES passes over `n_rows` held-out rows: moments, levels, counts.
+    No pass where there is no candidate."""
     latent_E = torch.from_numpy(candidate.nonzero()[0])
     if not len(latent_E):
-        return Tails(*np.zeros((2, n_blocks, 0)))
+        return [Tails(*np.zeros((2, n_blocks, 0))) for _ in LEVELS]
     model_E = torch.tensor(table["anchor"].eq("it").tolist()).long()[latent_E]
     rows = _Rows(crosscoder, reader, n_rows, batch_rows)
     with rows.progress:
@@ -244,11 +259,13 @@ def _levels(rows: _Rows, readout: _Readout) -> Tensor:
     return (total / n).to(readout.w_ED)
 
 
-def _counts(rows: _Rows, readout: _Readout, level_E: Tensor, n_blocks: int) -> Tails:
-    counts = torch.zeros(2, n_blocks, len(level_E), dtype=torch.float64, device=level_E.device)
+def _counts(rows: _Rows, readout: _Readout, level_E: Tensor, n_blocks: int) -> list[Tails]:
+    shape = (len(LEVELS), 2, n_blocks, len(level_E))
+    counts = torch.zeros(shape, dtype=torch.float64, device=level_E.device)
     for x_BMD, document in rows:
         for part, _, read in readout.split(x_BMD):
-            above = (read > level_E).double()
-            for side in range(2):
-                counts[side].index_add_(0, document[part] % n_blocks, above[side])
-    return Tails(*counts.cpu().numpy())
+            for at, share_of_level in enumerate(LEVELS):
+                above = (read > share_of_level * level_E).double()
+                for side in range(2):
+                    counts[at, side].index_add_(0, document[part] % n_blocks, above[side])
+    return [Tails(own, other) for own, other in counts.cpu().numpy()]

@@ -56,7 +56,7 @@ def judge(
     candidate = look_exclusive(
         table, max_eps=section.max_nu_error, max_r=section.max_nu_reconstruction
     )
-    tails = tails_elsewhere(
+    tails_Q = tails_elsewhere(
         crosscoder,
         reader,
         table,
@@ -68,7 +68,7 @@ def judge(
     return refute_elsewhere(
         table,
         candidate,
-        tails,
+        tails_Q,
         max_share=section.max_share_elsewhere,
         max_false_discovery_rate=section.max_false_discovery_rate,
     )

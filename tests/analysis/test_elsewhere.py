@@ -9,8 +9,11 @@ import torch
 
 from pipeline.analysis import elsewhere
 from pipeline.analysis.elsewhere import (
+    LEVELS,
     RIDGE,
     Tails,
+    combined_tests,
+    largest_share,
     look_exclusive,
     refute_elsewhere,
     tails_elsewhere,
@@ -58,14 +61,15 @@ def two_of_one_concept() -> Crosscoder:
     return crosscoder
 
 
-def rows_of(rate_MC: torch.Tensor, seed: int = 0) -> torch.Tensor:
+def rows_of(rate_MC: torch.Tensor, *, base_gain: float = 1.0) -> torch.Tensor:
     """[N_ROWS, 2, D_MODEL]: each model has concept c, along axis c, on a share rate[m, c] of its
     rows, which are its own; with correlated noise in all directions."""
-    random = torch.Generator().manual_seed(seed)
+    random = torch.Generator().manual_seed(0)
     n = rate_MC.shape[1]
     f = torch.zeros(N_ROWS, 2, D_MODEL)
     on = torch.rand(N_ROWS, 2, n, generator=random) < rate_MC
     f[:, :, :n] = on * (1 + torch.rand(N_ROWS, 2, n, generator=random))
+    f[:, 0] *= base_gain
     mixing = torch.eye(D_MODEL) + 0.5 * torch.randn(D_MODEL, D_MODEL, generator=random)
     return f + 0.05 * torch.randn(N_ROWS, 2, D_MODEL, generator=random) @ mixing
 
@@ -95,6 +99,19 @@ def test_a_concept_that_the_other_model_never_has_stays_exclusive(tmp_path: Path
     assert table["verdict"].tolist() == ["base_only", "it_only"] * (N_CONCEPTS // 2)
 
 
+def test_a_concept_that_the_other_model_has_elsewhere_and_weaker_is_not_exclusive(
+    tmp_path: Path,
+) -> None:
+    rates = torch.full((2, N_CONCEPTS), 0.05)
+    rows = rows_of(rates, base_gain=0.6)
+    table = judged(one_sided((1,) * N_CONCEPTS), rows, tmp_path)
+    assert np.abs(table["nu_eps"].to_numpy()).max() < 0.1, "nu alone sees nothing of it"
+    assert set(table["verdict"]) == {"shared"}
+    with heldout_store(tmp_path / "again", rows) as reader, torch.inference_mode():
+        full, half = found(one_sided((1,)), reader, (1,), batch_rows=6000)
+    assert full.share < SECTION.max_share_elsewhere < half.share
+
+
 def test_one_near_the_limit_is_undecided_and_its_p_value_says_so(tmp_path: Path) -> None:
     rates = torch.tensor([[0.01], [0.04]])
     table = judged(one_sided((1,)), rows_of(rates), tmp_path)
@@ -117,7 +134,7 @@ def test_an_undecided_one_can_be_called_shared_but_never_exclusive() -> None:
     table = looks_exclusive((1, 1)).assign(verdict="undecided", p_exclusive=0.3, q_exclusive=0.3)
     own = np.full((16, 2), 10.0)
     other = np.tile([[0.0, 9.0], [0.0, 11.0]], (8, 1))
-    after = refuted(table, Tails(own, other))
+    after = refuted(table, [Tails(own, other)])
     assert after["share_elsewhere"].tolist() == [0.0, 1.0]
     assert after["verdict"].tolist() == ["undecided", "shared"]
     assert after["artefact"].tolist() == ["", "latent_decoupling"]
@@ -166,7 +183,8 @@ def by_definition(crosscoder: Crosscoder, x: torch.Tensor, latent: int, model: i
     w = torch.linalg.solve(C, crosscoder.W_dec[latent, model].double())
     own, others = around[:, model] @ w, around[:, other] @ w
     level = own[crosscoder.encode(x)[:, latent] > 0].mean()
-    return float((others > level).sum() / (own > level).sum())
+    shares = [(others > q * level).sum() / (own > q * level).sum() for q in LEVELS]
+    return float(max(shares))
 
 
 def looks_exclusive(models: tuple[int, ...]) -> pd.DataFrame:
@@ -197,13 +215,13 @@ def test_shares_are_the_definition_however_the_rows_are_split(
     with heldout_store(tmp_path / "store", x) as reader:
         tails = found(crosscoder, reader, models, batch_rows=batch_rows)
     expected = [by_definition(crosscoder, x, latent, model) for latent, model in enumerate(models)]
-    assert tails.share == pytest.approx(expected, abs=1e-3)
+    assert largest_share(tails) == pytest.approx(expected, abs=1e-3)
     assert expected[2] < 0.02 < expected[1] < expected[0]
 
 
 def found(
     crosscoder: Crosscoder, reader: StoreReader, models: tuple[int, ...], *, batch_rows: int
-) -> Tails:
+) -> list[Tails]:
     return tails_elsewhere(
         crosscoder,
         reader,
@@ -215,7 +233,7 @@ def found(
     )
 
 
-def refuted(table: pd.DataFrame, tails: Tails) -> pd.DataFrame:
+def refuted(table: pd.DataFrame, tails: list[Tails]) -> pd.DataFrame:
     candidate = np.ones(len(table), dtype=bool)
     return refute_elsewhere(table, candidate, tails, max_share=0.5, max_false_discovery_rate=0.05)
 
@@ -229,7 +247,7 @@ def test_few_documents_prove_nothing() -> None:
     assert spread.share == alone.share
     assert spread.tests(0.5)[0][0] < 1e-6
     assert alone.tests(0.5)[0][0] == 1.0
-    table = refuted(looks_exclusive((1,)), alone)
+    table = refuted(looks_exclusive((1,)), [alone])
     assert table.loc[0, "verdict"] == "undecided"
 
 
@@ -239,6 +257,19 @@ def test_few_rows_prove_no_more_than_so_many_can() -> None:
     own[:] = 1.0
     p_below, p_above = Tails(own, other).tests(0.25)
     assert p_below[0] == pytest.approx(0.8**8)  # each of the eight is an own row with odds 1 : 0.25
+    assert p_above[0] == 1.0
+
+
+def test_it_is_denied_at_either_level_and_granted_only_at_both() -> None:
+    """Above at the first level, at the second, at neither."""
+    own, few, many = (np.full((16, 1), float(n)) for n in (10, 0, 9))
+    below, above = Tails(own, few), Tails(own, many + np.arange(16.0)[:, None] % 2)
+    for tails in ([above, below], [below, above]):
+        p_below, p_above = combined_tests(tails, 0.25)
+        assert p_below[0] > 0.99
+        assert p_above[0] == pytest.approx(2 * above.tests(0.25)[1][0])
+    p_below, p_above = combined_tests([below, below], 0.25)
+    assert p_below[0] == below.tests(0.25)[0][0] < 1e-6
     assert p_above[0] == 1.0
 
 
@@ -255,6 +286,6 @@ def test_the_table_given_is_left_as_it_was() -> None:
     own = np.full((8, 2), 5.0)
     other = own + np.tile([[0.0], [1.0]], (4, 1))
     tails = Tails(own, other)
-    after = refuted(before, tails)
+    after = refuted(before, [tails])
     assert before["verdict"].tolist() == ["base_only", "it_only"]
     assert after["verdict"].tolist() == ["shared", "shared"]
