@@ -5,6 +5,7 @@ sequences, or runs of them, for intervals), K series (base, IT, their difference
 """
 
 from dataclasses import dataclass
+from itertools import accumulate
 
 import numpy as np
 import torch
@@ -34,8 +35,10 @@ def spread_blocks(n_total: int, n_rows: int, block_rows: int) -> list[tuple[int,
         return [(at, min(at + block_rows, n_total)) for at in range(0, n_total, block_rows)]
     n_blocks = -(-n_rows // block_rows)
     sizes = [n_rows // n_blocks + (i < n_rows % n_blocks) for i in range(n_blocks)]
-    edges = [i * n_total // n_blocks for i in range(n_blocks)]
-    return [(edge, edge + size) for edge, size in zip(edges, sizes, strict=True)]
+    taken = accumulate(sizes, initial=0)
+    skipped = (i * (n_total - n_rows) // n_blocks for i in range(n_blocks))
+    starts = [before + gap for gap, before in zip(skipped, taken, strict=False)]
+    return [(start, start + size) for start, size in zip(starts, sizes, strict=True)]
 
 
 def as_float(activations: NDArray[np.generic], device: torch.device) -> Tensor:

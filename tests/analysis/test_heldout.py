@@ -3,7 +3,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from pipeline.analysis.bootstrap import Bootstrap
@@ -43,6 +43,7 @@ def values(sums: HeldoutSums, group: str = "all") -> dict[str, float]:
 
 
 @given(st.integers(1, 500), st.integers(1, 600), st.integers(1, 64))
+@example(146, 145, 3)
 def test_blocks_are_disjoint_in_order_and_hold_the_asked_rows(
     n_total: int, n_rows: int, block: int
 ) -> None:
