@@ -69,6 +69,11 @@ def missing_values(keys: Sequence[str]) -> ConfigError:
 
 REFUSALS = (
     (
+        r"Could not override '(?P<key>plant\.groups\.(?P<group>\w+)\.\w+)'",
+        "{key} is not in conf/ (found {given!r}): if plant.groups.{group} takes it from "
+        "plant.feature, add the plus, +{key}=VALUE; else mend its spelling",
+    ),
+    (
         r"Could not override '(?P<key>[^'=]+)",
         "{key} is no key of conf/ (found {given!r}): mend its spelling or remove it",
     ),

@@ -27,6 +27,11 @@ def _in_repository(monkeypatch: pytest.MonkeyPatch) -> None:
             "experiment is chosen 2 times (+experiment=tiny +experiment=smoke), ",
         ),
         ("foo.bar=1", "foo.bar is no key of conf/ (found 'foo.bar=1'): mend its spelling or "),
+        (
+            "plant.groups.it_only.rate_low=0.01",
+            "plant.groups.it_only.rate_low is not in conf/ (found 'plant.groups.it_only.rate_low="
+            "0.01'): if plant.groups.it_only takes it from plant.feature, add the plus, ",
+        ),
         ("~train.foo", "train.foo is no key of conf/ that can go (found '~train.foo'): mend "),
         (
             "+train.n_rows=1",
