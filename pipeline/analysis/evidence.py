@@ -14,14 +14,14 @@ of blocks less one: a latent that fires in few documents needs a larger t (Bell 
 "Bias reduction in standard errors for linear regression with multi-stage samples").
 
 nu looks along the anchor's decoder, and a concept that the other model has in another direction
-escapes it. So one more figure must stay below the limit of the reconstruction:
+escapes it. So one more figure must stay below a limit of its own:
 
     nu_turned = ||d_other|| beta_other / (||d_own|| beta_own)
 
 each model's beta along its own decoder, error with the latent put back: what the other model writes
-of the latent in whatever direction. The looser limit, because a decoder also mends what the
-latent's firing disturbs in other latents: most planted exclusive features reach 0.05 to 0.46,
-turned ones 1. (A concept that the other model has on other rows: see `twins`.)
+of the latent in whatever direction. A looser limit than nu_eps has, because a decoder also mends
+what the latent's firing disturbs in other latents: most planted exclusive features reach 0.05 to
+0.46, turned ones 1. (A concept that the other model has on other rows: see `twins`.)
 
 Letters: L latents, G blocks of documents, Y targets (error, reconstruction), A anchors, M models,
 C claims (error, reconstruction, turned).
@@ -67,9 +67,9 @@ class Evidence:
 
 
 def gather_evidence(
-    sums: ScalingSums, anchor_L: NDArray[np.integer], limits_Y: tuple[float, float]
+    sums: ScalingSums, anchor_L: NDArray[np.integer], limits_C: tuple[float, float, float]
 ) -> Evidence:
-    """Tests of every latent at its own anchor. limits_Y: max_eps and max_r.
+    """Tests of every latent at its own anchor. limits_C: of CLAIMS.
 
     An exclusive verdict claims all of CLAIMS, and these need an anchor that carries the latent at
     all (beta_own > 0), so its p-value is the largest of these (intersection-union test).
@@ -80,9 +80,9 @@ def gather_evidence(
 
     turned_GL, scaled_own_GL = _turned_sums(sums, anchor_L, own_GYL[:, EPS])
 
-    limits = np.asarray(limits_Y)[:, None]
-    turned_below_GL = limits_Y[1] * scaled_own_GL - turned_GL
-    below_GCL = np.concatenate([limits * own_GYL - other_GYL, turned_below_GL[:, None]], axis=1)
+    own_GCL = np.concatenate([own_GYL, scaled_own_GL[:, None]], axis=1)
+    other_GCL = np.concatenate([other_GYL, turned_GL[:, None]], axis=1)
+    below_GCL = np.asarray(limits_C)[:, None] * own_GCL - other_GCL
     t_CL = t_statistic(below_GCL, square_GL[:, None])
     p_below_CL, p_above_CL = both_tails(t_CL, n_effective - 1)
     p_own = upper_tail(t_statistic(own_GYL, square_GL[:, None]), n_effective - 1)

@@ -40,6 +40,7 @@ def judge(
         rule=Rule(
             max_eps=section.max_nu_error,
             max_r=section.max_nu_reconstruction,
+            max_turned=section.max_nu_turned,
             min_active=section.min_active_rows,
             min_effective=section.min_effective_blocks,
             max_false_discovery_rate=section.max_false_discovery_rate,

@@ -18,9 +18,10 @@ COLUMNS = {
     "nu_turned": "what the other model writes of the latent along its own decoder, over the same "
     "of the anchor's: large where the two models have it in different directions",
     "p_exclusive": "p-value of the claim that the latent is exclusive, against nu_eps >= "
-    "latent_scaling.max_nu_error, nu_r or nu_turned >= latent_scaling.max_nu_reconstruction, or "
-    "share_elsewhere >= latent_scaling.max_share_elsewhere, over blocks of documents; 1 where it "
-    "has a twin, blank where too few rows or blocks give no verdict",
+    "latent_scaling.max_nu_error, nu_r >= latent_scaling.max_nu_reconstruction, nu_turned >= "
+    "latent_scaling.max_nu_turned, or share_elsewhere >= latent_scaling.max_share_elsewhere, over "
+    "blocks of documents; 1 where it has a twin, blank where too few rows or blocks give no "
+    "verdict",
     "q_exclusive": "p_exclusive as a false discovery rate over the live latents (Benjamini and "
     "Hochberg): the share of wrong ones expected among this latent and all with a smaller one",
     "p_shared": "p-value of the claim that it is shared, against all three below their limits",
@@ -40,7 +41,7 @@ COLUMNS = {
     "by_reference": "by norm under Kissane et al. 2024: shared (0.3 < r < 0.7), base_only, it_only",
     "share_elsewhere": "of latents that look exclusive by nu, surely or not: rows on which the "
     "other model has the latent's direction, wherever that is, over those of its own model, as a "
-    "linear readout tells; blank for the others",
+    "linear readout tells, the larger at full and half strength; blank for the others",
     "twin": "latent that writes, in the other model, the direction of this one, which nu alone "
     "would call exclusive, and fires about as often; -1: none",
     "artefact": "where the norms say exclusive and nu says shared: complete_shrinkage (nu_eps or "

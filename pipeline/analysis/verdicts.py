@@ -41,8 +41,8 @@ MINDER_DELTA, MINDER_NU_EPS, MINDER_NU_R = 0.9, 0.2, 0.5
 @dataclass(frozen=True)
 class Rule:
     """Exclusive: nu_eps < max_eps and nu_r < max_r (Minder et al.: 0.2 and 0.5), sure of both, and
-    nothing of the latent in the other model in another direction (see `evidence`), on other rows
-    (see `elsewhere`) or in another latent (see `twins`).
+    nothing of the latent in the other model in another direction (nu_turned < max_turned, see
+    `evidence`), on other rows (see `elsewhere`) or in another latent (see `twins`).
 
     min_active, min_effective: active rows and effective blocks below which no verdict is given
     max_false_discovery_rate: of the latents called exclusive, and of those called shared
@@ -50,9 +50,15 @@ class Rule:
 
     max_eps: float
     max_r: float
+    max_turned: float
     min_active: int
     min_effective: float
     max_false_discovery_rate: float
+
+    @property
+    def limits(self) -> tuple[float, float, float]:
+        """Of `evidence.CLAIMS`."""
+        return self.max_eps, self.max_r, self.max_turned
 
 
 @dataclass(frozen=True)
@@ -78,7 +84,7 @@ def verdict_table(
     point = scaling(sums)
     nu, null = anchored(point.nu, anchor), anchored(point.nu_null, anchor)
     low, high = intervals(sums, anchor, weights_RG, confidence)
-    evidence = gather_evidence(sums, anchor, (rule.max_eps, rule.max_r))
+    evidence = gather_evidence(sums, anchor, rule.limits)
     n_active = sums.n_active_GL.sum(axis=0).astype(np.int64)
     calls = call(evidence, anchor, n_active, rule)
     norm_bin = bins_of(geometry.relative_norm, n_active > 0)

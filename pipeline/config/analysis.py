@@ -81,6 +81,8 @@ class LatentScalingConfig(Section):
     """A latent is exclusive where nu_eps is surely below this (Minder et al. 2025: 0.2)."""
     max_nu_reconstruction: Fraction
     """And nu_r surely below this (Minder et al. 2025: 0.5)."""
+    max_nu_turned: Fraction
+    """And nu_turned, what the other model writes of it in a direction of its own."""
     max_false_discovery_rate: Fraction
     """Share of wrong ones expected at most among the latents called exclusive, and among those
     called shared."""
