@@ -2,7 +2,8 @@
 
 from typing import TYPE_CHECKING
 
-from pipeline.analysis.elsewhere import look_exclusive, refute_elsewhere, tails_elsewhere
+from pipeline.analysis.elsewhere import look_exclusive, refute_elsewhere
+from pipeline.analysis.elsewhere_pass import tails_elsewhere
 from pipeline.analysis.geometry import decoder_geometry
 from pipeline.analysis.nu_intervals import resamples
 from pipeline.analysis.scaling import scaling_pass

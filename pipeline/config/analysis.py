@@ -92,7 +92,7 @@ class LatentScalingConfig(Section):
     """Effective number of blocks of documents behind a latent's nu to get a verdict."""
     max_share_elsewhere: Fraction
     """An exclusive verdict is denied where the other model has the latent's direction on at least
-    this share of the rows, wherever they are."""
+    this share of the rows, wherever they are, by the rows or by the crosscoder's errors on them."""
     twin_cosine: Fraction
     """An exclusive verdict is denied by a latent whose decoder in the other model has at least this
     cosine with the latent's own."""

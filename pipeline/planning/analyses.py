@@ -75,13 +75,14 @@ def _latent_scaling(config: Config, machine: Machine, d_model: int) -> StageCost
 
 
 def _elsewhere(config: Config, machine: Machine, d_model: int) -> tuple[float, float]:
-    """Seconds and bytes of the three passes for the direction elsewhere: reading, and both
-    covariances. What the latents that look exclusive add is not known before."""
+    """Seconds and bytes of the two passes for the direction elsewhere: encoding, and covariances of
+    both models' rows and errors. What the latents that look exclusive add is not known before."""
     rows = min(config.latent_scaling.n_rows, n_heldout_rows(config))
     rate = machine.fp32_flops_per_second * TRAIN_EFFICIENCY[machine.device]
-    read = 2.0 * rows * len(MODELS) * d_model / machine.disk_bytes_per_second
-    products = 2.0 * len(MODELS) * d_model**2 * rows / rate
-    return max(read, products) + 2 * read, 8.0 * len(MODELS) * d_model**2
+    encoding = _encoding_seconds(config, machine, d_model, config.latent_scaling.n_rows)
+    n_covariances = 2 * len(MODELS)
+    products = 2.0 * n_covariances * d_model**2 * rows / rate
+    return 2 * encoding + products, 2 * 8.0 * n_covariances * d_model**2
 
 
 def _patched(

@@ -7,17 +7,15 @@ import pandas as pd
 import pytest
 import torch
 
-from pipeline.analysis import elsewhere
+from pipeline.analysis import elsewhere_pass
 from pipeline.analysis.elsewhere import (
-    LEVELS,
-    RIDGE,
     Tails,
     combined_tests,
     largest_share,
     look_exclusive,
     refute_elsewhere,
-    tails_elsewhere,
 )
+from pipeline.analysis.elsewhere_pass import ERRORS, LEVELS, RIDGE, ROWS, tails_elsewhere
 from pipeline.analysis.judge import judge
 from pipeline.config import compose
 from pipeline.crosscoder import Crosscoder
@@ -84,7 +82,7 @@ def test_a_concept_that_the_other_model_has_on_other_rows_is_not_exclusive(tmp_p
     table = judged(one_sided((0, 1) * (N_CONCEPTS // 2)), rows_of(rates), tmp_path)
     assert np.abs(table["nu_eps"].to_numpy()).max() < 0.1, "nu alone sees nothing of it"
     assert set(table["twin"]) == {-1}, "nor has any a twin"
-    assert table["share_elsewhere"].to_numpy() == pytest.approx(1.0, abs=0.25)
+    assert table["share_elsewhere"].to_numpy() == pytest.approx(1.0, abs=0.3)
     assert set(table["verdict"]) == {"shared"}
     assert set(table["artefact"]) == {"latent_decoupling"}
 
@@ -103,13 +101,14 @@ def test_a_concept_that_the_other_model_has_elsewhere_and_weaker_is_not_exclusiv
     tmp_path: Path,
 ) -> None:
     rates = torch.full((2, N_CONCEPTS), 0.05)
-    rows = rows_of(rates, base_gain=0.6)
+    rows = rows_of(rates, base_gain=0.45)
     table = judged(one_sided((1,) * N_CONCEPTS), rows, tmp_path)
     assert np.abs(table["nu_eps"].to_numpy()).max() < 0.1, "nu alone sees nothing of it"
     assert set(table["verdict"]) == {"shared"}
     with heldout_store(tmp_path / "again", rows) as reader, torch.inference_mode():
-        full, half = found(one_sided((1,)), reader, (1,), batch_rows=6000)
-    assert full.share < SECTION.max_share_elsewhere < half.share
+        rows_say, errors_say = found(one_sided((1,)), reader, (1,), batch_rows=6000)
+    assert rows_say.share < 0.05, "none is as strong as where the latent fires"
+    assert errors_say.share > 0.6
 
 
 def test_one_near_the_limit_is_undecided_and_its_p_value_says_so(tmp_path: Path) -> None:
@@ -134,7 +133,7 @@ def test_an_undecided_one_can_be_called_shared_but_never_exclusive() -> None:
     table = looks_exclusive((1, 1)).assign(verdict="undecided", p_exclusive=0.3, q_exclusive=0.3)
     own = np.full((16, 2), 10.0)
     other = np.tile([[0.0, 9.0], [0.0, 11.0]], (8, 1))
-    after = refuted(table, [Tails(own, other)])
+    after = refuted(table, [Tails(own, other, none_of(other))])
     assert after["share_elsewhere"].tolist() == [0.0, 1.0]
     assert after["verdict"].tolist() == ["undecided", "shared"]
     assert after["artefact"].tolist() == ["", "latent_decoupling"]
@@ -175,16 +174,21 @@ def test_what_does_not_look_exclusive_is_not_asked(tmp_path: Path) -> None:
 
 
 def by_definition(crosscoder: Crosscoder, x: torch.Tensor, latent: int, model: int) -> float:
-    """The share, as the module's docstring has it."""
-    other = 1 - model
-    around = (x - x.mean(0)).double()
-    C = torch.from_numpy(np.cov(around[:, other].T.numpy(), bias=True))
-    C += RIDGE * C.diagonal().mean() * torch.eye(D_MODEL)
-    w = torch.linalg.solve(C, crosscoder.W_dec[latent, model].double())
-    own, others = around[:, model] @ w, around[:, other] @ w
-    level = own[crosscoder.encode(x)[:, latent] > 0].mean()
-    shares = [(others > q * level).sum() / (own > q * level).sum() for q in LEVELS]
-    return float(max(shares))
+    """The larger share, as the docstring of `elsewhere` has it."""
+    other, f, d = 1 - model, crosscoder.encode(x)[:, latent], crosscoder.W_dec[latent].double()
+    shares = []
+    for look, y in ((ROWS, x), (ERRORS, x - crosscoder(x))):
+        around = (y - y.mean(0)).double()
+        C = torch.from_numpy(np.cov(around[:, other].T.numpy(), bias=True))
+        C += RIDGE * C.diagonal().mean() * torch.eye(D_MODEL)
+        if look == ERRORS:
+            around += f[:, None, None] * d
+        read = around @ torch.linalg.solve(C, d[model])
+        level = LEVELS[look] * read[f > 0, model].mean()
+        own = read[:, model] > level
+        own = own & (f > 0) if look == ERRORS else own
+        shares.append(float((read[:, other] > level).sum() / own.sum()))
+    return max(shares)
 
 
 def looks_exclusive(models: tuple[int, ...]) -> pd.DataFrame:
@@ -208,7 +212,7 @@ def looks_exclusive(models: tuple[int, ...]) -> pd.DataFrame:
 def test_shares_are_the_definition_however_the_rows_are_split(
     batch_rows: int, max_elements: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(elsewhere, "MAX_ELEMENTS", max_elements)
+    monkeypatch.setattr(elsewhere_pass, "MAX_ELEMENTS", max_elements)
     models = (0, 1, 1)
     x = rows_of(torch.tensor([[0.1, 0.02, 0.0], [0.05, 0.1, 0.1]])).bfloat16().float()
     crosscoder = one_sided(models)
@@ -242,8 +246,8 @@ def test_few_documents_prove_nothing() -> None:
     """The same counts in 16 blocks and in one: no spread can be told from one block."""
     own, other = np.full((16, 1), 10.0), np.ones((16, 1))
     own[::2] += 1.0
-    spread = Tails(own, other)
-    alone = Tails(own.sum(0, keepdims=True), other.sum(0, keepdims=True))
+    spread = Tails(own, other, none_of(own))
+    alone = Tails(*(n.sum(0, keepdims=True) for n in (own, other, none_of(own))))
     assert spread.share == alone.share
     assert spread.tests(0.5)[0][0] < 1e-6
     assert alone.tests(0.5)[0][0] == 1.0
@@ -255,15 +259,29 @@ def test_few_rows_prove_no_more_than_so_many_can() -> None:
     """No row of the other model in any block: no spread, and still only eight rows of evidence."""
     own, other = np.zeros((8, 1)), np.zeros((8, 1))
     own[:] = 1.0
-    p_below, p_above = Tails(own, other).tests(0.25)
+    p_below, p_above = Tails(own, other, none_of(own)).tests(0.25)
     assert p_below[0] == pytest.approx(0.8**8)  # each of the eight is an own row with odds 1 : 0.25
     assert p_above[0] == 1.0
 
 
-def test_it_is_denied_at_either_level_and_granted_only_at_both() -> None:
-    """Above at the first level, at the second, at neither."""
+def none_of(counts: np.ndarray) -> np.ndarray:
+    return np.zeros_like(counts)
+
+
+def test_noise_on_both_sides_of_the_mean_is_no_concept() -> None:
+    own, other = np.full((16, 1), 10.0), np.full((16, 1), 9.0)
+    other[::2] += 2.0
+    assert Tails(own, other, none_of(own)).tests(0.25)[1][0] < 1e-6
+    p_below, p_above = Tails(own, other, other[::-1]).tests(0.25)
+    assert p_above[0] > 0.99
+    assert p_below[0] > 0.99, "nor does it prove that there is none"
+
+
+def test_it_is_denied_in_either_look_and_granted_only_in_both() -> None:
+    """Above in the first look, in the second, in neither."""
     own, few, many = (np.full((16, 1), float(n)) for n in (10, 0, 9))
-    below, above = Tails(own, few), Tails(own, many + np.arange(16.0)[:, None] % 2)
+    below = Tails(own, few, few)
+    above = Tails(own, many + np.arange(16.0)[:, None] % 2, few)
     for tails in ([above, below], [below, above]):
         p_below, p_above = combined_tests(tails, 0.25)
         assert p_below[0] > 0.99
@@ -285,7 +303,6 @@ def test_the_table_given_is_left_as_it_was() -> None:
     before = looks_exclusive((0, 1))
     own = np.full((8, 2), 5.0)
     other = own + np.tile([[0.0], [1.0]], (4, 1))
-    tails = Tails(own, other)
-    after = refuted(before, [tails])
+    after = refuted(before, [Tails(own, other, none_of(own))])
     assert before["verdict"].tolist() == ["base_only", "it_only"]
     assert after["verdict"].tolist() == ["shared", "shared"]

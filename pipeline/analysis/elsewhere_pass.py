@@ -1,0 +1,188 @@
+"""The two passes over held-out rows behind `elsewhere`: moments, then counts above the levels.
+
+Letters: B rows, M models, D d_model, P = M x D, L latents, E latents that look exclusive, G blocks
+of documents, Q looks (rows, errors), S sides (own, other, mirrored).
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from pipeline.analysis.elsewhere import Tails
+from pipeline.analysis.geometry import Mask
+from pipeline.analysis.heldout import as_float, spread_blocks
+from pipeline.analysis.scaling import MAX_ELEMENTS
+from pipeline.crosscoder import Crosscoder
+from pipeline.crosscoder.products import SparseEntries
+from pipeline.progress import Progress
+from pipeline.store import StoreReader
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+RIDGE = 1e-3
+N_PASSES = 2
+ROWS, ERRORS = range(2)
+LEVELS = (0.85, 1 / 3)
+"""Of the mean readout where the latent fires, by look. At the mean itself half of few rows would be
+lost."""
+
+
+@torch.inference_mode()
+def tails_elsewhere(
+    crosscoder: Crosscoder,
+    reader: StoreReader,
+    table: "pd.DataFrame",
+    candidate: Mask,
+    *,
+    n_rows: int,
+    batch_rows: int,
+    n_blocks: int,
+) -> list[Tails]:
+    """Of each look, over `n_rows` held-out rows. No pass where there is no candidate."""
+    latent_E = torch.from_numpy(candidate.nonzero()[0])
+    if not len(latent_E):
+        return [Tails(*np.zeros((3, n_blocks, 0))) for _ in LEVELS]
+    own_E = torch.tensor(table["anchor"].eq("it").tolist()).long()[latent_E]
+    looks = _Looks(crosscoder, reader, latent_E, own_E, n_rows, batch_rows)
+    with looks.progress:
+        return _counts(looks, _Readout.of(looks, _Moments.of(looks)), n_blocks)
+
+
+class _Looks:
+    """The same rows for every pass, as both looks see them."""
+
+    def __init__(
+        self,
+        crosscoder: Crosscoder,
+        reader: StoreReader,
+        latent_E: Tensor,
+        own_E: Tensor,
+        n_rows: int,
+        batch_rows: int,
+    ) -> None:
+        device = crosscoder.W_dec.device
+        self.latent_E, self.own_E = latent_E.to(device), own_E.to(device)
+        self.d_EMD = crosscoder.W_dec.detach()[self.latent_E]
+        self._crosscoder, self._reader = crosscoder, reader
+        self._blocks = spread_blocks(reader.n_rows, n_rows, batch_rows)
+        total = N_PASSES * sum(stop - start for start, stop in self._blocks)
+        self.progress = Progress("latent_scaling_elsewhere", total=total, unit="rows")
+
+    def __iter__(self) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+        """(h and h - x_hat [Q, B, M, D], the candidates' f [B, E], document [B])"""
+        device = self.d_EMD.device
+        n_rows = max(1, MAX_ELEMENTS // max(self._crosscoder.n_latents, 4 * len(self.latent_E)))
+        for start, stop in self._blocks:
+            x_raw = as_float(self._reader.read("activations", start, stop), device)
+            document = torch.from_numpy(self._reader.read("document", start, stop).astype(np.int64))
+            x = self._crosscoder.normalise(x_raw)
+            for x_BMD, part in zip(x.split(n_rows), document.to(device).split(n_rows), strict=True):
+                yield *self._seen(x_BMD), part
+            self.progress.advance(stop - start)
+
+    def _seen(self, x_BMD: Tensor) -> tuple[Tensor, Tensor]:
+        crosscoder = self._crosscoder
+        f_BL = crosscoder.encode(x_BMD)
+        flat_N = f_BL.flatten().nonzero()[:, 0]
+        active = SparseEntries.at(flat_N, f_BL.flatten()[flat_N], *f_BL.shape)
+        x_hat = active.decode(crosscoder.W_dec_LP) + crosscoder.b_dec_P
+        y_QBMD = torch.stack([x_BMD, x_BMD - x_hat.view(x_BMD.shape)])
+        return y_QBMD, f_BL[:, self.latent_E]
+
+
+@dataclass(frozen=True)
+class _Moments:
+    """mean_QMD, covariance_QMDD: of each model's rows and errors
+    fired_QED: mean of the own model's over the rows on which each latent fires; f_E: of f there
+    """
+
+    mean_QMD: Tensor
+    covariance_QMDD: Tensor
+    fired_QED: Tensor
+    f_E: Tensor
+
+    @classmethod
+    def of(cls, looks: _Looks) -> "_Moments":
+        n_latents, n_models, d_model = looks.d_EMD.shape
+        shape = (len(LEVELS), n_models, d_model)
+        total = looks.d_EMD.new_zeros(shape, dtype=torch.float64)
+        square, origin = total.new_zeros(*shape, d_model), total.float()
+        fired = total.new_zeros(len(LEVELS), n_latents, d_model)
+        f_sum, n_fired = total.new_zeros(2, n_latents)
+        n = 0
+        for y_QBMD, f_BE, _ in looks:
+            if n == 0:
+                origin = y_QBMD.mean(1)  # near the mean of all: nothing cancels
+            around = y_QBMD - origin[:, None]
+            fires = (f_BE > 0).float()
+            n += around.shape[1]
+            total += around.sum(1, dtype=torch.float64)
+            square += torch.einsum("qbmd,qbme->qmde", around, around)
+            for model in range(n_models):
+                own = looks.own_E == model
+                fired[:, own] += fires[:, own].T @ around[:, :, model]
+            f_sum += f_BE.sum(0, dtype=torch.float64)
+            n_fired += fires.sum(0)
+        shift = total / n
+        covariance = square / n - torch.einsum("qmd,qme->qmde", shift, shift)
+        about_mean = fired / n_fired[:, None] - shift[:, looks.own_E]
+        return cls(origin + shift.float(), covariance, about_mean, f_sum / n_fired)
+
+
+@dataclass(frozen=True)
+class _Readout:
+    """<w, y - mean> [Q, M, B, E] is `y @ w - offset + f * back`: the errors get the latent back.
+
+    w_QED; offset_QME, back_QME; level_QE: above which rows count
+    """
+
+    w_QED: Tensor
+    offset_QME: Tensor
+    back_QME: Tensor
+    level_QE: Tensor
+
+    @classmethod
+    def of(cls, looks: _Looks, moments: _Moments) -> "_Readout":
+        latent = torch.arange(len(looks.own_E), device=looks.own_E.device)
+        w_QED = torch.empty_like(moments.fired_QED)
+        for q, covariance_MDD in enumerate(moments.covariance_QMDD):
+            for model, other_DD in enumerate(covariance_MDD.flip(0)):
+                own = looks.own_E == model
+                C = other_DD + RIDGE * other_DD.diagonal().mean() * torch.eye(len(other_DD)).to(
+                    other_DD
+                )
+                w_QED[q, own] = torch.linalg.solve(C, looks.d_EMD[own, model].double().T).T
+        back_QME = torch.einsum("qed,emd->qme", w_QED, looks.d_EMD.double())
+        back_QME[ROWS] = 0.0
+        mean_QE = (w_QED * moments.fired_QED).sum(2)
+        mean_QE = mean_QE + moments.f_E * back_QME[:, looks.own_E, latent]
+        level_QE = mean_QE * mean_QE.new_tensor(LEVELS)[:, None]
+        w_QED = w_QED.float()
+        offset_QME = torch.einsum("qed,qmd->qme", w_QED, moments.mean_QMD)
+        return cls(w_QED, offset_QME, back_QME.float(), level_QE.float())
+
+    def of_rows(self, q: int, y_BMD: Tensor, f_BE: Tensor, own_E: Tensor) -> Tensor:
+        """[M, B, E] with each latent's own model first."""
+        read = y_BMD.transpose(0, 1) @ self.w_QED[q].T
+        read += f_BE * self.back_QME[q][:, None] - self.offset_QME[q][:, None]
+        return torch.where(own_E == 0, read, read.flip(0))
+
+
+def _counts(looks: _Looks, readout: _Readout, n_blocks: int) -> list[Tails]:
+    counts_QSGE = readout.level_QE.new_zeros(
+        len(LEVELS), 3, n_blocks, len(looks.own_E), dtype=torch.float64
+    )
+    for y_QBMD, f_BE, document_B in looks:
+        for q, (y_BMD, level_E) in enumerate(zip(y_QBMD, readout.level_QE, strict=True)):
+            own, other = readout.of_rows(q, y_BMD, f_BE, looks.own_E)
+            above = own > level_E
+            if q == ERRORS:
+                above &= f_BE > 0
+            for side, counted in enumerate((above, other > level_E, other < -level_E)):
+                counts_QSGE[q, side].index_add_(0, document_B % n_blocks, counted.double())
+    return [Tails(*counts_SGE) for counts_SGE in counts_QSGE.cpu().numpy()]
