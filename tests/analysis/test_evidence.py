@@ -18,7 +18,7 @@ from tests.analysis.geometries import plain_geometry
 RULE = Rule(
     max_eps=0.2,
     max_r=0.5,
-    max_turned=0.35,
+    max_turned=0.5,
     min_active=20,
     min_effective=4,
     max_false_discovery_rate=0.05,
