@@ -8,8 +8,8 @@ writes  results/latents.parquet (one row per latent: pandas.read_parquet), its c
         results/latents.columns.json; results/latent_scaling.json (counts), .png and .svg
 cost    one pass over `latent_scaling.n_rows` rows: encoding them, and twelve products over the
         active pairs of row and latent; two more that encode them, where latents look exclusive;
-        memory: 112 bytes per block and latent, four covariances of d_model^2 doubles and their
-        sums, and 1 GB at most beside them, however many latents
+        memory: 112 bytes per block and latent, twice four covariances of d_model^2 doubles, 30
+        doubles x d_model for each of those, and 1 GB at most beside them, however many latents
 """
 
 import io

@@ -1,6 +1,6 @@
 """One thread per test process: two of them share two cores, and spinning threads would fight.
 
-What tests write goes as soon as they have passed: the whole suite needs half a gigabyte at a time.
+What tests write goes with them: the whole suite needs half a gigabyte at a time.
 """
 
 import os

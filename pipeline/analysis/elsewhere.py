@@ -10,20 +10,25 @@ C, its readout
 
 is the linear detector of d against all else that the other model writes (Fisher 1936, "The use of
 multiple measurements in taxonomic problems"). t is the mean of <w, y_own> over the rows on which
-the latent fires (y about its mean), and the direction is elsewhere unless both shares are below a
-limit c:
+the latent fires (y about its mean), and the direction is elsewhere unless the share
 
-    rows     y = h                               #{<w, y_other> > t}   / #{<w, y_own> > t}
-    errors   y = h - x_hat, the latent put back  #{<w, y_other> > t/3} / #{<w, y_own> > t/3, f > 0}
+    #{<w, y_other> > q t} / #{<w, y_own> > q t}
 
-The rows ask without the crosscoder. Its errors hold what no other latent explains: there little
+is below a limit in two looks:
+
+    rows     y = h; q = 0.85, for at the mean itself half of few rows are lost
+    errors   y = h - x_hat, the latent put back; q = 1/3; own rows count where the latent fires
+
+The rows ask without the crosscoder; with all own rows that pass, what disturbs is on both sides of
+the ratio. Its errors hold what no other latent explains: there little
 disturbs, and a concept shows that the other model has at a third of the strength.
 
-Both are tested over blocks of documents as nu is, and row by row where rows are few. For a claim
-that a share is above the limit, rows that are as far below the mean are taken off: noise lies on
-both sides, a concept on one. Everything is in the crosscoder's normalised space. Asked are the
-latents called exclusive and the undecided ones that both nu estimates would call so: those can only
-become shared. Measured shares are in docs/results.md, "Null pairs".
+Both are tested over blocks of documents as nu is, and row by row where rows are few. A claim that
+the concept is there must stand out from what is there anyway: rows of the other model as far below
+the mean, and in the errors, where those are more, rows of the own model without the latent. Where t
+is not above 0 nothing can be said. Everything is in the crosscoder's normalised space. Asked are
+the latents called exclusive and the undecided ones that both nu estimates would call so: those can
+only become shared. Measured shares are in docs/design.md, "Planted truth".
 
 Letters: E latents that look exclusive, G blocks of documents, Q looks (rows, errors).
 """
@@ -56,23 +61,24 @@ class Tails:
     """One look's counts by block of documents.
 
     own_GE, other_GE: rows above the level, of each latent's own model and of the other
-    mirrored_GE: rows of the other model as far below the mean
+    noise_GE: rows as far from the mean that are no sign of the concept
     """
 
     own_GE: Floats
     other_GE: Floats
-    mirrored_GE: Floats
+    noise_GE: Floats
 
     @property
     def share(self) -> Floats:
         own, other = self.own_GE.sum(axis=0), self.other_GE.sum(axis=0)
-        return np.divide(other, own, out=np.full_like(own, np.nan), where=own > 0)
+        with np.errstate(divide="ignore", invalid="ignore"):
+            return other / own
 
     def tests(self, max_share: float) -> tuple[Floats, Floats]:
         """p-values [E] of `share >= max_share` and of `share <= max_share`; 1 for no row."""
-        noise_GE = self.own_GE + self.mirrored_GE / max_share
+        own_and_noise_GE = self.own_GE + self.noise_GE / max_share
         below, _ = _tests(self.own_GE, self.other_GE, max_share)
-        _, above = _tests(noise_GE, self.other_GE, max_share)
+        _, above = _tests(own_and_noise_GE, self.other_GE, max_share)
         return below, above
 
 
@@ -80,9 +86,9 @@ def _tests(own_GE: Floats, other_GE: Floats, max_share: float) -> tuple[Floats, 
     weight_GE = own_GE + other_GE
     t = t_statistic(max_share * own_GE - other_GE, weight_GE)
     below, above = both_tails(t, effective_number(weight_GE) - 1)
-    # Blocks without a single row of the other model have no spread to judge by; rows that counted
-    # for themselves would give no less than this.
-    at_limit = stats.binom(np.round(weight_GE.sum(axis=0)), max_share / (1 + max_share))
+    # No smaller than if every row counted for itself: blocks without a single row of the other
+    # model have no spread, and t is infinite.
+    at_limit = stats.binom(np.ceil(weight_GE.sum(axis=0)), max_share / (1 + max_share))
     other = other_GE.sum(axis=0)
     return (
         np.maximum(np.nan_to_num(below, nan=1.0), at_limit.cdf(other)),

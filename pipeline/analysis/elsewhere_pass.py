@@ -1,7 +1,7 @@
 """The two passes over held-out rows behind `elsewhere`: moments, then counts above the levels.
 
-Letters: B rows, M models, D d_model, P = M x D, L latents, E latents that look exclusive, G blocks
-of documents, Q looks (rows, errors), S sides (own, other, mirrored).
+Letters: B rows, M models, D d_model, P = M x D, L latents, E latents that look exclusive (base's
+own first), N active pairs of row and latent, G blocks of documents, Q looks (rows, errors).
 """
 
 from collections.abc import Iterator
@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pipeline.analysis.elsewhere import Tails
+from pipeline.analysis.elsewhere import Floats, Tails
 from pipeline.analysis.geometry import Mask
 from pipeline.analysis.heldout import as_float, spread_blocks
 from pipeline.analysis.scaling import MAX_ELEMENTS
@@ -28,8 +28,10 @@ RIDGE = 1e-3
 N_PASSES = 2
 ROWS, ERRORS = range(2)
 LEVELS = (0.85, 1 / 3)
-"""Of the mean readout where the latent fires, by look. At the mean itself half of few rows would be
-lost."""
+"""Of the mean readout where the latent fires, by look."""
+OWN, OTHER, MIRRORED, SILENT = range(4)
+"""Rows counted: above the level in the own model and in the other; as far below the mean in the
+other; above it in the own model where the latent does not fire."""
 
 
 @torch.inference_mode()
@@ -48,9 +50,19 @@ def tails_elsewhere(
     if not len(latent_E):
         return [Tails(*np.zeros((3, n_blocks, 0))) for _ in LEVELS]
     own_E = torch.tensor(table["anchor"].eq("it").tolist()).long()[latent_E]
-    looks = _Looks(crosscoder, reader, latent_E, own_E, n_rows, batch_rows)
+    order_E = torch.argsort(own_E, stable=True)
+    n_base = int((own_E == 0).sum())
+    looks = _Looks(crosscoder, reader, latent_E[order_E], n_base, n_rows, batch_rows)
     with looks.progress:
-        return _counts(looks, _Readout.of(looks, _Moments.of(looks)), n_blocks)
+        counts = _counts(looks, _Readout.of(looks, _Moments.of(looks)), n_blocks)
+    return [_tails(look[..., torch.argsort(order_E)].numpy()) for look in counts.cpu()]
+
+
+def _tails(counts: Floats) -> Tails:
+    """Of counts [4, G, E]; the larger of the two that are no sign of the concept, by latent."""
+    mirrored, silent = counts[MIRRORED], counts[SILENT]
+    noise = np.where(silent.sum(axis=0) > mirrored.sum(axis=0), silent, mirrored)
+    return Tails(counts[OWN], counts[OTHER], noise)
 
 
 class _Looks:
@@ -61,12 +73,13 @@ class _Looks:
         crosscoder: Crosscoder,
         reader: StoreReader,
         latent_E: Tensor,
-        own_E: Tensor,
+        n_base: int,
         n_rows: int,
         batch_rows: int,
     ) -> None:
-        device = crosscoder.W_dec.device
-        self.latent_E, self.own_E = latent_E.to(device), own_E.to(device)
+        self.latent_E = latent_E.to(crosscoder.W_dec.device)
+        self.own = (slice(0, n_base), slice(n_base, len(latent_E)))
+        """The latents of either model."""
         self.d_EMD = crosscoder.W_dec.detach()[self.latent_E]
         self._crosscoder, self._reader = crosscoder, reader
         self._blocks = spread_blocks(reader.n_rows, n_rows, batch_rows)
@@ -109,10 +122,11 @@ class _Moments:
     @classmethod
     def of(cls, looks: _Looks) -> "_Moments":
         n_latents, n_models, d_model = looks.d_EMD.shape
-        shape = (len(LEVELS), n_models, d_model)
+        n_looks = len(LEVELS)
+        shape = (n_looks, n_models, d_model)
         total = looks.d_EMD.new_zeros(shape, dtype=torch.float64)
         square, origin = total.new_zeros(*shape, d_model), total.float()
-        fired = total.new_zeros(len(LEVELS), n_latents, d_model)
+        fired = total.new_zeros(n_looks, n_latents, d_model)
         f_sum, n_fired = total.new_zeros(2, n_latents)
         n = 0
         for y_QBMD, f_BE, _ in looks:
@@ -123,22 +137,24 @@ class _Moments:
             n += around.shape[1]
             total += around.sum(1, dtype=torch.float64)
             square += torch.einsum("qbmd,qbme->qmde", around, around)
-            for model in range(n_models):
-                own = looks.own_E == model
+            for model, own in enumerate(looks.own):
                 fired[:, own] += fires[:, own].T @ around[:, :, model]
             f_sum += f_BE.sum(0, dtype=torch.float64)
             n_fired += fires.sum(0)
         shift = total / n
-        covariance = square / n - torch.einsum("qmd,qme->qmde", shift, shift)
-        about_mean = fired / n_fired[:, None] - shift[:, looks.own_E]
-        return cls(origin + shift.float(), covariance, about_mean, f_sum / n_fired)
+        for q, model in np.ndindex(n_looks, n_models):  # in place: the largest array there is
+            square[q, model].addr_(shift[q, model], shift[q, model], beta=1 / n, alpha=-1)
+        fired /= n_fired[:, None]
+        for model, own in enumerate(looks.own):
+            fired[:, own] -= shift[:, model, None]
+        return cls(origin + shift.float(), square, fired, f_sum / n_fired)
 
 
 @dataclass(frozen=True)
 class _Readout:
     """<w, y - mean> [Q, M, B, E] is `y @ w - offset + f * back`: the errors get the latent back.
 
-    w_QED; offset_QME, back_QME; level_QE: above which rows count
+    w_QED; offset_QME, back_QME; level_QE: above which rows count, NaN (no row is) if not above 0
     """
 
     w_QED: Tensor
@@ -148,41 +164,44 @@ class _Readout:
 
     @classmethod
     def of(cls, looks: _Looks, moments: _Moments) -> "_Readout":
-        latent = torch.arange(len(looks.own_E), device=looks.own_E.device)
-        w_QED = torch.empty_like(moments.fired_QED)
-        for q, covariance_MDD in enumerate(moments.covariance_QMDD):
-            for model, other_DD in enumerate(covariance_MDD.flip(0)):
-                own = looks.own_E == model
-                C = other_DD + RIDGE * other_DD.diagonal().mean() * torch.eye(len(other_DD)).to(
-                    other_DD
-                )
-                w_QED[q, own] = torch.linalg.solve(C, looks.d_EMD[own, model].double().T).T
-        back_QME = torch.einsum("qed,emd->qme", w_QED, looks.d_EMD.double())
+        w_QED = torch.empty_like(moments.fired_QED, dtype=torch.float32)
+        mean_QE = moments.f_E.new_zeros(w_QED.shape[:2])
+        for q, model in np.ndindex(len(LEVELS), len(looks.own)):
+            own, C = looks.own[model], moments.covariance_QMDD[q, 1 - model].clone()
+            C.diagonal().add_(RIDGE * C.diagonal().mean())
+            d_ED = looks.d_EMD[own, model].double()
+            w_ED = torch.linalg.solve(C, d_ED.T).T
+            mean_QE[q, own] = (w_ED * moments.fired_QED[q, own]).sum(1)
+            if q == ERRORS:
+                mean_QE[q, own] += moments.f_E[own] * (w_ED * d_ED).sum(1)
+            w_QED[q, own] = w_ED.float()
+        back_QME = torch.einsum("qed,emd->qme", w_QED, looks.d_EMD)
         back_QME[ROWS] = 0.0
-        mean_QE = (w_QED * moments.fired_QED).sum(2)
-        mean_QE = mean_QE + moments.f_E * back_QME[:, looks.own_E, latent]
-        level_QE = mean_QE * mean_QE.new_tensor(LEVELS)[:, None]
-        w_QED = w_QED.float()
         offset_QME = torch.einsum("qed,qmd->qme", w_QED, moments.mean_QMD)
-        return cls(w_QED, offset_QME, back_QME.float(), level_QE.float())
+        level_QE = (mean_QE * mean_QE.new_tensor(LEVELS)[:, None]).float()
+        level_QE = torch.where(level_QE > 0, level_QE, torch.nan)
+        return cls(w_QED, offset_QME, back_QME, level_QE)
 
-    def of_rows(self, q: int, y_BMD: Tensor, f_BE: Tensor, own_E: Tensor) -> Tensor:
-        """[M, B, E] with each latent's own model first."""
+    def of_rows(self, q: int, y_BMD: Tensor, f_BE: Tensor, base: slice) -> tuple[Tensor, Tensor]:
+        """[B, E] of each latent's own model, and of the other. base: base's own latents"""
         read = y_BMD.transpose(0, 1) @ self.w_QED[q].T
         read += f_BE * self.back_QME[q][:, None] - self.offset_QME[q][:, None]
-        return torch.where(own_E == 0, read, read.flip(0))
+        read[:, :, base] = read[:, :, base].flip(0)
+        other, own = read
+        return own, other
 
 
-def _counts(looks: _Looks, readout: _Readout, n_blocks: int) -> list[Tails]:
-    counts_QSGE = readout.level_QE.new_zeros(
-        len(LEVELS), 3, n_blocks, len(looks.own_E), dtype=torch.float64
-    )
+def _counts(looks: _Looks, readout: _Readout, n_blocks: int) -> Tensor:
+    """[Q, 4, G, E] rows of OWN, OTHER, MIRRORED and SILENT."""
+    n_looks, n_latents = readout.level_QE.shape
+    counts = readout.level_QE.new_zeros(n_looks, 4, n_blocks, n_latents, dtype=torch.float64)
     for y_QBMD, f_BE, document_B in looks:
         for q, (y_BMD, level_E) in enumerate(zip(y_QBMD, readout.level_QE, strict=True)):
-            own, other = readout.of_rows(q, y_BMD, f_BE, looks.own_E)
-            above = own > level_E
+            own, other = readout.of_rows(q, y_BMD, f_BE, looks.own[0])
+            counted = {OWN: own > level_E, OTHER: other > level_E, MIRRORED: other < -level_E}
             if q == ERRORS:
-                above &= f_BE > 0
-            for side, counted in enumerate((above, other > level_E, other < -level_E)):
-                counts_QSGE[q, side].index_add_(0, document_B % n_blocks, counted.double())
-    return [Tails(*counts_SGE) for counts_SGE in counts_QSGE.cpu().numpy()]
+                counted[SILENT] = counted[OWN] & (f_BE <= 0)
+                counted[OWN] &= f_BE > 0
+            for which, rows in counted.items():
+                counts[q, which].index_add_(0, document_B % n_blocks, rows.double())
+    return counts

@@ -41,7 +41,8 @@ COLUMNS = {
     "by_reference": "by norm under Kissane et al. 2024: shared (0.3 < r < 0.7), base_only, it_only",
     "share_elsewhere": "of latents that look exclusive by nu, surely or not: rows on which the "
     "other model has the latent's direction, wherever that is, over those of its own model, as a "
-    "linear readout tells, the larger by the rows and by the errors; blank for the others",
+    "linear readout tells, the larger by the rows and by the errors, noise included; blank for "
+    "the others",
     "twin": "latent that writes, in the other model, the direction of this one, which nu alone "
     "would call exclusive, and fires about as often; -1: none",
     "artefact": "where the norms say exclusive and nu says shared: complete_shrinkage (nu_eps or "

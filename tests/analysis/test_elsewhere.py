@@ -11,7 +11,6 @@ from pipeline.analysis import elsewhere_pass
 from pipeline.analysis.elsewhere import (
     Tails,
     combined_tests,
-    largest_share,
     look_exclusive,
     refute_elsewhere,
 )
@@ -20,7 +19,7 @@ from pipeline.analysis.judge import judge
 from pipeline.config import compose
 from pipeline.crosscoder import Crosscoder
 from pipeline.store import StoreReader
-from tests.analysis.stores import heldout_store
+from tests.analysis.stores import heldout_store, random_crosscoder
 
 N_ROWS, D_MODEL, N_CONCEPTS = 6000, 16, 6
 SECTION = compose(
@@ -173,10 +172,12 @@ def test_what_does_not_look_exclusive_is_not_asked(tmp_path: Path) -> None:
     assert table.loc[0, "artefact"] == ""
 
 
-def by_definition(crosscoder: Crosscoder, x: torch.Tensor, latent: int, model: int) -> float:
-    """The larger share, as the docstring of `elsewhere` has it."""
+def by_definition(
+    crosscoder: Crosscoder, x: torch.Tensor, latent: int, model: int
+) -> list[tuple[int, int, int]]:
+    """Own rows, the other's and those that are no sign, of each look of `elsewhere`'s docstring."""
     other, f, d = 1 - model, crosscoder.encode(x)[:, latent], crosscoder.W_dec[latent].double()
-    shares = []
+    counts = []
     for look, y in ((ROWS, x), (ERRORS, x - crosscoder(x))):
         around = (y - y.mean(0)).double()
         C = torch.from_numpy(np.cov(around[:, other].T.numpy(), bias=True))
@@ -185,10 +186,14 @@ def by_definition(crosscoder: Crosscoder, x: torch.Tensor, latent: int, model: i
             around += f[:, None, None] * d
         read = around @ torch.linalg.solve(C, d[model])
         level = LEVELS[look] * read[f > 0, model].mean()
-        own = read[:, model] > level
-        own = own & (f > 0) if look == ERRORS else own
-        shares.append(float((read[:, other] > level).sum() / own.sum()))
-    return max(shares)
+        level = level if level > 0 else torch.nan
+        own, there = read[:, model] > level, read[:, other] > level
+        noise = (read[:, other] < -level).sum()
+        if look == ERRORS:
+            noise = max(noise, (own & (f <= 0)).sum())
+            own = own & (f > 0)
+        counts.append((int(own.sum()), int(there.sum()), int(noise)))
+    return counts
 
 
 def looks_exclusive(models: tuple[int, ...]) -> pd.DataFrame:
@@ -209,18 +214,22 @@ def looks_exclusive(models: tuple[int, ...]) -> pd.DataFrame:
 
 @pytest.mark.parametrize(("batch_rows", "max_elements"), [(6000, 2**25), (700, 2**25), (999, 300)])
 @torch.inference_mode()
-def test_shares_are_the_definition_however_the_rows_are_split(
+def test_counts_are_the_definition_however_the_rows_are_split(
     batch_rows: int, max_elements: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(elsewhere_pass, "MAX_ELEMENTS", max_elements)
-    models = (0, 1, 1)
     x = rows_of(torch.tensor([[0.1, 0.02, 0.0], [0.05, 0.1, 0.1]])).bfloat16().float()
-    crosscoder = one_sided(models)
+    crosscoder, models = random_crosscoder(12, D_MODEL), (0, 1, 1, 0) * 3
     with heldout_store(tmp_path / "store", x) as reader:
-        tails = found(crosscoder, reader, models, batch_rows=batch_rows)
-    expected = [by_definition(crosscoder, x, latent, model) for latent, model in enumerate(models)]
-    assert largest_share(tails) == pytest.approx(expected, abs=1e-3)
-    assert expected[2] < 0.02 < expected[1] < expected[0]
+        tails_Q = found(crosscoder, reader, models, batch_rows=batch_rows)
+    x = crosscoder.normalise(x)
+    expected = np.array([by_definition(crosscoder, x, j, m) for j, m in enumerate(models)])
+    for look, tails in enumerate(tails_Q):
+        for side, counts_GE in enumerate((tails.own_GE, tails.other_GE, tails.noise_GE)):
+            # float32 here, float64 in the definition: a row or two lie at the level
+            assert np.abs(counts_GE.sum(0) - expected[:, look, side]).max() <= 2
+    assert (expected > 0).any(axis=0).all(), "every count of both looks occurs"
+    assert (expected[:, ERRORS] == 0).all(axis=1).any(), "and a level that is not above 0"
 
 
 def found(
