@@ -19,9 +19,9 @@ is below a limit in two looks:
     rows     y = h; q = 0.85, for at the mean itself half of few rows are lost
     errors   y = h - x_hat, the latent put back; q = 1/3; own rows count where the latent fires
 
-The rows ask without the crosscoder; with all own rows that pass, what disturbs is on both sides of
-the ratio. Its errors hold what no other latent explains: there little
-disturbs, and a concept shows that the other model has at a third of the strength.
+The rows ask without the crosscoder; all own rows that pass count, so that what disturbs is on both
+sides of the ratio. Its errors hold what no other latent explains: there little disturbs, and a
+concept shows that the other model has at a third of the strength.
 
 Both are tested over blocks of documents as nu is, and row by row where rows are few. A claim that
 the concept is there must stand out from what is there anyway: rows of the other model as far below
