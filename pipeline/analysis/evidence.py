@@ -21,7 +21,8 @@ escapes it. So one more figure must stay below a limit of its own:
 each model's beta along its own decoder, error with the latent put back: what the other model writes
 of the latent in whatever direction. A looser limit than nu_eps has, because a decoder also mends
 what the latent's firing disturbs in other latents: most planted exclusive features reach 0.05 to
-0.46, turned ones 1. (A concept that the other model has on other rows: see `twins`.)
+0.46, turned ones 1. (A concept that the other model has on other rows: see `twins` and
+`elsewhere`.)
 
 Letters: L latents, G blocks of documents, Y targets (error, reconstruction), A anchors, M models,
 C claims (error, reconstruction, turned).

@@ -11,18 +11,11 @@ from pipeline.analysis.evidence import (
 )
 from pipeline.analysis.nu_intervals import resamples
 from pipeline.analysis.scaling import ScalingSums
-from pipeline.analysis.verdicts import Rule, artefacts, call
+from pipeline.analysis.verdicts import artefacts, call
 from pipeline.analysis.verdicts import verdict_table as table_of
 from tests.analysis.geometries import plain_geometry
+from tests.analysis.rules import RULE
 
-RULE = Rule(
-    max_eps=0.2,
-    max_r=0.5,
-    max_turned=0.5,
-    min_active=20,
-    min_effective=4,
-    max_false_discovery_rate=0.05,
-)
 N_BLOCKS = 64
 
 
@@ -56,7 +49,7 @@ def test_a_latent_at_the_limit_is_called_exclusive_no_oftener_than_its_p_value_s
     random = np.random.default_rng(0)
     for n_documents in (4, 8, 15, 40, 150):
         sums = sums_with_nu(np.full(10_000, 0.2), random, n_documents=n_documents)
-        p = gather_evidence(sums, np.ones(10_000, dtype=int), (0.2, 0.5, 0.5)).p_exclusive
+        p = gather_evidence(sums, np.ones(10_000, dtype=int), RULE.limits).p_exclusive
         p = p[np.isfinite(p)]
         for level in (0.05, 0.01, 0.001):
             chance = 3 * np.sqrt(level / p.size)
@@ -69,7 +62,7 @@ def test_the_share_of_wrong_verdicts_stays_below_the_rate_asked_for() -> None:
     wrong, right = 0, 0
     for _ in range(10):
         sums = sums_with_nu(truth, random, n_documents=40, spread=0.1, noise=0.1)
-        evidence = gather_evidence(sums, np.ones(truth.size, dtype=int), (0.2, 0.5, 0.5))
+        evidence = gather_evidence(sums, np.ones(truth.size, dtype=int), RULE.limits)
         found = call(evidence, np.ones(truth.size, dtype=int), np.full(truth.size, 99), RULE)
         wrong += int((found.verdict[truth > 0] == "it_only").sum())
         right += int((found.verdict[truth == 0] == "it_only").sum())
@@ -84,7 +77,7 @@ def test_what_the_other_model_writes_in_another_direction_has_a_limit_of_its_own
     sums.gram_AML[0, 0] = 0.4**2  # base's decoder: shorter, and at a right angle to IT's
     sums.product_GYAML[:, 0, 0, 0] = 0.01 * random.standard_normal((N_BLOCKS, 20))
     anchor = np.ones(20, dtype=int)
-    found = gather_evidence(sums, anchor, (0.2, 0.5, 0.5))
+    found = gather_evidence(sums, anchor, RULE.limits)
     assert found.nu_turned == pytest.approx(0.4, abs=0.02)
     assert found.p_exclusive.max() < 1e-3
     stricter = gather_evidence(sums, anchor, (0.2, 0.5, 0.35))

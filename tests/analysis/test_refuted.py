@@ -11,18 +11,11 @@ from pipeline.analysis.geometry import decoder_geometry
 from pipeline.analysis.nu_intervals import resamples
 from pipeline.analysis.scaling import scaling_pass
 from pipeline.analysis.twins import TwinRule, refute_twinned, twins
-from pipeline.analysis.verdicts import Rule, verdict_table
+from pipeline.analysis.verdicts import verdict_table
 from pipeline.crosscoder import Crosscoder
+from tests.analysis.rules import RULE
 from tests.analysis.stores import heldout_store
 
-RULE = Rule(
-    max_eps=0.2,
-    max_r=0.5,
-    max_turned=0.5,
-    min_active=20,
-    min_effective=4,
-    max_false_discovery_rate=0.05,
-)
 TWIN_RULE = TwinRule(min_cosine=0.7, max_rate_ratio=10.0, min_active=20, min_share=0.2)
 N_ROWS, D_MODEL = 4000, 8
 TURNED, IT_ONLY, IT_SIDE, BASE_SIDE, WEAKLY_TURNED = range(5)

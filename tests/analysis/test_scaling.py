@@ -9,18 +9,10 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from pipeline.analysis.geometry import decoder_geometry
 from pipeline.analysis.nu_intervals import resamples
 from pipeline.analysis.scaling import ScalingPass, scaling, scaling_pass
-from pipeline.analysis.verdicts import Rule, summary, verdict_table
+from pipeline.analysis.verdicts import summary, verdict_table
 from pipeline.crosscoder import Crosscoder
+from tests.analysis.rules import RULE
 from tests.analysis.stores import heldout_store, random_crosscoder
-
-RULE = Rule(
-    max_eps=0.2,
-    max_r=0.5,
-    max_turned=0.5,
-    min_active=20,
-    min_effective=4,
-    max_false_discovery_rate=0.05,
-)
 
 
 def direct_beta(crosscoder: Crosscoder, x: Tensor, target: str, a: int, m: int, j: int) -> float:
