@@ -1,10 +1,19 @@
 # make demo   environment, the embedded experiment, the report
 # make test   environment, lint, types, the whole test suite
+#
+# Every path below is relative: `make` cannot quote the folder of a checkout, whose name may hold spaces.
 PYTHON ?= python3
-VENV := $(CURDIR)/.venv
+VENV := .venv
 INSTALLED := $(VENV)/installed
-export PATH := $(VENV)/bin:$(PATH)
+export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 export HF_HUB_DISABLE_TELEMETRY := 1
+
+ifeq ($(wildcard dvc.yaml),)
+  $(error run make in the folder of the checkout (cd there, or make -C FOLDER): no dvc.yaml here)
+endif
+ifneq ($(findstring :,$(CURDIR)),)
+  $(error the folder of this checkout has a colon in its name, which no PATH can hold: rename or move it)
+endif
 
 .PHONY: demo proof test lint types deps environment clean
 .DEFAULT_GOAL := demo
@@ -12,7 +21,7 @@ export HF_HUB_DISABLE_TELEMETRY := 1
 demo: environment
 	dvc repro
 	@echo
-	@echo "The report: file://$(CURDIR)/results/report.html"
+	@python -c 'import pathlib; print("The report:", pathlib.Path("results/report.html").resolve().as_uri())'
 
 proof: environment # planted truth, null pairs and seeds for every variant: results/proof.json
 	python -m stages.proof
@@ -33,9 +42,9 @@ deps: environment # write the files that each stage imports into dvc.yaml
 environment: $(INSTALLED)
 
 $(INSTALLED): requirements.lock
-	@$(PYTHON) -c 'import sys; assert sys.version_info >= (3, 11), sys.version' || \
-	  { echo "error: $(PYTHON) is older than Python 3.11: make PYTHON=/path/to/python3.11 $(MAKECMDGOALS)"; exit 1; }
-	$(PYTHON) -m venv --clear $(VENV)
+	@"$(PYTHON)" -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "error: $(PYTHON) is no Python 3.11 or newer: make PYTHON=/path/to/python3.11 $(MAKECMDGOALS)"; exit 1; }
+	"$(PYTHON)" -m venv --clear $(VENV)
 	python -m pip install --quiet --disable-pip-version-check -r requirements.lock
 	touch $@
 
