@@ -15,7 +15,7 @@ ifneq ($(findstring :,$(CURDIR)),)
   $(error the folder of this checkout has a colon in its name, which no PATH can hold: rename or move it)
 endif
 
-.PHONY: demo proof test lint types deps environment clean
+.PHONY: demo proof test lint types environment clean
 .DEFAULT_GOAL := demo
 
 demo: environment
@@ -35,9 +35,6 @@ lint: environment
 
 types: environment
 	basedpyright
-
-deps: environment # write the files that each stage imports into dvc.yaml
-	python tests/code_dependencies.py
 
 environment: $(INSTALLED)
 

@@ -8,6 +8,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 FOUNDATION_IMPORTS = {
     "errors": set(),
+    "imports": {"errors"},
     "labels": set(),
     "distributed": {"errors"},
     "runtime": {"distributed", "errors"},

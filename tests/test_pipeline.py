@@ -17,11 +17,45 @@ from tests.checkout import ROOT, STAGES, Checkout
 from tests.store.numbered import bytes_below
 
 
+# Python runs `sitecustomize` at its start: here it has every process tell at its end what it loaded.
+TELL_WHAT_WAS_LOADED = """
+import atexit, os, pathlib, sys
+
+def tell():
+    name = getattr(sys.modules["__main__"].__spec__, "name", "")
+    if name.startswith("stages."):
+        files = {getattr(module, "__file__", None) or "" for module in sys.modules.values()}
+        path = pathlib.Path(__file__).with_name(name.removeprefix("stages."))
+        path.write_text("\\n".join(os.path.relpath(file) for file in files if file))
+
+atexit.register(tell)
+"""
+
+
 @pytest.fixture(scope="module")
-def checkout(module_path: Path) -> Checkout:
+def loaded(module_path: Path) -> Path:
+    """A folder in which every stage that ran lists the files of the modules it loaded."""
+    folder = module_path / "loaded"
+    folder.mkdir()
+    (folder / "sitecustomize.py").write_text(TELL_WHAT_WAS_LOADED)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def checkout(module_path: Path, loaded: Path) -> Checkout:
     copy = Checkout.fresh(module_path / "clone")
-    assert copy.repro() == STAGES
+    with pytest.MonkeyPatch.context() as environment:
+        environment.setenv("PYTHONPATH", str(loaded))
+        assert copy.repro() == STAGES
     return copy
+
+
+def test_no_stage_loads_a_file_that_it_does_not_depend_on(checkout: Checkout, loaded: Path) -> None:
+    for stage in STAGES:
+        files = set((loaded / stage).read_text().splitlines())
+        known = set(json.loads((checkout.path / f"data/code/{stage}.json").read_text()))
+        assert f"stages/{stage}.py" in files
+        assert {file for file in files if file.startswith(("pipeline/", "stages/"))} <= known
 
 
 def test_the_artifacts_name_each_other(checkout: Checkout) -> None:
@@ -103,6 +137,24 @@ def test_an_edit_in_conf_is_never_ignored(checkout: Checkout) -> None:
     assert checkout.repro() == ["compose", "report"]
     file.write_text(before)
     checkout.repro()
+
+
+def test_an_edit_of_code_reruns_the_stages_that_load_it(checkout: Checkout) -> None:
+    edited = [checkout.path / name for name in ("pipeline/artifacts.py", "stages/report.py")]
+    before = [file.read_text() for file in edited]
+    new = checkout.path / "pipeline/new.py"
+    edited[0].write_text(before[0].replace('"""', '"""Said better: ', 1) + "# A comment.\n")
+    new.write_text("VALUE = 1\n")
+    assert checkout.repro() == ["code"], "a better sentence, and a file that no stage loads"
+    edited[1].write_text(before[1].replace("\ndef main", "\nimport pipeline.new\n\n\ndef main", 1))
+    assert checkout.repro() == ["code", "report"]
+    new.write_text("VALUE = 2\n")
+    assert "report:" not in checkout.run("dvc", "status").stdout, "known when `code` has run"
+    assert checkout.repro() == ["code", "report"]
+    for file, text in zip(edited, before, strict=True):
+        file.write_text(text)
+    new.unlink()
+    assert set(checkout.repro()) <= {"code"}, "going back must come from the cache"
 
 
 def test_the_notebook_example_of_the_readme_runs(checkout: Checkout) -> None:
