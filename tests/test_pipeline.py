@@ -16,8 +16,7 @@ import yaml
 from tests.checkout import ROOT, STAGES, Checkout
 from tests.store.numbered import bytes_below
 
-
-# Python runs `sitecustomize` at its start: here it has every process tell at its end what it loaded.
+# Python runs `sitecustomize` at its start. This one has processes tell what they loaded.
 TELL_WHAT_WAS_LOADED = """
 import atexit, os, pathlib, sys
 
