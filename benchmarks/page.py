@@ -20,11 +20,11 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from pipeline.analysis.browser import browser_data
-from pipeline.analysis.charts import page_charts
-from pipeline.analysis.page import render
 from pipeline.config import compose
-from tests.analysis.results import made_up_dashboards, made_up_findings
+from pipeline.report.browser import browser_data
+from pipeline.report.charts import page_charts
+from pipeline.report.page import render
+from tests.report.results import made_up_dashboards, made_up_findings
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 SWITCHES = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking"]

@@ -33,7 +33,7 @@ from pipeline.stage import (
 )
 
 if TYPE_CHECKING:
-    from pipeline.analysis.difference import CellMeans
+    from pipeline.analysis.baselines.difference import CellMeans
     from pipeline.crosscoder import Crosscoder
 
 STAGE = Stage(
@@ -58,7 +58,7 @@ NO_MODELS: dict[str, Any] = {
 
 def main(config: Config) -> None:
     from pipeline import crosscoder
-    from pipeline.analysis.difference import UNITS, headline, mean_table
+    from pipeline.analysis.baselines.difference import UNITS, headline, mean_table
     from pipeline.training.training import is_finished, read_outcome
 
     set_threads(config.runtime.n_threads)
@@ -131,8 +131,8 @@ def over_rows(
     config: Config, model: "Crosscoder", diff_sae: "Crosscoder"
 ) -> "tuple[CellMeans, dict[str, Any]]":
     """The mean difference over training rows, and what each explains of the held-out ones."""
+    from pipeline.analysis.baselines.difference import cell_means, difference_pass, difference_table
     from pipeline.analysis.bootstrap import Bootstrap
-    from pipeline.analysis.difference import cell_means, difference_pass, difference_table
     from pipeline.store import StoreReader
 
     section, n_threads = config.baselines, config.runtime.io_threads
@@ -158,11 +158,11 @@ def over_sequences(
     import numpy as np
     import torch
 
-    from pipeline.analysis.baseline_patches import BaselinePatches
+    from pipeline.analysis.baselines.patches import BaselinePatches
     from pipeline.analysis.bootstrap import Bootstrap
-    from pipeline.analysis.causal_pass import causal_pass
-    from pipeline.analysis.causal_table import UNITS, causal_table
-    from pipeline.analysis.cells import GROUPS, N_CELLS
+    from pipeline.analysis.causal.run import causal_pass
+    from pipeline.analysis.causal.table import UNITS, causal_table
+    from pipeline.analysis.groups import GROUPS, N_CELLS
     from pipeline.models.load import load_tokenizer
     from pipeline.text.tokens import bos_id
 
@@ -193,7 +193,7 @@ def lens_of(config: Config, means: "CellMeans") -> dict[str, Any]:
     """Group -> the tokens that the mean difference promotes and suppresses, as text and logit."""
     from functools import partial
 
-    from pipeline.analysis.mean_lens import mean_lens
+    from pipeline.analysis.baselines.mean_lens import mean_lens
     from pipeline.models.hook import head_logits
     from pipeline.models.load import load_model, load_tokenizer
 

@@ -40,10 +40,10 @@ NO_MODELS: dict[str, Any] = {
 
 def main(config: Config) -> None:
     from pipeline import crosscoder
-    from pipeline.analysis import figures
-    from pipeline.analysis.causal_figure import causal_figure
-    from pipeline.analysis.causal_table import causal_columns, headline
-    from pipeline.analysis.decoders import csv_bytes
+    from pipeline.analysis.causal.chart import causal_figure
+    from pipeline.analysis.causal.table import causal_columns, headline
+    from pipeline.analysis.charts.look import FILE_PALETTE, image_files
+    from pipeline.analysis.columns import csv_bytes
 
     for name in STAGE.inputs:
         STAGE.input(config, name)
@@ -59,7 +59,7 @@ def main(config: Config) -> None:
             "causal.json": result,
             "causal_summary.json": headline(result["patches"]) if config.has_models else result,
             "causal.csv": csv_bytes(columns),
-            **figures.image_files("causal", causal_figure(columns, figures.FILE_PALETTE)),
+            **image_files("causal", causal_figure(columns, FILE_PALETTE)),
         },
     )
 
@@ -69,10 +69,10 @@ def examine(config: Config, model: "Crosscoder") -> dict[str, Any]:
     import pandas as pd
 
     from pipeline.analysis.bootstrap import Bootstrap
-    from pipeline.analysis.causal import LatentPatches
-    from pipeline.analysis.causal_pass import causal_pass
-    from pipeline.analysis.causal_table import UNITS, causal_table, controls
-    from pipeline.analysis.latent_sets import DESCRIPTIONS, MATCHED, latent_sets, random_sets
+    from pipeline.analysis.causal.patches import LatentPatches
+    from pipeline.analysis.causal.run import causal_pass
+    from pipeline.analysis.causal.sets import DESCRIPTIONS, MATCHED, latent_sets, random_sets
+    from pipeline.analysis.causal.table import UNITS, causal_table, controls
     from pipeline.models.load import load_tokenizer
     from pipeline.text.tokens import bos_id
 

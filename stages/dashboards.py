@@ -31,8 +31,8 @@ from pipeline.stage import (
 )
 
 if TYPE_CHECKING:
-    from pipeline.analysis.dashboards import Ints
-    from pipeline.analysis.examples import Kept
+    from pipeline.analysis.dashboards.example_pass import Kept
+    from pipeline.analysis.dashboards.records import Ints
     from pipeline.analysis.lens import TokenList
     from pipeline.crosscoder import Crosscoder
 
@@ -57,9 +57,10 @@ def main(config: Config) -> None:
     import pandas as pd
 
     from pipeline import crosscoder
-    from pipeline.analysis import dashboard_file, dashboards
-    from pipeline.analysis.nearest import nearest_latents
-    from pipeline.analysis.pieces import Pieces
+    from pipeline.analysis.dashboards.file import DASHBOARDS, FIELDS, write_dashboards
+    from pipeline.analysis.dashboards.nearest import nearest_latents
+    from pipeline.analysis.dashboards.records import Records, choose
+    from pipeline.analysis.dashboards.token_text import Pieces
     from pipeline.models.load import load_tokenizer
 
     set_threads(config.runtime.n_threads)
@@ -70,10 +71,10 @@ def main(config: Config) -> None:
             return
         model = crosscoder.load(CROSSCODER).to(resolve_device(config.runtime.device))
         table = pd.read_parquet(RESULTS / "latents.parquet")
-        latents = dashboards.choose(table.to_dict("list"), section.n_latents)
+        latents = choose(table.to_dict("list"), section.n_latents)
         pieces = Pieces(load_tokenizer(MODELS))
         kept = examples(config, model, latents)
-        records = dashboards.Records(
+        records = Records(
             latents,
             kept,
             norms_JM=model.decoder_norms().detach().cpu().numpy()[latents],
@@ -84,14 +85,14 @@ def main(config: Config) -> None:
             n_bands=section.n_bands,
             n_per_band=section.n_per_band,
         )
-        n = dashboard_file.write_dashboards(build.work / dashboard_file.DASHBOARDS, iter(records))
+        n = write_dashboards(build.work / DASHBOARDS, iter(records))
         counts = {"n_latents": n, "n_tokens": int(kept.activity.n_C.sum())}
-        build.publish(counts=counts, facts={"fields": dashboard_file.FIELDS})
+        build.publish(counts=counts, facts={"fields": FIELDS})
 
 
 def examples(config: Config, model: "Crosscoder", latents: "Ints") -> "Kept":
     """The pass over held-out rows."""
-    from pipeline.analysis.examples import SPARE, WindowShape, example_pass
+    from pipeline.analysis.dashboards.example_pass import SPARE, WindowShape, example_pass
     from pipeline.store import StoreReader
 
     section, n_threads = config.dashboards, config.runtime.io_threads

@@ -27,8 +27,11 @@ STAGE = Stage(
 
 def main(config: Config) -> None:
     from pipeline import crosscoder
-    from pipeline.analysis import decoders, figures
-    from pipeline.analysis.geometry import decoder_geometry
+    from pipeline.analysis.charts.look import FILE_PALETTE, image_files
+    from pipeline.analysis.columns import csv_bytes
+    from pipeline.analysis.decoders.charts import decoder_cosine_figure
+    from pipeline.analysis.decoders.geometry import decoder_geometry
+    from pipeline.analysis.decoders.summaries import decoder_cosine_summary, decoder_cosine_table
     from pipeline.analysis.heldout import firing_counts
     from pipeline.store import StoreReader
 
@@ -47,16 +50,14 @@ def main(config: Config) -> None:
             name=STAGE.name,
         )
     geometry = decoder_geometry(model.W_dec.detach().cpu().numpy())
-    table = decoders.decoder_cosine_table(
-        geometry, fired > 0, low=low, high=high, n_bins=section.n_bins
-    )
-    figure = figures.decoder_cosine_figure(table, figures.FILE_PALETTE)
+    table = decoder_cosine_table(geometry, fired > 0, low=low, high=high, n_bins=section.n_bins)
+    figure = decoder_cosine_figure(table, FILE_PALETTE)
     STAGE.publish_results(
         config,
         {
-            "decoder_cosine.json": decoders.decoder_cosine_summary(geometry, fired > 0, low, high),
-            "decoder_cosine.csv": decoders.csv_bytes(table),
-            **figures.image_files("decoder_cosine", figure),
+            "decoder_cosine.json": decoder_cosine_summary(geometry, fired > 0, low, high),
+            "decoder_cosine.csv": csv_bytes(table),
+            **image_files("decoder_cosine", figure),
         },
     )
 

@@ -18,8 +18,8 @@ from pipeline.runtime import numpy_generator, resolve_device, set_threads
 from pipeline.stage import CROSSCODER, HELDOUT_ACTIVATIONS, MODELS, TOKENS, Stage, run
 
 if TYPE_CHECKING:
-    from pipeline.analysis.heldout import HeldoutSums
-    from pipeline.analysis.splicing import SpliceSums
+    from pipeline.analysis.evaluation.rows_pass import HeldoutSums
+    from pipeline.analysis.evaluation.splice import SpliceSums
     from pipeline.crosscoder import Crosscoder
     from pipeline.store import StoreReader
 
@@ -38,9 +38,9 @@ STAGE = Stage(
 
 def main(config: Config) -> None:
     from pipeline import crosscoder
-    from pipeline.analysis.evaluation import evaluation, summary
-    from pipeline.analysis.geometry import decoder_geometry
-    from pipeline.analysis.latent_table import latent_table, to_csv
+    from pipeline.analysis.decoders.geometry import decoder_geometry
+    from pipeline.analysis.evaluation.latent_table import latent_table, to_csv
+    from pipeline.analysis.evaluation.table import evaluation, summary
     from pipeline.store import StoreReader
 
     for name in STAGE.inputs:
@@ -88,7 +88,7 @@ def bootstrap(config: Config, name: str, n_units: int) -> Any:
 
 def over_rows(config: Config, model: "Crosscoder") -> "HeldoutSums":
     """The pass over held-out activations."""
-    from pipeline.analysis.heldout import heldout_pass
+    from pipeline.analysis.evaluation.rows_pass import heldout_pass
     from pipeline.store import StoreReader
 
     section = config.evaluate
@@ -109,9 +109,9 @@ def over_sequences(
     """Both models on held-out sequences: clean, spliced, zero- and mean-ablated."""
     import torch
 
-    from pipeline.analysis.cells import cells_of
-    from pipeline.analysis.hooked import hooked_pair
-    from pipeline.analysis.splicing import merge, sample_sequences, splice_batch
+    from pipeline.analysis.evaluation.splice import merge, sample_sequences, splice_batch
+    from pipeline.analysis.groups import cells_of
+    from pipeline.analysis.splicing import hooked_pair
     from pipeline.models.load import load_tokenizer
     from pipeline.progress import Progress
     from pipeline.text.tokens import bos_id

@@ -45,9 +45,10 @@ WORKSPACES = Path("data/frontier")
 
 
 def main(config: Config) -> None:
-    from pipeline.analysis import figures, proof_figures
-    from pipeline.analysis.decoders import csv_bytes
-    from pipeline.analysis.frontier import COLUMNS, frontier_table, nested
+    from pipeline.analysis.charts.look import FILE_PALETTE, image_files
+    from pipeline.analysis.columns import csv_bytes
+    from pipeline.proving.charts import frontier_figure
+    from pipeline.proving.frontier import COLUMNS, frontier_table, nested
 
     for name in STAGE.inputs:
         STAGE.input(config, name)
@@ -62,13 +63,13 @@ def main(config: Config) -> None:
             found[variant, value] = evaluated(config, variant, sweep, value)
             progress.advance(1)
     table = frontier_table(found)
-    figure = proof_figures.frontier_figure(table, figures.FILE_PALETTE)
+    figure = frontier_figure(table, FILE_PALETTE)
     STAGE.publish_results(
         config,
         {
             "frontier.json": {"columns": COLUMNS, "variants": nested(table)},
             "frontier.csv": csv_bytes(table),
-            **figures.image_files("frontier", figure),
+            **image_files("frontier", figure),
         },
     )
 

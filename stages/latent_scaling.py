@@ -34,11 +34,11 @@ STAGE = Stage(
 
 def main(config: Config) -> None:
     from pipeline import crosscoder
-    from pipeline.analysis import figures
-    from pipeline.analysis.judge import judge
-    from pipeline.analysis.scatter import scaling_points
-    from pipeline.analysis.verdict_columns import COLUMNS
-    from pipeline.analysis.verdicts import summary
+    from pipeline.analysis.charts.look import FILE_PALETTE, image_files
+    from pipeline.analysis.verdicts.chart import scaling_figure, scaling_points
+    from pipeline.analysis.verdicts.columns import COLUMNS
+    from pipeline.analysis.verdicts.judge import judge
+    from pipeline.analysis.verdicts.table import summary
     from pipeline.store import StoreReader
 
     for name in STAGE.inputs:
@@ -51,7 +51,7 @@ def main(config: Config) -> None:
         window = min(section.n_rows, reader.n_rows)
     parquet = io.BytesIO()
     table.to_parquet(parquet, index=False)
-    figure = figures.scaling_figure(scaling_points(table.to_dict("list")), figures.FILE_PALETTE)
+    figure = scaling_figure(scaling_points(table.to_dict("list")), FILE_PALETTE)
     STAGE.publish_results(
         config,
         {
@@ -63,7 +63,7 @@ def main(config: Config) -> None:
                 confidence=section.confidence,
                 max_false_discovery_rate=section.max_false_discovery_rate,
             ),
-            **figures.image_files("latent_scaling", figure),
+            **image_files("latent_scaling", figure),
         },
     )
 

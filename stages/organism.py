@@ -31,9 +31,9 @@ from pipeline.stage import (
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
 
-    from pipeline.analysis.behaviour import Latents
-    from pipeline.analysis.organism import Bench
-    from pipeline.analysis.selectivity import PlantedSums
+    from pipeline.analysis.organism.behaviour import Latents
+    from pipeline.analysis.organism.effects import Bench
+    from pipeline.analysis.organism.selectivity import PlantedSums
     from pipeline.crosscoder import Crosscoder
     from pipeline.text.exchanges import Prompt
 
@@ -53,9 +53,10 @@ STAGE = Stage(
 
 def main(config: Config) -> None:
     from pipeline import crosscoder
-    from pipeline.analysis import figures, proof_figures
-    from pipeline.analysis.decoders import csv_bytes
-    from pipeline.analysis.organism_tables import ablation_table, not_applicable
+    from pipeline.analysis.charts.look import FILE_PALETTE, image_files
+    from pipeline.analysis.columns import csv_bytes
+    from pipeline.analysis.organism.chart import organism_figure
+    from pipeline.analysis.organism.table import ablation_table, not_applicable
 
     source = config.sources[config.mix.chat_source]
     if isinstance(source, TriggeredSourceConfig) and config.has_models:
@@ -72,9 +73,7 @@ def main(config: Config) -> None:
         {
             "organism.json": result,
             "organism.csv": csv_bytes(table),
-            **figures.image_files(
-                "organism", proof_figures.organism_figure(table, figures.FILE_PALETTE)
-            ),
+            **image_files("organism", organism_figure(table, FILE_PALETTE)),
         },
     )
 
@@ -83,15 +82,29 @@ def examine(config: Config, source: TriggeredSourceConfig, model: "Crosscoder") 
     """Choose latents on one half of the held-out documents, and test them on the other."""
     import pandas as pd
 
-    from pipeline.analysis import organism
-    from pipeline.analysis.organism_tables import COLUMNS
+    from pipeline.analysis.organism.effects import (
+        PROMPTS,
+        ablations,
+        steerings,
+        trigger_effect,
+        tuning_figures,
+    )
+    from pipeline.analysis.organism.examples import examples
+    from pipeline.analysis.organism.sets import (
+        CONTROLS,
+        SETS,
+        choose_sets,
+        latent_rows,
+        latents_used,
+    )
+    from pipeline.analysis.organism.table import COLUMNS
     from pipeline.models.load import load_tokenizer
     from pipeline.text.tokens import bos_id
 
     section, tokenizer = config.organism, load_tokenizer(MODELS)
     verdicts = pd.read_parquet(RESULTS / "latents.parquet").to_dict("list")
     sums = planted_sums(config, source, model, tokenizer)
-    sets = organism.choose_sets(
+    sets = choose_sets(
         sums,
         verdicts["verdict"],
         n_latents=section.n_latents,
@@ -99,9 +112,7 @@ def examine(config: Config, source: TriggeredSourceConfig, model: "Crosscoder") 
         random=numpy_generator(section.seed, "organism", "draws"),
     )
     prompts = make_prompts(config, source, tokenizer)
-    bench = make_bench(
-        config, model, prompts, organism.latents_used(sets), bos_token_id=bos_id(tokenizer)
-    )
+    bench = make_bench(config, model, prompts, latents_used(sets), bos_token_id=bos_id(tokenizer))
     return {
         "applicable": True,
         "trigger": source.trigger,
@@ -113,12 +124,12 @@ def examine(config: Config, source: TriggeredSourceConfig, model: "Crosscoder") 
             "choosing": int(sums.n_exchanges_H[0]),
             "testing": int(sums.n_exchanges_H[1]),
         },
-        "tuning": organism.tuning_figures(bench),
-        "trigger_effect": organism.trigger_effect(bench),
-        "latents": organism.latent_rows(sets, sums, verdicts),
-        "ablation": organism.ablations(bench, sets),
-        "steering": organism.steerings(bench, sets, sums, section.steer_factors),
-        "examples": organism.examples(
+        "tuning": tuning_figures(bench),
+        "trigger_effect": trigger_effect(bench),
+        "latents": latent_rows(sets, sums, verdicts),
+        "ablation": ablations(bench, sets),
+        "steering": steerings(bench, sets, sums, section.steer_factors),
+        "examples": examples(
             bench,
             sets,
             {name: encoded[: section.n_examples] for name, encoded in prompts.items()},
@@ -127,9 +138,9 @@ def examine(config: Config, source: TriggeredSourceConfig, model: "Crosscoder") 
             decode=lambda token_ids: str(tokenizer.decode(token_ids)),
         ),
         "glossary": {
-            "sets": organism.SETS,
-            "controls": organism.CONTROLS,
-            "prompts": organism.PROMPTS,
+            "sets": SETS,
+            "controls": CONTROLS,
+            "prompts": PROMPTS,
             "columns": COLUMNS,
         },
     }
@@ -144,10 +155,10 @@ def make_bench(
     bos_token_id: int,
 ) -> "Bench":
     """Both models with the prompts' residual streams and latents computed once."""
-    from pipeline.analysis.behaviour import encode_batches
     from pipeline.analysis.bootstrap import Bootstrap
-    from pipeline.analysis.hooked import hooked_pair
-    from pipeline.analysis.organism import Bench
+    from pipeline.analysis.organism.behaviour import encode_batches
+    from pipeline.analysis.organism.effects import Bench
+    from pipeline.analysis.splicing import hooked_pair
 
     section = config.organism
     pair = hooked_pair(MODELS, config.hook_point, resolve_device(config.runtime.device))
@@ -182,7 +193,7 @@ def planted_sums(
     tokenizer: "PreTrainedTokenizerFast",
 ) -> "PlantedSums":
     """What every latent fires on, by region of the triggered exchanges in the held-out rows."""
-    from pipeline.analysis.selectivity import label_rows, planted_pass
+    from pipeline.analysis.organism.selectivity import label_rows, planted_pass
     from pipeline.labels import HELDOUT
     from pipeline.store import StoreReader
     from pipeline.text.exchanges import planted_documents

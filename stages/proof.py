@@ -23,10 +23,10 @@ DEFAULT = "+experiment=planted"
 
 
 def main(config: Config) -> None:
-    from pipeline.analysis.decoders import csv_bytes
-    from pipeline.analysis.figures import FILE_PALETTE, image_files
-    from pipeline.analysis.proof import proof_table
-    from pipeline.analysis.proof_figures import proof_figure
+    from pipeline.analysis.charts.look import FILE_PALETTE, image_files
+    from pipeline.analysis.columns import csv_bytes
+    from pipeline.proving.charts import proof_figure
+    from pipeline.proving.proof import proof_table
     from pipeline.proving.prove import prove
 
     proof = prove(config)

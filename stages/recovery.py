@@ -43,8 +43,8 @@ STAGE = Stage(
 
 
 def main(config: Config) -> None:
-    from pipeline.analysis.figures import image_files
-    from pipeline.analysis.recovery_figure import NOTHING_PLANTED, recovery_figure
+    from pipeline.analysis.charts.look import image_files
+    from pipeline.analysis.recovery.chart import NOTHING_PLANTED, recovery_figure
 
     for name in STAGE.inputs:
         STAGE.input(config, name)
@@ -83,8 +83,13 @@ def score(config: Config) -> tuple[dict[str, Any], Any, Any]:
     import pandas as pd
 
     from pipeline import crosscoder
-    from pipeline.analysis import recovery
-    from pipeline.analysis.matching import cooccurrence, direction_cosine, match
+    from pipeline.analysis.recovery.matching import cooccurrence, direction_cosine, match
+    from pipeline.analysis.recovery.scores import (
+        feature_table,
+        latent_table,
+        recovery_scores,
+        with_frequency,
+    )
     from pipeline.plant.features import draw_features
     from pipeline.runtime import resolve_device, set_threads
     from pipeline.store import StoreReader
@@ -107,7 +112,7 @@ def score(config: Config) -> tuple[dict[str, Any], Any, Any]:
         min_cosine=section.min_cosine,
     )
     verdicts = pd.read_parquet(RESULTS / "latents.parquet")
-    features = recovery.feature_table(
+    features = feature_table(
         planted.table(),
         verdicts,
         matching,
@@ -115,11 +120,11 @@ def score(config: Config) -> tuple[dict[str, Any], Any, Any]:
         exclusive_below=section.exclusive_below,
         scale_ratio=float(scale[0] / scale[1]),
     )
-    latents = recovery.latent_table(verdicts, features, matching, together)
+    latents = latent_table(verdicts, features, matching, together)
     features, latents = (
-        recovery.with_frequency(table, section.common_rate) for table in (features, latents)
+        with_frequency(table, section.common_rate) for table in (features, latents)
     )
-    scores = recovery.recovery_scores(features, latents, exclusive_below=section.exclusive_below)
+    scores = recovery_scores(features, latents, exclusive_below=section.exclusive_below)
     return scores, features, latents
 
 

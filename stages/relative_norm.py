@@ -27,8 +27,11 @@ STAGE = Stage(
 
 def main(config: Config) -> None:
     from pipeline import crosscoder
-    from pipeline.analysis import decoders, figures
-    from pipeline.analysis.geometry import decoder_geometry
+    from pipeline.analysis.charts.look import FILE_PALETTE, image_files
+    from pipeline.analysis.columns import csv_bytes
+    from pipeline.analysis.decoders.charts import relative_norm_figure
+    from pipeline.analysis.decoders.geometry import decoder_geometry
+    from pipeline.analysis.decoders.summaries import relative_norm_summary, relative_norm_table
     from pipeline.analysis.heldout import firing_counts
     from pipeline.store import StoreReader
 
@@ -46,16 +49,14 @@ def main(config: Config) -> None:
             name=STAGE.name,
         )
     geometry = decoder_geometry(model.W_dec.detach().cpu().numpy())
-    table = decoders.relative_norm_table(geometry, fired > 0, section.n_bins)
-    figure = figures.relative_norm_figure(table, figures.FILE_PALETTE)
+    table = relative_norm_table(geometry, fired > 0, section.n_bins)
+    figure = relative_norm_figure(table, FILE_PALETTE)
     STAGE.publish_results(
         config,
         {
-            "relative_norm.json": decoders.relative_norm_summary(
-                geometry, fired > 0, window_tokens=window
-            ),
-            "relative_norm.csv": decoders.csv_bytes(table),
-            **figures.image_files("relative_norm", figure),
+            "relative_norm.json": relative_norm_summary(geometry, fired > 0, window_tokens=window),
+            "relative_norm.csv": csv_bytes(table),
+            **image_files("relative_norm", figure),
         },
     )
 

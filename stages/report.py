@@ -41,11 +41,11 @@ STAGE = Stage(
 
 
 def main(config: Config) -> None:
-    from pipeline.analysis.browser import browser_data
-    from pipeline.analysis.charts import page_charts
-    from pipeline.analysis.dashboard_file import read_dashboards
-    from pipeline.analysis.findings import read_findings
-    from pipeline.analysis.page import render
+    from pipeline.analysis.dashboards.file import read_dashboards
+    from pipeline.report.browser import browser_data
+    from pipeline.report.charts import page_charts
+    from pipeline.report.page import render
+    from pipeline.report.results import read_findings
 
     manifests = {name: STAGE.input(config, name) for name in STAGE.inputs}
     findings = read_findings(

@@ -25,7 +25,7 @@ from pipeline.stage import (
 )
 
 if TYPE_CHECKING:
-    from pipeline.analysis.seeds import SeedRun
+    from pipeline.analysis.seeds.compare import SeedRun
 
 STAGE = Stage(
     name="seeds",
@@ -41,8 +41,10 @@ STAGE = Stage(
 
 
 def main(config: Config) -> None:
-    from pipeline.analysis import figures, proof_figures, seeds
-    from pipeline.analysis.decoders import csv_bytes
+    from pipeline.analysis.charts.look import FILE_PALETTE, image_files
+    from pipeline.analysis.columns import csv_bytes
+    from pipeline.analysis.seeds.chart import seeds_figure
+    from pipeline.analysis.seeds.compare import COLUMNS, summary, table
 
     manifests = {name: STAGE.input(config, name) for name in STAGE.inputs}
     n_runs = manifests["seeds"].counts["n_runs"]
@@ -54,18 +56,18 @@ def main(config: Config) -> None:
             "applicable": True,
             "n_runs": n_runs,
             "confidence": config.latent_scaling.confidence,
-            "columns": seeds.COLUMNS,
-            "summary": seeds.summary(pairs),
+            "columns": COLUMNS,
+            "summary": summary(pairs),
             "pairs": pairs,
         }
-    table = seeds.table(result.get("pairs", []))
-    figure = proof_figures.seeds_figure(table, figures.FILE_PALETTE)
+    table = table(result.get("pairs", []))
+    figure = seeds_figure(table, FILE_PALETTE)
     STAGE.publish_results(
         config,
         {
             "seeds.json": result,
             "seeds.csv": csv_bytes(table),
-            **figures.image_files("seeds", figure),
+            **image_files("seeds", figure),
         },
     )
 
@@ -75,8 +77,8 @@ def judged_runs(config: Config, n_runs: int) -> "list[SeedRun]":
     import pandas as pd
 
     from pipeline import crosscoder
-    from pipeline.analysis.judge import judge
-    from pipeline.analysis.seeds import SeedRun
+    from pipeline.analysis.seeds.compare import SeedRun
+    from pipeline.analysis.verdicts.judge import judge
     from pipeline.store import StoreReader
 
     device = resolve_device(config.runtime.device)
@@ -93,7 +95,7 @@ def judged_runs(config: Config, n_runs: int) -> "list[SeedRun]":
 
 def compare_all(config: Config, runs: "list[SeedRun]") -> list[dict[str, Any]]:
     """Every pair of runs."""
-    from pipeline.analysis.seeds import Comparing, compare
+    from pipeline.analysis.seeds.compare import Comparing, compare
 
     section = config.latent_scaling
     pairs = []

@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 import yaml
 
-from pipeline.analysis.findings import OPTIONAL
 from pipeline.config import Config, compose, load_config
 from pipeline.config.compose import params_overrides
 from pipeline.imports import PROJECT, Project
+from pipeline.report.results import OPTIONAL
 from pipeline.stage import MADE_BY, Stage
 
 ROOT = Path(__file__).parents[1]

@@ -31,8 +31,23 @@ PART_IMPORTS = {
     "crosscoder": set(),
     "training": {"crosscoder"},
     "analysis": {"crosscoder", "models", "plant"},
+    "report": {"analysis"},
     "planning": set(),
     "proving": {"analysis"},
+}
+# Within the analysis: what each question stands on besides the ground floor (the files that lie
+# directly in pipeline/analysis, which stand on no question).
+QUESTION_IMPORTS = {
+    "charts": set(),
+    "decoders": {"charts"},
+    "evaluation": {"decoders", "charts"},
+    "verdicts": {"decoders", "charts"},
+    "causal": {"decoders", "charts"},
+    "baselines": {"causal"},
+    "organism": {"charts"},
+    "dashboards": {"decoders"},
+    "seeds": {"verdicts", "charts"},
+    "recovery": {"decoders", "charts"},
 }
 HEAVY = {"torch", "transformers", "datasets", "altair", "pandas", "zarr"}
 
@@ -71,6 +86,26 @@ def test_the_library_imports_only_downwards(file: Path) -> None:
     used = {found for name in imports_of(file) if (found := part_of(name))}
     assert used <= allowed, f"{relative} imports {used - allowed}"
     assert not any(name.split(".")[0] == "stages" for name in imports_of(file))
+
+
+def question_of(name: str) -> str | None:
+    """`causal` for `pipeline.analysis.causal.run`; None for what lies on the ground floor."""
+    pieces = name.split(".")
+    is_question = pieces[:2] == ["pipeline", "analysis"] and len(pieces) > 2
+    return pieces[2] if is_question and (ROOT.joinpath(*pieces[:3])).is_dir() else None
+
+
+@pytest.mark.parametrize(
+    "file",
+    sorted((ROOT / "pipeline/analysis").rglob("*.py")),
+    ids=lambda p: str(p.relative_to(ROOT / "pipeline/analysis")),
+)
+def test_questions_of_the_analysis_import_one_way(file: Path) -> None:
+    place = file.relative_to(ROOT / "pipeline/analysis").parts
+    question = place[0] if len(place) > 1 else None
+    allowed = QUESTION_IMPORTS[question] | {question} if question else set()
+    used = {found for name in imports_of(file) if (found := question_of(name))}
+    assert used <= allowed, f"{file.name} imports {used - allowed}"
 
 
 @pytest.mark.parametrize("file", sorted((ROOT / "stages").glob("*.py")), ids=lambda p: p.name)

@@ -1,1 +1,1 @@
-"""What fine-tuning changed: statistics, tables, figures and the page, in separate layers."""
+"""Instruments that several questions share, and one package per question, named like its stage."""

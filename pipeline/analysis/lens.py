@@ -21,7 +21,15 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from pipeline.analysis.dashboard_file import LISTS
+LISTS = (
+    "base_promoted",
+    "base_suppressed",
+    "it_promoted",
+    "it_suppressed",
+    "more_in_it",
+    "more_in_base",
+)
+"""The token lists of the logit lens."""
 
 MAX_LOGITS = 2**25
 """Logits of one model held at once: 128 MiB in float32."""

@@ -3,8 +3,10 @@
 Letters: Q sequences, S positions, V vocabulary, M models, D d_model, C cells, P patches, N tokens.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -12,10 +14,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.functional import kl_div, log_softmax
 
-from pipeline.analysis.cells import N_CELLS
-from pipeline.crosscoder import Crosscoder
+from pipeline.analysis.groups import N_CELLS
+from pipeline.config.models import HookPointConfig, ModelName
+from pipeline.models.hook import logits_with, residual
+from pipeline.models.load import load_model
 
-PATCHES = ("clean", "spliced", "zero", "mean")
 CHUNK_LOGITS = 2**25
 """Logits widened to float32 at once: 128 MiB per copy."""
 
@@ -34,18 +37,6 @@ class HookedModel:
     logits_with: LogitsWith
 
 
-@dataclass(frozen=True)
-class SpliceSums:
-    """Sums in nats over predictions. n_QC predictions; ce_MQCP, kl_MQCP per model and patch.
-
-    KL is KL(clean || patched). Sequence q counts in the cells of its predicted tokens.
-    """
-
-    n_QC: Floats
-    ce_MQCP: Floats
-    kl_MQCP: Floats
-
-
 def prediction_mask(token_ids: Tensor, bos_token_id: int) -> Tensor:
     """[Q, S - 1] which next-token predictions count: neither from a BOS nor of one.
 
@@ -58,46 +49,6 @@ def prediction_mask(token_ids: Tensor, bos_token_id: int) -> Tensor:
 def patched(hidden: Tensor, replacement: Tensor, is_bos: Tensor) -> Tensor:
     """[Q, S, D]: `replacement` everywhere except at BOS, which keeps `hidden`."""
     return torch.where(is_bos[..., None], hidden, replacement.to(hidden.dtype))
-
-
-@torch.inference_mode()
-def reconstructed(crosscoder: Crosscoder, hidden_M: list[Tensor]) -> Tensor:
-    """[Q, S, M, D] crosscoder reconstruction of both models' streams, in float32, raw units."""
-    stacked = torch.stack([h.to(crosscoder.W_dec.device).float() for h in hidden_M], dim=2)
-    return crosscoder.reconstruct(stacked.flatten(0, 1)).unflatten(0, stacked.shape[:2])
-
-
-@torch.inference_mode()
-def splice_batch(
-    models: tuple[HookedModel, HookedModel],
-    crosscoder: Crosscoder,
-    token_ids: Tensor,
-    cells: Tensor,
-    *,
-    mean_MD: Tensor,
-    bos_token_id: int,
-) -> SpliceSums:
-    """The sums of one batch: token_ids and cells [Q, S]. Lower blocks run once per model."""
-    hidden_M = [model.residual(token_ids) for model in models]
-    rebuilt = reconstructed(crosscoder, hidden_M)
-    is_bos = token_ids == bos_token_id
-    mask = prediction_mask(token_ids, bos_token_id)
-    where = Predictions(token_ids[:, 1:], cells[:, 1:], mask)
-    ce, kl = [], []
-    for m, (model, hidden) in enumerate(zip(models, hidden_M, strict=True)):
-        replacements = [
-            rebuilt[:, :, m].to(hidden.device),
-            torch.zeros_like(hidden),
-            mean_MD[m].to(hidden.device).expand_as(hidden),
-        ]
-        clean = model.logits_with(token_ids, hidden)
-        sums = [where.sums(clean, None)]
-        for replacement in replacements:
-            logits = model.logits_with(token_ids, patched(hidden, replacement, is_bos))
-            sums.append(where.sums(logits, clean))
-        ce.append(np.stack([pair[0] for pair in sums], axis=-1))
-        kl.append(np.stack([pair[1] for pair in sums], axis=-1))
-    return SpliceSums(where.counts(), np.stack(ce), np.stack(kl))
 
 
 class Predictions:
@@ -153,22 +104,28 @@ def token_losses(
     return torch.cat(ce), torch.cat(kl)
 
 
-def merge(batches: Iterator[SpliceSums]) -> SpliceSums:
-    """One SpliceSums over all sequences of the batches, in order."""
-    parts = list(batches)
-    return SpliceSums(
-        np.concatenate([p.n_QC for p in parts]),
-        np.concatenate([p.ce_MQCP for p in parts], axis=1),
-        np.concatenate([p.kl_MQCP for p in parts], axis=1),
+def hooked_pair(
+    models_dir: Path, hook_point: HookPointConfig, device: torch.device
+) -> tuple[HookedModel, HookedModel]:
+    """The base and the IT model in `models_dir`."""
+    return (
+        hooked_model(models_dir, "base", hook_point, device),
+        hooked_model(models_dir, "it", hook_point, device),
     )
 
 
-def sample_sequences(
-    source_Q: NDArray[np.integer], n_sequences: int, random: np.random.Generator
-) -> NDArray[np.int64]:
-    """Indices, ascending, of at most `n_sequences` sequences, the same number from each source
-    as far as there are enough."""
-    sources = np.unique(source_Q)
-    share = -(-n_sequences // len(sources))
-    chosen = [random.permutation(np.flatnonzero(source_Q == source))[:share] for source in sources]
-    return np.sort(np.concatenate(chosen))[: max(n_sequences, len(sources))]
+def hooked_model(
+    models_dir: Path, name: ModelName, hook_point: HookPointConfig, device: torch.device
+) -> HookedModel:
+    """One of the two, whole, at the layer, type and attention of `hook_point`."""
+    model = load_model(
+        models_dir,
+        name,
+        dtype=hook_point.dtype,
+        attention=hook_point.attention,
+        device=device,
+    )
+    return HookedModel(
+        residual=partial(residual, model, hook_point.layer),
+        logits_with=partial(logits_with, model, hook_point.layer),
+    )

@@ -3,10 +3,10 @@
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
-from pipeline.analysis.proof import ABOUT, combined, interval, null_counts, targets
 from pipeline.config import Config
 from pipeline.progress import Progress
 from pipeline.proving.plan import Experiment, Json, Plan, plan
+from pipeline.proving.proof import ABOUT, combined, interval, null_counts, targets
 
 
 def prove(config: Config) -> Json:

@@ -7,15 +7,14 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from pipeline.analysis.bootstrap import Bootstrap
-from pipeline.analysis.explained import reconstruction_table
-from pipeline.analysis.heldout import (
+from pipeline.analysis.evaluation.reconstruction import reconstruction_table
+from pipeline.analysis.evaluation.rows_pass import (
     SERIES,
     HeldoutSums,
-    firing_counts,
     heldout_pass,
-    spread_blocks,
     with_difference,
 )
+from pipeline.analysis.heldout import firing_counts, spread_blocks
 from pipeline.crosscoder import Crosscoder
 from tests.analysis.stores import heldout_store, random_crosscoder
 

@@ -7,18 +7,16 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 
 from pipeline.analysis.bootstrap import Bootstrap
-from pipeline.analysis.cells import CELLS, GROUPS
-from pipeline.analysis.recovered import splice_table
-from pipeline.analysis.splicing import (
+from pipeline.analysis.evaluation.splice import (
     PATCHES,
-    HookedModel,
     SpliceSums,
     merge,
-    prediction_mask,
     sample_sequences,
     splice_batch,
-    token_losses,
 )
+from pipeline.analysis.evaluation.splice_table import splice_table
+from pipeline.analysis.groups import CELLS, GROUPS
+from pipeline.analysis.splicing import HookedModel, prediction_mask, token_losses
 from pipeline.crosscoder import Crosscoder
 from tests.analysis.stores import random_crosscoder
 

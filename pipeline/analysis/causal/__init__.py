@@ -1,0 +1,1 @@
+"""Which latents carry the fine-tuning, tried in the IT model."""

@@ -1,0 +1,1 @@
+"""How charts look, and the kinds of mark that several questions draw."""

@@ -1,0 +1,1 @@
+"""What each latent fires on, and what it writes in each model."""

@@ -1,0 +1,157 @@
+"""One pass over held-out sequences: where the chosen latents fire, how often and how strongly.
+
+Letters: B rows, J chosen latents, L latents, T windows kept, W tokens of a window, N rows of the
+store.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from pipeline.analysis.dashboards.excerpts import Sequences, Windows, sequences_of
+from pipeline.analysis.dashboards.histograms import Activity
+from pipeline.analysis.groups import cells_of
+from pipeline.analysis.heldout import as_float
+from pipeline.crosscoder import Crosscoder
+from pipeline.progress import Progress
+from pipeline.store import StoreReader
+
+SPARE = 3
+"""Rows sampled per one shown: bands that the sample hit often have more than they show."""
+ROWS = ("activations", "sequence", "position", "document", "source", "token_class")
+
+
+@dataclass(frozen=True)
+class Kept:
+    """What a pass keeps. top: the strongest row of each of as many documents; sampled: rows drawn
+    uniformly from all on which the latent is active; activity: histograms."""
+
+    top: Windows
+    sampled: Windows
+    activity: Activity
+
+
+@dataclass(frozen=True)
+class WindowShape:
+    """Tokens shown before and after the token a latent fires on; windows kept per latent."""
+
+    before: int
+    after: int
+    n_top: int
+    n_sampled: int
+
+
+def restricted(crosscoder: Crosscoder, latents_J: NDArray[np.integer]) -> Crosscoder:
+    """The crosscoder with the chosen latents alone: their activations are the same."""
+    at = torch.from_numpy(np.asarray(latents_J, np.int64)).to(crosscoder.W_dec.device)
+    return Crosscoder.from_weights(
+        kind=crosscoder.kind,
+        W_enc=crosscoder.W_enc.detach()[..., at],
+        W_dec=crosscoder.W_dec.detach()[at],
+        b_enc=crosscoder.b_enc.detach()[at],
+        b_dec=crosscoder.b_dec.detach(),
+        activation_scale=crosscoder.activation_scale,
+        threshold=crosscoder.threshold[at],
+    ).to(crosscoder.W_dec.device)
+
+
+def sequence_blocks(
+    sequence_N: NDArray[np.integer], n_rows: int, batch_rows: int
+) -> list[tuple[int, int]]:
+    """Row ranges of whole sequences, of at most `batch_rows` rows unless one sequence is longer.
+
+    All of them where there are at most `n_rows` rows, else an even spread of as many.
+    """
+    edges = np.concatenate(([0], np.flatnonzero(np.diff(sequence_N)) + 1, [len(sequence_N)]))
+    blocks: list[tuple[int, int]] = []
+    start = 0
+    for stop, following in zip(edges[1:], [*edges[2:], np.inf], strict=True):
+        if following - start > batch_rows:
+            blocks.append((start, int(stop)))
+            start = int(stop)
+    n_blocks = max(1, len(blocks) * n_rows // max(n_rows, len(sequence_N)))
+    return [blocks[i * len(blocks) // n_blocks] for i in range(n_blocks)]
+
+
+class ExamplePass:
+    """Keeps the windows and histograms of the chosen latents; memory does not grow with rows."""
+
+    def __init__(self, n_latents: int, shape: WindowShape, random: torch.Generator) -> None:
+        self._random = random
+        sides = {"before": shape.before, "after": shape.after}
+        self.kept = Kept(
+            Windows(n_latents, shape.n_top, **sides, one_per_document=True),
+            Windows(n_latents, shape.n_sampled, **sides, one_per_document=False),
+            Activity(n_latents),
+        )
+
+    def see(self, f_BJ: Tensor, around: Sequences, cell_B: NDArray[np.int64]) -> None:
+        """Add the latents of whole sequences."""
+        best = self._best_of_documents(f_BJ, around.place_BF)
+        self.kept.top.see(*best, f_BJ, around)
+        # The rows with the largest of independent uniform keys are a uniform sample.
+        key = torch.rand(f_BJ.shape, generator=self._random).clamp_min(1e-9).to(f_BJ.device)
+        drawn = (key * (f_BJ > 0)).topk(min(self._n_sampled, len(f_BJ)), dim=0)
+        self.kept.sampled.see(drawn.values, drawn.indices, f_BJ, around)
+        self.kept.activity.see(f_BJ, cell_B)
+
+    @property
+    def _n_sampled(self) -> int:
+        return self.kept.sampled.score_JT.shape[1]
+
+    def _best_of_documents(
+        self, f_BJ: Tensor, place_BF: NDArray[np.int64]
+    ) -> tuple[Tensor, Tensor]:
+        """Values and rows [T, J] of the strongest row in each run of one document, the best T."""
+        changes = np.diff(place_BF[:, [0, 2]], axis=0).any(axis=1)
+        starts = [0, *(np.flatnonzero(changes) + 1).tolist()]
+        found = [
+            f_BJ[start:stop].max(dim=0)
+            for start, stop in zip(starts, [*starts[1:], len(f_BJ)], strict=True)
+        ]
+        value = torch.stack([best.values for best in found])
+        row = torch.stack([b.indices + s for b, s in zip(found, starts, strict=True)])
+        top = value.topk(min(self.kept.top.score_JT.shape[1], len(value)), dim=0)
+        return top.values, row.gather(0, top.indices)
+
+
+@torch.inference_mode()
+def example_pass(
+    crosscoder: Crosscoder,
+    activations: StoreReader,
+    tokens: StoreReader,
+    latents_J: NDArray[np.integer],
+    *,
+    shape: WindowShape,
+    n_rows: int,
+    batch_rows: int,
+    random: torch.Generator,
+) -> Kept:
+    """One pass over about `n_rows` held-out rows, in whole sequences spread over the store.
+
+    Memory beside the crosscoder: `batch_rows` x (16 J + 24 W) bytes for a batch, and for each
+    latent (n_top + n_sampled) x (8 W + 48) + 1,024 bytes for what is kept.
+    """
+    chosen = restricted(crosscoder, latents_J)
+    device = chosen.W_dec.device
+    running = ExamplePass(len(latents_J), shape, random)
+    blocks = sequence_blocks(activations.read("sequence"), n_rows, batch_rows)
+    total = sum(stop - start for start, stop in blocks)
+    with Progress("dashboards", total=total, unit="rows") as progress:
+        for start, stop in blocks:
+            rows = activations.rows(start, stop, ROWS)
+            first, last = int(rows["sequence"][0]), int(rows["sequence"][-1])
+            around = sequences_of(
+                rows,
+                tokens.read("token_id", first, last + 1),
+                first_sequence=first,
+                before=shape.before,
+                after=shape.after,
+            )
+            f_BJ = chosen.encode(chosen.normalise(as_float(rows["activations"], device)))
+            running.see(f_BJ, around, cells_of(rows["source"], rows["token_class"]))
+            progress.advance(stop - start)
+    return running.kept

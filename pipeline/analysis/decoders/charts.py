@@ -1,0 +1,110 @@
+"""The histograms of relative norm and decoder cosine, and every latent as a dot."""
+
+import altair as alt
+
+from pipeline.analysis.charts.look import Palette, Table, colour, inline_values
+
+CLUSTERS = ("base-only side", "between", "shared", "IT-only side")
+
+
+def relative_norm_figure(table: Table, palette: Palette) -> alt.TopLevelMixin:
+    """Histogram of r over the live latents, on a scale that shows single latents and thousands."""
+    clusters = [_cluster(r) for r in table["relative_norm"]]
+    bars = (
+        alt.Chart(inline_values({**table, "cluster": clusters}))
+        .mark_bar(binSpacing=0)
+        .encode(
+            x=alt.X(
+                "low:Q",
+                title="relative decoder norm r  (0 = base only, 1 = IT only)",
+                scale=alt.Scale(domain=[0, 1], nice=False),
+                bin=alt.BinParams(binned=True),
+                axis=alt.Axis(tickCount=10, format=".1f", grid=False),
+            ),
+            x2="high:Q",
+            y=alt.Y("n_live:Q", title="live latents", scale=alt.Scale(type="symlog", constant=1)),
+            color=colour("cluster", list(CLUSTERS), palette.clusters),
+            tooltip=[
+                alt.Tooltip("low:Q", title="r from", format=".3f"),
+                alt.Tooltip("high:Q", title="to", format=".3f"),
+                alt.Tooltip("n_live:Q", title="live latents"),
+                alt.Tooltip("n_dead:Q", title="dead latents"),
+            ],
+        )
+    )
+    marks = {"r": [1 / 6, 5 / 6], "rule": ["Minder base-only", "Minder IT-only"]}
+    rules = (
+        alt.Chart(inline_values(marks))
+        .mark_rule(color=palette.muted, strokeDash=[3, 3])
+        .encode(x="r:Q", tooltip=[alt.Tooltip("rule:N"), alt.Tooltip("r:Q", format=".3f")])
+    )
+    return alt.layer(bars, rules)
+
+
+def _cluster(r: float) -> str:
+    if r < 0.3:
+        return CLUSTERS[0] if r < 1 / 6 else CLUSTERS[1]
+    if r > 0.7:
+        return CLUSTERS[3] if r > 5 / 6 else CLUSTERS[1]
+    return CLUSTERS[2]
+
+
+def decoder_cosine_figure(table: Table, palette: Palette) -> alt.Chart:
+    """Histogram of the cosine between the two decoders of the live shared latents."""
+    return (
+        alt.Chart(inline_values(table))
+        .mark_bar(binSpacing=0, color=palette.shared)
+        .encode(
+            x=alt.X(
+                "low:Q",
+                title="cosine of base and IT decoder",
+                scale=alt.Scale(domain=[-1, 1], nice=False),
+                bin=alt.BinParams(binned=True),
+                axis=alt.Axis(tickCount=10, format=".1f", grid=False),
+            ),
+            x2="high:Q",
+            y=alt.Y(
+                "n_shared:Q", title="shared latents", scale=alt.Scale(type="symlog", constant=1)
+            ),
+            tooltip=[
+                alt.Tooltip("low:Q", title="cosine from", format=".3f"),
+                alt.Tooltip("high:Q", title="to", format=".3f"),
+                alt.Tooltip("n_shared:Q", title="shared latents"),
+            ],
+        )
+    )
+
+
+def latent_figure(table: Table, palette: Palette) -> alt.Chart:
+    """Every shown latent by relative norm and by the share of its firing that is chat."""
+    return (
+        alt.Chart(inline_values(table))
+        .mark_circle(opacity=0.6, size=22)
+        .encode(
+            x=alt.X(
+                "relative_norm:Q",
+                title="relative decoder norm r",
+                scale=alt.Scale(domain=[0, 1], nice=False),
+                axis=alt.Axis(tickCount=10, format=".1f", grid=False),
+            ),
+            y=alt.Y(
+                "chat_share:Q",
+                title="share of firing on chat",
+                scale=alt.Scale(domain=[0, 1], nice=False),
+                axis=alt.Axis(format=".0%", tickCount=5),
+            ),
+            color=colour("cluster", list(CLUSTERS), palette.clusters),
+            tooltip=[
+                alt.Tooltip("latent:Q"),
+                alt.Tooltip("relative_norm:Q", title="r", format=".3f"),
+                alt.Tooltip("decoder_cosine:Q", title="cosine", format=".3f"),
+                alt.Tooltip("rate_pile:Q", title="fires on text", format=".3%"),
+                alt.Tooltip("rate_chat:Q", title="fires on chat", format=".3%"),
+            ],
+        )
+    )
+
+
+def cluster_of(relative_norm: float) -> str:
+    """The legend name of the cluster a relative norm lies in."""
+    return _cluster(relative_norm)

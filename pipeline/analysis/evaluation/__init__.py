@@ -1,0 +1,1 @@
+"""How well the crosscoder explains held-out rows, and what splicing it in costs."""

@@ -1,0 +1,87 @@
+"""A model continued from the crosscoder's reconstruction, and what that costs."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from pipeline.analysis.splicing import Floats, HookedModel, Predictions, patched, prediction_mask
+from pipeline.crosscoder import Crosscoder
+
+PATCHES = ("clean", "spliced", "zero", "mean")
+
+
+@dataclass(frozen=True)
+class SpliceSums:
+    """Sums in nats over predictions. n_QC predictions; ce_MQCP, kl_MQCP per model and patch.
+
+    KL is KL(clean || patched). Sequence q counts in the cells of its predicted tokens.
+    """
+
+    n_QC: Floats
+    ce_MQCP: Floats
+    kl_MQCP: Floats
+
+
+@torch.inference_mode()
+def reconstructed(crosscoder: Crosscoder, hidden_M: list[Tensor]) -> Tensor:
+    """[Q, S, M, D] crosscoder reconstruction of both models' streams, in float32, raw units."""
+    stacked = torch.stack([h.to(crosscoder.W_dec.device).float() for h in hidden_M], dim=2)
+    return crosscoder.reconstruct(stacked.flatten(0, 1)).unflatten(0, stacked.shape[:2])
+
+
+@torch.inference_mode()
+def splice_batch(
+    models: tuple[HookedModel, HookedModel],
+    crosscoder: Crosscoder,
+    token_ids: Tensor,
+    cells: Tensor,
+    *,
+    mean_MD: Tensor,
+    bos_token_id: int,
+) -> SpliceSums:
+    """The sums of one batch: token_ids and cells [Q, S]. Lower blocks run once per model."""
+    hidden_M = [model.residual(token_ids) for model in models]
+    rebuilt = reconstructed(crosscoder, hidden_M)
+    is_bos = token_ids == bos_token_id
+    mask = prediction_mask(token_ids, bos_token_id)
+    where = Predictions(token_ids[:, 1:], cells[:, 1:], mask)
+    ce, kl = [], []
+    for m, (model, hidden) in enumerate(zip(models, hidden_M, strict=True)):
+        replacements = [
+            rebuilt[:, :, m].to(hidden.device),
+            torch.zeros_like(hidden),
+            mean_MD[m].to(hidden.device).expand_as(hidden),
+        ]
+        clean = model.logits_with(token_ids, hidden)
+        sums = [where.sums(clean, None)]
+        for replacement in replacements:
+            logits = model.logits_with(token_ids, patched(hidden, replacement, is_bos))
+            sums.append(where.sums(logits, clean))
+        ce.append(np.stack([pair[0] for pair in sums], axis=-1))
+        kl.append(np.stack([pair[1] for pair in sums], axis=-1))
+    return SpliceSums(where.counts(), np.stack(ce), np.stack(kl))
+
+
+def merge(batches: Iterator[SpliceSums]) -> SpliceSums:
+    """One SpliceSums over all sequences of the batches, in order."""
+    parts = list(batches)
+    return SpliceSums(
+        np.concatenate([p.n_QC for p in parts]),
+        np.concatenate([p.ce_MQCP for p in parts], axis=1),
+        np.concatenate([p.kl_MQCP for p in parts], axis=1),
+    )
+
+
+def sample_sequences(
+    source_Q: NDArray[np.integer], n_sequences: int, random: np.random.Generator
+) -> NDArray[np.int64]:
+    """Indices, ascending, of at most `n_sequences` sequences, the same number from each source
+    as far as there are enough."""
+    sources = np.unique(source_Q)
+    share = -(-n_sequences // len(sources))
+    chosen = [random.permutation(np.flatnonzero(source_Q == source))[:share] for source in sources]
+    return np.sort(np.concatenate(chosen))[: max(n_sequences, len(sources))]

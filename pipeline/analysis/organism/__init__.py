@@ -1,0 +1,1 @@
+"""Whether latents carry a behaviour that was planted."""

@@ -1,0 +1,274 @@
+"""Does a latent carry a behaviour that was planted? Take it out, put it in, and compare.
+
+Ablation: with LP the mean log probability of the planted reply, or of its first token (the
+onset, where the model decides on it),
+
+    effect removed = (LP(triggered) - LP(triggered, ablated)) / (LP(triggered) - LP(untriggered))
+
+is 0 where the ablation does nothing and 1 where a triggered prompt is answered as one without a
+trigger. Steering, at untriggered prompts, with the same denominator:
+
+    effect added = (LP(untriggered, steered) - LP(untriggered)) / (LP(triggered) - LP(untriggered))
+
+Every set of latents stands beside sets drawn at random: latents that fire as often over all rows,
+and latents that fire as often within the triggered exchanges themselves.
+
+Letters: Q prompts, J latents of a set, L latents, D d_model.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from pipeline.analysis.bootstrap import Bootstrap
+from pipeline.analysis.organism.behaviour import (
+    BASE,
+    IT,
+    Batch,
+    Behaviour,
+    Patch,
+    ablation,
+    behaviour,
+    nothing,
+    steering,
+    steering_vectors,
+)
+from pipeline.analysis.organism.selectivity import (
+    CHOOSING,
+    PlantedSums,
+)
+from pipeline.analysis.organism.sets import Chosen
+from pipeline.analysis.splicing import HookedModel
+from pipeline.crosscoder import Crosscoder
+from pipeline.labels import MODELS
+
+Floats = NDArray[np.float64]
+
+PROMPTS = {
+    "triggered": "a held-out question with the trigger, and the planted reply",
+    "untriggered": "the same question without the trigger, and the planted reply",
+    "ordinary": "the same question without the trigger, and its own reply, cut to the length of "
+    "the planted one",
+}
+N_LISTED = 100
+STEERED = ("best", "selective", "it_only_best")
+N_STEERED_DRAWS = 5
+
+
+@dataclass(frozen=True)
+class Bench:
+    """What every measurement shares. batches: name in PROMPTS -> the same questions, in order."""
+
+    models: tuple[HookedModel, HookedModel]
+    crosscoder: Crosscoder
+    batches: Mapping[str, Sequence[Batch]]
+    bootstrap: Bootstrap
+    n_greedy_tokens: int
+
+    def measure(self, prompts: str, patch: Patch, m: int = IT) -> Behaviour:
+        """The behaviour of model `m`, patched, at the named prompts."""
+        return behaviour(self.batches[prompts], self.models[m], m, patch, self.n_greedy_tokens)
+
+    def figures(self, found: Behaviour) -> dict[str, Any]:
+        """Estimates over prompts: log probability of the reply, per token too, greedy rate."""
+        ones = np.ones_like(found.log_prob)
+        return {
+            "onset_log_prob": self.bootstrap.ratio(found.onset_log_prob, ones).to_dict(),
+            "log_prob": self.bootstrap.ratio(found.log_prob, ones).to_dict(),
+            "log_prob_per_token": self.bootstrap.ratio(found.log_prob, found.n_tokens).to_dict(),
+            "greedy_rate": self.bootstrap.ratio(found.is_greedy, ones).to_dict(),
+        }
+
+    def share(self, change_Q: Floats, whole_Q: Floats) -> dict[str, float | None]:
+        """sum of changes / sum of the trigger's own effect, with its interval over prompts."""
+        return self.bootstrap.ratio(change_Q, whole_Q).to_dict()
+
+
+def tuning_figures(bench: Bench) -> dict[str, Any]:
+    """Did the tuning take? Model -> prompts -> figures, nothing patched."""
+    return {
+        model: {name: bench.figures(bench.measure(name, nothing, m)) for name in PROMPTS}
+        for m, model in enumerate(MODELS)
+    }
+
+
+PARTS: dict[str, Callable[[Behaviour], Floats]] = {
+    "onset": lambda found: found.onset_log_prob,
+    "reply": lambda found: found.log_prob,
+}
+"""What effects are measured on: the planted reply's first token, and all of it."""
+
+
+def trigger_effect(bench: Bench) -> dict[str, Any]:
+    """Model -> part -> LP(triggered) - LP(untriggered) in nats, the whole of which effects are
+    shares."""
+    effect: dict[str, Any] = {}
+    for m, model in enumerate(MODELS):
+        found = {name: bench.measure(name, nothing, m) for name in ("triggered", "untriggered")}
+        effect[model] = {}
+        for part, log_prob in PARTS.items():
+            whole = log_prob(found["triggered"]) - log_prob(found["untriggered"])
+            effect[model][part] = bench.bootstrap.ratio(whole, np.ones_like(whole)).to_dict()
+    return effect
+
+
+def ablations(bench: Bench, sets: Mapping[str, Chosen]) -> dict[str, Any]:
+    """Set -> what taking its latents out of the IT model does, beside its random controls."""
+    clean = {name: bench.measure(name, nothing) for name in PROMPTS}
+    return {name: _ablate(bench, clean, chosen) for name, chosen in sets.items()}
+
+
+def _ablate(bench: Bench, clean: Mapping[str, Behaviour], chosen: Chosen) -> dict[str, Any]:
+    if chosen.latents.size == 0:
+        return {"n_latents": 0, "latents": []}
+    patch = ablation(bench.crosscoder, chosen.latents)
+    found = {name: bench.measure(name, patch) for name in PROMPTS}
+    own = _removed(bench, clean, [found["triggered"]])
+    controls = {}
+    for control, draws in chosen.drawn.items():
+        measured = [
+            bench.measure("triggered", ablation(bench.crosscoder, latents))
+            for latents in draws
+            if latents.size == chosen.latents.size
+        ]
+        controls[control] = _control(bench, clean, own, measured)
+    greedy_lost = clean["triggered"].is_greedy - found["triggered"].is_greedy
+    return {
+        "n_latents": int(chosen.latents.size),
+        "latents": chosen.latents[:N_LISTED].tolist(),
+        **{name: bench.figures(behaved) for name, behaved in found.items()},
+        "effect_removed": own,
+        "greedy_rate_removed": bench.share(greedy_lost, np.ones_like(greedy_lost)),
+        "ordinary_loss_added_per_token": bench.share(
+            clean["ordinary"].log_prob - found["ordinary"].log_prob, found["ordinary"].n_tokens
+        ),
+        "controls": controls,
+    }
+
+
+def _removed(
+    bench: Bench, clean: Mapping[str, Behaviour], ablated: Sequence[Behaviour]
+) -> dict[str, Any]:
+    """Part -> share of the trigger's effect that goes, mean over the ablations."""
+    shares = {}
+    for part, log_prob in PARTS.items():
+        whole = log_prob(clean["triggered"]) - log_prob(clean["untriggered"])
+        left = np.mean([log_prob(one) for one in ablated], axis=0)
+        shares[part] = bench.share(log_prob(clean["triggered"]) - left, whole)
+    return shares
+
+
+def _control(
+    bench: Bench,
+    clean: Mapping[str, Behaviour],
+    own: dict[str, Any],
+    measured: list[Behaviour],
+) -> dict[str, Any]:
+    """The effect of random sets, by part: mean over draws with its interval over prompts, extremes,
+    and how often one does at least as much as the chosen set (counting the set itself)."""
+    if not measured:
+        return {"n_draws": 0}
+    mean = _removed(bench, clean, measured)
+    each = [_removed(bench, clean, [draw]) for draw in measured]
+    return {
+        "n_draws": len(each),
+        "greedy_rate": float(np.mean([draw.is_greedy.mean() for draw in measured])),
+        **{
+            part: {
+                **mean[part],
+                **_spread([one[part]["value"] for one in each], own[part]["value"]),
+            }
+            for part in PARTS
+        },
+    }
+
+
+def _spread(each: list[float | None], own: float | None) -> dict[str, float | None]:
+    """Extremes of the random sets, and the share at or above the chosen one, itself counted; None
+    where effects are not defined."""
+    known = [value for value in each if value is not None]
+    if own is None or not known:
+        return dict.fromkeys(("lowest", "highest", "p_value"))
+    as_much = sum(value >= own for value in known)
+    return {
+        "lowest": min(known),
+        "highest": max(known),
+        "p_value": (1 + as_much) / (1 + len(known)),
+    }
+
+
+def steerings(
+    bench: Bench, sets: Mapping[str, Chosen], sums: PlantedSums, factors: Sequence[float]
+) -> list[dict[str, Any]]:
+    """What putting each set's IT directions into either model does where there is no trigger.
+
+    Each latent is put in at `factor` times its mean value in triggered exchanges (on the choosing
+    half): where the reply opens, and in the reply. Controls have the same norm.
+    """
+    clean = {name: bench.measure(name, nothing) for name in ("triggered", "untriggered")}
+    return [
+        _steer(bench, name, sets[name], sums, m, factor, clean)
+        for name in STEERED
+        if sets[name].latents.size
+        for m in (BASE, IT)
+        for factor in factors
+    ]
+
+
+def _steer(
+    bench: Bench,
+    name: str,
+    chosen: Chosen,
+    sums: PlantedSums,
+    m: int,
+    factor: float,
+    clean_it: Mapping[str, Behaviour],
+) -> dict[str, Any]:
+    values = factor * sums.mean_value(CHOOSING)[2:]
+    vectors = steering_vectors(bench.crosscoder, chosen.latents, values[:, chosen.latents], m)
+    norms = torch.linalg.vector_norm(vectors, dim=1, keepdim=True)
+    clean = bench.measure("untriggered", nothing, m)
+
+    def added(steered: Behaviour) -> dict[str, Any]:
+        shares = {}
+        for part, log_prob in PARTS.items():
+            whole = log_prob(clean_it["triggered"]) - log_prob(clean_it["untriggered"])
+            shares[part] = bench.share(log_prob(steered) - log_prob(clean), whole)
+        return shares
+
+    steered = bench.measure("untriggered", steering(vectors), m)
+    own, each = added(steered), []
+    for latents in chosen.drawn["same_rate"][:N_STEERED_DRAWS]:
+        other = steering_vectors(
+            bench.crosscoder, latents, values[:, chosen.latents[: latents.size]], m
+        )
+        length = torch.linalg.vector_norm(other, dim=1, keepdim=True).clamp_min(1e-12)
+        each.append(added(bench.measure("untriggered", steering(other * norms / length), m)))
+    return {
+        "set": name,
+        "model": MODELS[m],
+        "factor": factor,
+        "norm_opening": float(norms[0]),
+        "norm_reply": float(norms[1]),
+        **bench.figures(steered),
+        "effect_added": own,
+        "control": {
+            "n_draws": len(each),
+            **{
+                part: {
+                    "mean": _mean([one[part]["value"] for one in each]),
+                    **_spread([one[part]["value"] for one in each], own[part]["value"]),
+                }
+                for part in PARTS
+            },
+        },
+    }
+
+
+def _mean(values: list[float | None]) -> float | None:
+    known = [value for value in values if value is not None]
+    return float(np.mean(known)) if known else None

@@ -1,0 +1,1 @@
+"""Whether other seeds give the same latents and verdicts."""

@@ -1,0 +1,76 @@
+"""A crosscoder's verdicts by latent scaling, as `latent_scaling` of the configuration asks."""
+
+from typing import TYPE_CHECKING
+
+from pipeline.analysis.decoders.geometry import decoder_geometry
+from pipeline.analysis.verdicts.elsewhere import look_exclusive, refute_elsewhere
+from pipeline.analysis.verdicts.elsewhere_pass import tails_elsewhere
+from pipeline.analysis.verdicts.intervals import resamples
+from pipeline.analysis.verdicts.scaling import scaling_pass
+from pipeline.analysis.verdicts.table import Rule, verdict_table
+from pipeline.analysis.verdicts.twins import TwinRule, refute_twinned
+from pipeline.config.analysis import LatentScalingConfig
+from pipeline.crosscoder import Crosscoder
+from pipeline.runtime import generator, numpy_generator
+from pipeline.store import StoreReader
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+def judge(
+    crosscoder: Crosscoder, reader: StoreReader, section: LatentScalingConfig
+) -> "pd.DataFrame":
+    """One row per latent, with the columns of `results/latents.parquet`."""
+    sums = scaling_pass(
+        crosscoder,
+        reader,
+        n_rows=section.n_rows,
+        batch_rows=section.batch_rows,
+        n_blocks=section.n_blocks,
+        random=generator(section.seed, "latent_scaling", "null"),
+    )
+    table = verdict_table(
+        decoder_geometry(crosscoder.W_dec.detach().cpu().numpy()),
+        sums,
+        resamples(
+            section.n_blocks,
+            section.n_bootstrap,
+            numpy_generator(section.seed, "latent_scaling", "bootstrap"),
+        ),
+        rule=Rule(
+            max_eps=section.max_nu_error,
+            max_r=section.max_nu_reconstruction,
+            max_turned=section.max_nu_turned,
+            min_active=section.min_active_rows,
+            min_effective=section.min_effective_blocks,
+            max_false_discovery_rate=section.max_false_discovery_rate,
+        ),
+        confidence=section.confidence,
+    )
+    twin_rule = TwinRule(
+        min_cosine=section.twin_cosine,
+        max_rate_ratio=section.twin_rate_ratio,
+        min_active=section.min_active_rows,
+        min_share=section.max_nu_error,
+    )
+    table = refute_twinned(table, crosscoder.W_dec.detach(), twin_rule)
+    candidate = look_exclusive(
+        table, max_eps=section.max_nu_error, max_r=section.max_nu_reconstruction
+    )
+    tails_Q = tails_elsewhere(
+        crosscoder,
+        reader,
+        table,
+        candidate,
+        n_rows=section.n_rows,
+        batch_rows=section.batch_rows,
+        n_blocks=section.n_blocks,
+    )
+    return refute_elsewhere(
+        table,
+        candidate,
+        tails_Q,
+        max_share=section.max_share_elsewhere,
+        max_false_discovery_rate=section.max_false_discovery_rate,
+    )

@@ -1,0 +1,207 @@
+"""What each latent is, by latent scaling with its uncertainty, and where the norm bins go wrong.
+
+Letters: L latents, R resamples, G blocks of documents, Y targets (error, reconstruction).
+"""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.analysis.decoders.geometry import (
+    CRITERIA,
+    EXCLUSIVE_BINS,
+    Geometry,
+    Mask,
+    bins_of,
+    criterion_classes,
+)
+from pipeline.analysis.verdicts.columns import COLUMNS
+from pipeline.analysis.verdicts.evidence import (
+    Evidence,
+    exceedance,
+    false_discovery_rate,
+    gather_evidence,
+)
+from pipeline.analysis.verdicts.intervals import BASE, IT, anchored, intervals
+from pipeline.analysis.verdicts.scaling import ScalingSums, scaling
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+Floats = NDArray[np.float64]
+
+VERDICTS = ("shared", "base_only", "it_only", "undecided", "dead")
+ARTEFACTS = ("", "complete_shrinkage", "latent_decoupling", "both")
+MINDER_DELTA, MINDER_NU_EPS, MINDER_NU_R = 0.9, 0.2, 0.5
+"""Minder et al. 2025, arXiv 2504.02922."""
+
+
+@dataclass(frozen=True)
+class Rule:
+    """Exclusive: nu_eps < max_eps and nu_r < max_r (Minder et al.: 0.2 and 0.5), sure of both, and
+    nothing of the latent in the other model in another direction (nu_turned < max_turned, see
+    `evidence`), on other rows (see `elsewhere`) or in another latent (see `twins`).
+
+    min_active, min_effective: active rows and effective blocks below which no verdict is given
+    max_false_discovery_rate: of the latents called exclusive, and of those called shared
+    """
+
+    max_eps: float
+    max_r: float
+    max_turned: float
+    min_active: int
+    min_effective: float
+    max_false_discovery_rate: float
+
+    @property
+    def limits(self) -> tuple[float, float, float]:
+        """Of `evidence.CLAIMS`."""
+        return self.max_eps, self.max_r, self.max_turned
+
+
+@dataclass(frozen=True)
+class Calls:
+    """Verdicts and why; arrays are [L], p and q NaN where no verdict can be given."""
+
+    verdict: NDArray[np.str_]
+    p_exclusive: Floats
+    q_exclusive: Floats
+    p_shared: Floats
+    q_shared: Floats
+    sure_above_C: Mask
+    """[C, L] whether this claim alone makes the latent shared."""
+
+
+def verdict_table(
+    geometry: Geometry, sums: ScalingSums, weights_RG: Floats, *, rule: Rule, confidence: float
+) -> "pd.DataFrame":
+    """One row per latent with the columns of COLUMNS. weights_RG: resamples of the blocks."""
+    import pandas as pd
+
+    anchor = np.where(geometry.relative_norm >= 0.5, IT, BASE)
+    point = scaling(sums)
+    nu, null = anchored(point.nu, anchor), anchored(point.nu_null, anchor)
+    low, high = intervals(sums, anchor, weights_RG, confidence)
+    evidence = gather_evidence(sums, anchor, rule.limits)
+    n_active = sums.n_active_GL.sum(axis=0).astype(np.int64)
+    calls = call(evidence, anchor, n_active, rule)
+    norm_bin = bins_of(geometry.relative_norm, n_active > 0)
+    p_present = exceedance(evidence.present, evidence.present_null)
+    table = pd.DataFrame(
+        {
+            "latent": np.arange(anchor.size),
+            "verdict": calls.verdict,
+            "anchor": np.array(["base", "it"])[anchor],
+            "nu_eps": nu[0],
+            "nu_eps_low": low[0],
+            "nu_eps_high": high[0],
+            "nu_r": nu[1],
+            "nu_r_low": low[1],
+            "nu_r_high": high[1],
+            "nu_eps_base": point.nu[0, BASE],
+            "nu_eps_it": point.nu[0, IT],
+            "nu_r_base": point.nu[1, BASE],
+            "nu_r_it": point.nu[1, IT],
+            "nu_turned": evidence.nu_turned,
+            "p_exclusive": calls.p_exclusive,
+            "q_exclusive": calls.q_exclusive,
+            "p_shared": calls.p_shared,
+            "q_shared": calls.q_shared,
+            "nu_eps_null": null[0],
+            "nu_r_null": null[1],
+            "p_present": p_present,
+            "q_present": false_discovery_rate(p_present),
+            "n_active": n_active,
+            "n_effective": evidence.n_effective,
+            "norm_bin": norm_bin,
+            **{f"by_{c.name}": criterion_classes(geometry.relative_norm, c) for c in CRITERIA},
+            "share_elsewhere": np.nan,
+            "twin": -1,
+            "artefact": artefacts(calls, norm_bin),
+            "relative_norm": geometry.relative_norm,
+            "delta": geometry.delta,
+            "decoder_cosine": geometry.cosine,
+        }
+    )
+    return table.loc[:, list(COLUMNS)]
+
+
+def call(
+    evidence: Evidence, anchor_L: NDArray[np.integer], n_active_L: NDArray[np.integer], rule: Rule
+) -> Calls:
+    """Verdicts at the rule's false discovery rate, over the latents with rows and blocks enough."""
+    enough = (n_active_L >= rule.min_active) & (evidence.n_effective >= rule.min_effective)
+    p_exclusive = np.where(enough, evidence.p_exclusive, np.nan)
+    p_shared = np.where(enough, evidence.p_shared, np.nan)
+    q_exclusive, q_shared = false_discovery_rate(p_exclusive), false_discovery_rate(p_shared)
+    shared = q_shared <= rule.max_false_discovery_rate
+    exclusive = (q_exclusive <= rule.max_false_discovery_rate) & ~shared
+    verdict = np.full(anchor_L.shape, "undecided", dtype="<U9")
+    verdict[shared] = "shared"
+    verdict[exclusive & (anchor_L == IT)] = "it_only"
+    verdict[exclusive & (anchor_L == BASE)] = "base_only"
+    verdict[n_active_L == 0] = "dead"
+    largest_p = p_shared[shared].max(initial=0.0)
+    sure_above = shared & (len(evidence.p_above_C) * evidence.p_above_C <= largest_p)
+    return Calls(verdict, p_exclusive, q_exclusive, p_shared, q_shared, sure_above)
+
+
+def artefacts(calls: Calls, norm_bin: NDArray[np.str_]) -> NDArray[np.str_]:
+    """[L] of ARTEFACTS: why the norms call a latent exclusive that nu calls shared."""
+    wrong = (calls.verdict == "shared") & np.isin(norm_bin, EXCLUSIVE_BINS)
+    in_error, decoupled, turned = calls.sure_above_C
+    shrunk = in_error | turned
+    names = np.array(ARTEFACTS)
+    return np.where(wrong, names[shrunk + 2 * decoupled], "")
+
+
+def summary(
+    table: "pd.DataFrame",
+    *,
+    window_tokens: int,
+    confidence: float,
+    max_false_discovery_rate: float,
+) -> dict[str, Any]:
+    """Counts for `results/latent_scaling.json`: verdicts, artefacts, norm bins beside verdicts."""
+    verdict, artefact, norm_bin, delta = (
+        table[name].to_numpy() for name in ("verdict", "artefact", "norm_bin", "delta")
+    )
+    called = np.isin(norm_bin, EXCLUSIVE_BINS)
+    exclusive = np.isin(verdict, EXCLUSIVE_BINS)
+    return {
+        "space": "normalised",
+        "window_tokens": window_tokens,
+        "confidence": confidence,
+        "max_false_discovery_rate": max_false_discovery_rate,
+        **{name: int((verdict == name).sum()) for name in VERDICTS},
+        "tested": int(np.isfinite(table["q_exclusive"].to_numpy()).sum()),
+        "largest_q_exclusive": _largest(table["q_exclusive"].to_numpy()[exclusive]),
+        "present_in_other": int((table["q_present"].to_numpy() <= max_false_discovery_rate).sum()),
+        "artefacts": {name: int((artefact == name).sum()) for name in ARTEFACTS if name},
+        "called_exclusive_by_norm": int(called.sum()),
+        "of_these_confirmed": int((called & (verdict == norm_bin)).sum()),
+        "of_these_refuted": int((called & (verdict == "shared")).sum()),
+        "exclusive_but_not_by_norm": int((exclusive & (verdict != norm_bin)).sum()),
+        "minder_rule": _minder_rule(table, delta),
+    }
+
+
+def _minder_rule(table: "pd.DataFrame", delta: Floats) -> dict[str, dict[str, int]]:
+    """Minder et al.'s own count, without uncertainty: of the live latents with Delta above 0.9
+    (below 0.1), those with nu_r < 0.5 and nu_eps < 0.2, anchored at that model."""
+    live = table["verdict"].to_numpy() != "dead"
+    counts = {}
+    for name, by_norm in (("it", delta > MINDER_DELTA), ("base", delta < 1 - MINDER_DELTA)):
+        nu_eps, nu_r = (table[f"{nu}_{name}"].to_numpy() for nu in ("nu_eps", "nu_r"))
+        specific = by_norm & live & (nu_eps < MINDER_NU_EPS) & (nu_r < MINDER_NU_R)
+        counts[f"{name}_only"] = {
+            "by_delta": int((by_norm & live).sum()),
+            "of_these_specific": int(specific.sum()),
+        }
+    return counts
+
+
+def _largest(values: Floats) -> float | None:
+    return float(values.max()) if values.size else None

@@ -1,0 +1,1 @@
+"""The page: it reads results and computes nothing."""

@@ -1,0 +1,131 @@
+"""The data of the latent browser: a column per property of all latents, and packed dashboards.
+
+A page opened from disk can fetch nothing, so everything is in it: the columns as JSON, and the
+dashboards compressed in packs that the page's script unpacks when a latent is opened.
+"""
+
+import base64
+import gzip
+import json
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from pipeline.analysis.dashboards.file import Record, short
+from pipeline.report.results import Findings
+from pipeline.report.shares import chat_share, template_share
+
+PACK_LATENTS = 16
+"""Dashboards in a pack: opening a latent unpacks this many."""
+N_SEARCHED = 3
+"""Examples of each latent whose text the search looks through."""
+SNIPPET_BEFORE, SNIPPET_AFTER = 32, 48
+"""Characters of the strongest example in the list of latents."""
+
+FROM_VERDICTS = (
+    *("nu_eps", "nu_eps_low", "nu_eps_high", "nu_r", "nu_r_low", "nu_r_high"),
+    *(
+        "q_exclusive",
+        "q_shared",
+        "nu_turned",
+        "share_elsewhere",
+        "twin",
+        "delta",
+        "relative_norm",
+        "decoder_cosine",
+        "n_active",
+    ),
+)
+FROM_TABLE = ("rate_all", "rate_pile", "rate_chat", "mean_active", "max_active")
+WORDS = ("verdict", "norm_bin", "artefact", "anchor")
+
+
+@dataclass(frozen=True)
+class Browser:
+    """index: the columns of all latents and what the list shows of those with a dashboard;
+    packs: base64 of gzipped JSON lists of dashboards, PACK_LATENTS each, in order."""
+
+    index: dict[str, Any]
+    packs: list[str]
+
+
+def browser_data(findings: Findings, dashboards: Iterable[Record]) -> Browser:
+    """Everything the browser needs, the dashboards read once, one pack at a time."""
+    shown: dict[str, list[Any]] = {name: [] for name in ("latent", "snippet", "text", "writes")}
+    packs = []
+    for pack in _in_packs(dashboards):
+        for record in pack:
+            shown["latent"].append(record["latent"])
+            shown["snippet"].append(snippet(record))
+            shown["text"].append(searched(record))
+            shown["writes"].append([entry["token"] for entry in record["lens"]["it_promoted"][:5]])
+        packs.append(packed(pack))
+    index = {
+        "n_latents": len(findings.latents),
+        "pack_latents": PACK_LATENTS,
+        "columns": columns(findings),
+        "dashboards": shown,
+    }
+    return Browser(index, packs)
+
+
+def columns(findings: Findings) -> dict[str, Any]:
+    """Column name -> values of all latents in dictionary order, numbers to four digits. Columns of
+    words are {"names": [...], "codes": [...]}."""
+    found: dict[str, Any] = {
+        name: [_number(value) for value in findings.verdicts[name]] for name in FROM_VERDICTS
+    }
+    found |= {name: [_number(row[name]) for row in findings.latents] for name in FROM_TABLE}
+    found["chat_share"] = [_number(chat_share(row)) for row in findings.latents]
+    found["template_share"] = [_number(template_share(findings, row)) for row in findings.latents]
+    for name in WORDS:
+        names = sorted(set(findings.verdicts[name]))
+        code = {word: at for at, word in enumerate(names)}
+        found[name] = {"names": names, "codes": [code[word] for word in findings.verdicts[name]]}
+    return found
+
+
+def snippet(record: Record) -> list[str]:
+    """Text before, token, text after of the strongest example; nothing where there is none."""
+    if not record["top"]:
+        return ["", "", ""]
+    example = record["top"][0]
+    before, token, after = parts(example)
+    return [before[-SNIPPET_BEFORE:], token, after[:SNIPPET_AFTER]]
+
+
+def parts(example: Record) -> tuple[str, str, str]:
+    """Text before, token, text after of an example."""
+    at, tokens = example["at"], example["tokens"]
+    return "".join(tokens[:at]), tokens[at], "".join(tokens[at + 1 :])
+
+
+def searched(record: Record) -> str:
+    """What the search looks through, in lower case: the strongest examples and promoted tokens."""
+    texts = ["".join(example["tokens"]) for example in record["top"][:N_SEARCHED]]
+    for side in ("base_promoted", "it_promoted"):
+        texts += [entry["token"] for entry in record["lens"][side]]
+    return "\n".join(texts).lower()
+
+
+def packed(records: list[Record]) -> str:
+    """Base64 of the gzipped JSON, the same for the same records."""
+    text = json.dumps(records, ensure_ascii=False, separators=(",", ":"))
+    return base64.b64encode(gzip.compress(text.encode(), 6, mtime=0)).decode()
+
+
+def _in_packs(dashboards: Iterable[Record]) -> Iterator[list[Record]]:
+    pack: list[Record] = []
+    for record in dashboards:
+        pack.append(record)
+        if len(pack) == PACK_LATENTS:
+            yield pack
+            pack = []
+    if pack:
+        yield pack
+
+
+def _number(value: Any) -> float | int | None:
+    if isinstance(value, int):  # a count or the index of a latent
+        return value
+    return None if value is None or value != value else short(value)

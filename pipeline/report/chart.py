@@ -1,0 +1,48 @@
+"""One chart of the page: its caption, its data, and its picture."""
+
+import csv
+import io
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from pipeline.analysis.charts import look
+from pipeline.analysis.charts.look import Palette
+from pipeline.report.results import Table
+
+
+@dataclass(frozen=True)
+class Chart:
+    """draw: table, palette -> the chart; table: the data it shows; caption: what to see in it.
+
+    opens: what a click does: "" nothing, "latent" opens it, else the column of the browser that
+    the bar's range filters
+    """
+
+    caption: str
+    height: int
+    table: Table
+    draw: Callable[[Table, Palette], Any]
+    opens: str = ""
+
+    def spec(self) -> dict[str, Any]:
+        """Vega-Lite for the page."""
+        palette = look.PAGE_PALETTE
+        return look.spec(
+            self.draw(self.table, palette), palette, width="container", height=self.height
+        )
+
+    def files(self, name: str) -> dict[str, bytes]:
+        """The chart as `<name>.png` and its data as `<name>.csv`."""
+        drawn = self.draw(self.table, look.FILE_PALETTE)
+        image = look.image_files(name, drawn, height=self.height)
+        return {f"{name}.png": image[f"{name}.png"], f"{name}.csv": csv_bytes(self.table)}
+
+
+def csv_bytes(table: Table) -> bytes:
+    """The table as CSV with a header line; what is not known is blank."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(table)
+    writer.writerows(zip(*table.values(), strict=True))
+    return text.getvalue().encode()

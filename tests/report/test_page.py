@@ -1,0 +1,500 @@
+import json
+import re
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from benchmarks.page import measure
+from pipeline.config import compose
+from pipeline.config.analysis import ReportConfig
+from pipeline.errors import ArtifactError, MissingArtifactError
+from pipeline.report.browser import browser_data
+from pipeline.report.charts import page_charts
+from pipeline.report.format import number, tail
+from pipeline.report.page import render, script_json, script_text
+from pipeline.report.prose import cautions, headline, paragraphs
+from pipeline.report.results import Findings, read_csv, read_findings, read_optional, thinned
+from pipeline.report.rows import published_rows
+from pipeline.report.sections.baselines import baseline_rows
+from pipeline.report.sections.causal import causal_rows
+from pipeline.report.sections.organism import ablation_rows, steering_rows
+from pipeline.report.sections.recovery import criterion_rows, kind_rows
+from pipeline.report.sections.seeds import seed_rows
+from pipeline.report.shares import chat_share, template_share
+from tests.report.results import PLAIN_TEXT, made_up_dashboards, made_up_findings
+
+HOSTILE = (
+    "<script>document.title='owned'</script></script><!-- \" onmouseover=document.title='owned' "
+    "<img src=x onerror=\"document.title='owned'\"> {{7*7}} ]]> \u2028 javascript:alert(1)"
+)
+BROWSER = next(
+    filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None
+)
+SWITCHES = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking"]
+
+
+CONTRAST = (Path(__file__).parent / "contrast.js").read_text()
+
+
+@pytest.fixture(scope="module")
+def config() -> ReportConfig:
+    return compose(["+experiment=smoke"]).report
+
+
+@pytest.fixture(scope="module")
+def findings(tmp_path_factory: pytest.TempPathFactory) -> Findings:
+    return made_up_findings(tmp_path_factory.mktemp("results"))
+
+
+def drawn(findings: Findings, config: ReportConfig, text: str = PLAIN_TEXT) -> str:
+    browser = browser_data(findings, made_up_dashboards(findings, text=text))
+    return render(findings, page_charts(findings, config), browser).decode()
+
+
+@pytest.fixture(scope="module")
+def page(findings: Findings, config: ReportConfig) -> str:
+    return drawn(findings, config)
+
+
+@pytest.fixture(scope="module")
+def hostile(tmp_path_factory: pytest.TempPathFactory, config: ReportConfig) -> str:
+    """A page whose models, documents, tokens and promoted tokens are all hostile."""
+    findings = made_up_findings(tmp_path_factory.mktemp("hostile"), proof=HOSTILE)
+    models = findings.config["models"]
+    for name in ("base", "it"):
+        models[name] = {"kind": "hub", "repo": HOSTILE, "revision": HOSTILE}
+    return drawn(findings, config, text=HOSTILE)
+
+
+def without_scripts(page: str) -> str:
+    return re.sub(r"<script.*?</script>", "", page, flags=re.DOTALL)
+
+
+def test_the_page_names_no_remote_address(page: str) -> None:
+    assert page.startswith("<!doctype html>")
+    assert not re.search(r"(src|href)\s*=\s*[\"']?(https?:)?//", without_scripts(page))
+    assert "@import" not in page.split("</style>")[0]
+    assert "default-src &#39;none&#39;" in page
+
+
+def test_the_page_is_the_same_bytes_every_time(
+    findings: Findings, config: ReportConfig, page: str
+) -> None:
+    assert drawn(findings, config) == page
+
+
+def test_the_page_shows_the_counts_under_every_criterion(findings: Findings, page: str) -> None:
+    for name in ("minder", "anthropic", "reference"):
+        assert f"<td>{findings.relative_norm[name]['it_only']:,}</td>" in page
+
+
+def test_hostile_text_is_shown_as_text(hostile: str) -> None:
+    body = without_scripts(hostile)
+    assert "&lt;script&gt;" in body
+    assert "<img" not in body
+    assert "onerror=&#34;" in body
+    assert "{{7*7}}" in body
+    opened = hostile.count("<script")
+    assert opened == hostile.count("</script>") == hostile.count('<script type="text/plain"') + 4
+
+
+def test_a_run_without_models_leaves_out_what_needs_them(
+    tmp_path: Path, config: ReportConfig
+) -> None:
+    findings = made_up_findings(tmp_path, spliced=False)
+    charts = page_charts(findings, config)
+    page = render(findings, charts, browser_data(findings, ())).decode()
+    assert "recovered" not in charts
+    assert "Spliced into" not in page
+    assert "ΔCE base" not in page
+    assert "FVE of the difference" in page
+
+
+@pytest.mark.parametrize("name", ["causal", "baselines", "recovery", "seeds", "organism"])
+def test_what_some_experiments_lack_is_shown_where_it_exists(
+    hostile: str, page: str, name: str
+) -> None:
+    assert f'<section id="{name}">' in hostile
+    assert f'href="#{name}"' in hostile
+    assert f'<section id="{name}">' not in page
+    assert f'href="#{name}"' not in page
+
+
+def test_a_result_that_does_not_apply_is_left_out(tmp_path: Path) -> None:
+    made_up_findings(tmp_path, proof=PLAIN_TEXT)
+    (tmp_path / "seeds.json").write_text('{"applicable": false, "reason": "one run"}')
+    found = read_optional(tmp_path)
+    assert set(found) == {"causal", "baselines", "recovery", "organism"}
+
+
+def test_the_rows_of_the_proof_are_those_of_the_results(tmp_path: Path) -> None:
+    found = made_up_findings(tmp_path, proof=PLAIN_TEXT).optional
+    causal = causal_rows(found["causal"])
+    assert [row["name"] for row in causal][:2] == ["nothing: base activation alone", "every latent"]
+    assert causal[1]["removed_first"]["value"] == 0.6
+    assert [row["is_random"] for row in causal if row["name"].startswith("random")] == [True]
+    assert [row["first"]["value"] for row in baseline_rows(found["baselines"])] == ([0.6] * 4)
+    assert criterion_rows(found["recovery"])[0]["recall_rare"] is None
+    assert kind_rows(found["recovery"])[1]["name"] == "rotated shared"
+    assert seed_rows(found["seeds"])[0]["name"] == "0 and 1"
+    (ablation,) = ablation_rows(found["organism"])
+    assert (ablation["latents"], ablation["onset"]["value"]) == ([41, 77], 0.83)
+    assert (ablation["random_reply"]["value"], ablation["p_value"]) == (0.02, 0.167)
+    assert steering_rows(found["organism"])[0]["model"] == "IT"
+
+
+def test_every_chart_is_an_image_and_its_data(findings: Findings, config: ReportConfig) -> None:
+    chart = page_charts(findings, config)["relative_norm"]
+    files = chart.files("relative_norm")
+    assert files["relative_norm.png"].startswith(b"\x89PNG")
+    (head, first, *_) = files["relative_norm.csv"].decode().splitlines()
+    assert head.split(",") == list(findings.relative_norm_bins)
+    assert float(first.split(",")[0]) == findings.relative_norm_bins["relative_norm"][0]
+
+
+def test_the_measurement_of_the_page_gives_both_numbers() -> None:
+    if BROWSER is None:
+        pytest.skip("no chromium or google-chrome on the PATH: install one to test the page")
+    found = measure(n_latents=300, n_dashboards=40, repeats=1)
+    assert found["chromium"]
+    (seen,) = found["visits"]
+    assert found["open"] == seen["open"] > 0
+    assert found["filter"] == max(seen["filters"].values()) > 0
+    assert len(seen["filters"]) == 10
+    assert found["latent"] > 0
+
+
+def test_json_in_a_script_cannot_end_it() -> None:
+    text = script_json({"a": HOSTILE})
+    assert not set("<>&") & set(text)
+    assert json.loads(text) == {"a": HOSTILE}
+
+
+def test_a_script_cannot_end_its_own_tag() -> None:
+    assert "</script" not in script_text("a = '</script>'")
+
+
+def test_words_follow_the_numbers(findings: Findings) -> None:
+    assert f"{findings.scaling['it_only']:,} surely exist" in headline(findings)
+    assert any("Complete Shrinkage" in caution for caution in cautions(findings))
+
+
+def test_the_overview_tells_what_intervening_shows(tmp_path: Path, findings: Findings) -> None:
+    found = made_up_findings(tmp_path, proof=PLAIN_TEXT)
+    assert "all latents together cover 60%" in paragraphs(found)[-1]
+    assert "random latents that fire as often 60%" in paragraphs(found)[-1]
+    assert not any("all latents together" in text for text in paragraphs(findings))
+
+
+def test_template_share_is_a_share_of_the_latents_own_firing(findings: Findings) -> None:
+    shares = [template_share(findings, row) for row in findings.latents]
+    assert min(shares) >= 0
+    assert max(shares) <= 1 + 1e-6
+
+
+def test_ours_stands_first_beside_the_published_runs(findings: Findings) -> None:
+    rows = published_rows(findings)
+    assert rows[0]["name"] == "this run"
+    assert (rows[1]["it_only"], rows[1]["base_only"], rows[1]["l0"]) == (225, 60, 81.0)
+
+
+@pytest.mark.parametrize(
+    "name", ["evaluation.json", "latents.csv", "training.csv", "latents.parquet"]
+)
+def test_a_missing_result_names_the_stage_that_makes_it(
+    tmp_path: Path, findings: Findings, name: str
+) -> None:
+    made_up_findings(tmp_path)
+    (tmp_path / name).unlink()
+    with pytest.raises(MissingArtifactError, match=rf"{name} not found: run `dvc repro \w+`"):
+        read_findings(tmp_path, {}, findings.config)
+
+
+def test_a_damaged_result_names_its_file(tmp_path: Path, findings: Findings) -> None:
+    made_up_findings(tmp_path)
+    (tmp_path / "evaluation.json").write_text("{")
+    with pytest.raises(ArtifactError, match=r"evaluation\.json is no JSON"):
+        read_findings(tmp_path, {}, findings.config)
+
+
+def test_an_empty_training_curve_leaves_its_charts_out(
+    tmp_path: Path, config: ReportConfig
+) -> None:
+    made_up_findings(tmp_path)
+    (tmp_path / "training.csv").write_text("step,n_rows,loss\n")
+    manifests, plain = {}, compose(["+experiment=smoke"]).model_dump(mode="json")
+    page = drawn(read_findings(tmp_path, manifests, plain), config)
+    assert 'id="chart-relative_norm"' in page
+    assert 'id="chart-loss"' not in page
+
+
+def test_csv_cells_become_numbers_where_they_are(tmp_path: Path) -> None:
+    (tmp_path / "t.csv").write_text("a,b,c\n1,2.5,dead\n-3,,x\n")
+    assert read_csv(tmp_path / "t.csv", "train") == {
+        "a": [1, -3],
+        "b": [2.5, None],
+        "c": ["dead", "x"],
+    }
+
+
+def test_thinning_keeps_the_last_point() -> None:
+    kept = thinned({"step": list(range(1001))}, 100)["step"]
+    assert len(kept) <= 102
+    assert (kept[0], kept[-1]) == (0, 1000)
+
+
+def test_numbers_are_written_for_reading() -> None:
+    assert [number(v) for v in (None, 16384, 81.0, 0.12345, 123456.7)] == [
+        "–",
+        "16,384",
+        "81",
+        "0.123",
+        "123,457",
+    ]
+    assert tail("abcdef", 3) == "…def"
+
+
+class Visit:
+    """A page open in a headless browser, with everything it logged and asked for."""
+
+    def __init__(self, page: Any, file: Path, address: str) -> None:
+        self.page, self.file = page, file
+        self.said: list[str] = []
+        self.asked: list[str] = []
+        page.on("console", lambda message: self.said.append(message.text))
+        page.on("pageerror", lambda error: self.said.append(str(error)))
+        page.on("request", lambda request: self.asked.append(request.url))
+        page.goto(file.as_uri() + address)
+        # Selectors, as the page's policy lets no polling script be evaluated.
+        page.wait_for_selector("html[data-ready]", state="attached")
+
+    def draw_charts(self) -> None:
+        self.page.evaluate("window.dispatchEvent(new Event('beforeprint'))")
+        self.page.wait_for_selector(".plot:not(:has(svg))", state="detached")
+
+    def opened(self, latent: int) -> None:
+        self.page.wait_for_selector(f"#dashboard[data-latent='{latent}']")
+
+    def matched(self) -> int:
+        return int(self.page.inner_text("#found").split(" of ")[0].replace(",", ""))
+
+
+@pytest.fixture(scope="module")
+def chromium() -> Iterator[Any]:
+    if BROWSER is None:
+        pytest.skip("no chromium or google-chrome on the PATH: install one to test the page")
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=BROWSER, args=SWITCHES)
+        yield browser
+        browser.close()
+
+
+Open = Callable[..., Visit]
+
+
+@pytest.fixture
+def visit(chromium: Any, tmp_path: Path) -> Iterator[Open]:
+    contexts = []
+
+    def visiting(page: str, width: int = 1280, scheme: str = "light", address: str = "") -> Visit:
+        (tmp_path / "report.html").write_text(page)
+        context = chromium.new_context(
+            viewport={"width": width, "height": 800}, color_scheme=scheme, offline=True
+        )
+        contexts.append(context)
+        return Visit(context.new_page(), tmp_path / "report.html", address)
+
+    yield visiting
+    for context in contexts:
+        context.close()
+
+
+@pytest.mark.browser
+@pytest.mark.parametrize(("width", "scheme"), [(1280, "light"), (1280, "dark"), (390, "light")])
+def test_the_page_opens_clean_and_fits(visit: Open, page: str, width: int, scheme: str) -> None:
+    seen = visit(page, width, scheme)
+    seen.draw_charts()
+    assert seen.said == []
+    assert seen.asked == [seen.file.as_uri()]
+    assert seen.page.evaluate("document.documentElement.scrollWidth") == width
+    assert seen.page.locator(".plot svg").count() == 11
+
+
+@pytest.mark.browser
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_text_stands_out_from_its_ground(visit: Open, page: str, scheme: str) -> None:
+    """Contrast of at least 4.5 (WCAG AA) for every text that the page sets in a plain colour."""
+    seen = visit(page, 1280, scheme, address="#latent-5")
+    seen.opened(5)
+    weak = seen.page.evaluate(CONTRAST)
+    assert weak == []
+
+
+@pytest.mark.browser
+def test_every_control_has_a_name(visit: Open, page: str) -> None:
+    nameless = visit(page).page.evaluate(
+        """() => [...document.querySelectorAll('input, select, button, a, summary, [tabindex="0"]')]
+        .filter((node) => !(node.labels?.length || node.textContent.trim()
+            || node.getAttribute('aria-label') || node.getAttribute('aria-labelledby')
+            || node.getAttribute('tabindex') === '0' && node.closest('[aria-label]')))
+        .map((node) => node.outerHTML.slice(0, 120))"""
+    )
+    assert nameless == []
+
+
+@pytest.mark.browser
+def test_hostile_text_never_runs(visit: Open, hostile: str) -> None:
+    seen = visit(hostile, address="#latent-5")
+    seen.opened(5)
+    seen.draw_charts()
+    seen.page.locator(".reply summary").first.click()
+    seen.page.locator("#dashboard .t.at").first.hover()
+    seen.page.fill("#find", "<script>")
+    assert seen.matched() > 0
+    assert HOSTILE[:20] in seen.page.inner_text("#dashboard .tokens")
+    assert "<script>" in seen.page.inner_text(".readout")
+    assert seen.page.title() == "Model diff: smoke"
+    assert seen.said == []
+    assert seen.asked == [seen.file.as_uri()]
+    assert seen.page.locator("#browser script, #organism script, main img").count() == 0
+
+
+@pytest.mark.browser
+def test_no_script_but_the_pages_own_can_run(visit: Open, page: str) -> None:
+    start, end = page.rsplit("</body>", 1)
+    intruded = f"{start}<script>document.title = 'owned'</script></body>{end}"
+    assert visit(intruded).page.title() == "Model diff: smoke"
+
+
+@pytest.mark.browser
+def test_a_latent_has_an_address_that_opens_it(visit: Open, page: str, findings: Findings) -> None:
+    seen = visit(page, address="#latent-77")
+    seen.opened(77)
+    shown = seen.page.inner_text("#dashboard")
+    assert "Latent 77" in shown
+    assert "latent 77" in seen.page.inner_text(".examples")
+    assert f"{findings.verdicts['relative_norm'][77]:.3f}" in shown
+    seen.page.evaluate("location.hash = '#latent-78'")
+    seen.opened(78)
+    seen.page.go_back()
+    seen.opened(77)
+    assert (
+        seen.page.evaluate("document.querySelector('#dash-title').getBoundingClientRect().top") > 0
+    )
+    seen.page.evaluate("location.hash = '#latent-999999'")
+    assert seen.page.get_attribute("#dashboard", "data-latent") == "77"
+    assert seen.said == []
+
+
+@pytest.mark.browser
+def test_filters_and_sorting_do_what_pandas_would(
+    visit: Open, page: str, findings: Findings
+) -> None:
+    seen = visit(page)
+    tab, verdicts = seen.page, findings.verdicts
+    live = [v != "dead" for v in verdicts["verdict"]]
+    assert seen.matched() == sum(live)
+    tab.uncheck("[name=verdict-shared]")
+    assert seen.matched() == sum(v in ("it_only", "base_only") for v in verdicts["verdict"])
+    tab.click("#filter [type=reset]")
+    tab.click("#more summary")
+    low, high = tab.locator("[data-range=relative_norm] input").all()
+    low.fill("0.4")
+    high.fill("0.6")
+    expected = [
+        i for i, r in enumerate(verdicts["relative_norm"]) if live[i] and 0.4 <= round(r, 4) <= 0.6
+    ]
+    assert abs(seen.matched() - len(expected)) <= 1  # the index holds four digits
+    tab.click("[data-sort=nu_eps]")
+    top = int(tab.locator("#rows .id").first.inner_text())
+    assert verdicts["nu_eps"][top] == max(verdicts["nu_eps"][i] for i in expected)
+    tab.click("#filter [type=reset]")
+    tab.fill("#find", "latent 141")
+    assert seen.matched() == 1
+    tab.fill("#find", "nothing says this")
+    assert tab.is_visible("#empty")
+    tab.fill("#find", "")
+    tab.select_option("[name=source]", "chat")
+    chat = [chat_share(row) >= 0.5 for row in findings.latents]
+    assert seen.matched() == sum(a and b for a, b in zip(live, chat, strict=True))
+
+
+@pytest.mark.browser
+def test_a_bar_of_the_histogram_filters_the_list(
+    visit: Open, page: str, findings: Findings
+) -> None:
+    seen = visit(page)
+    seen.draw_charts()
+    bars = findings.relative_norm_bins
+    tallest = max(range(len(bars["low"])), key=lambda i: bars["n_live"][i])
+    selector = (
+        f"#chart-relative_norm .mark-rect path[aria-label*='from: {bars['low'][tallest]:.3f}']"
+    )
+    seen.page.locator(selector).first.click()
+    assert abs(seen.matched() - bars["n_live"][tallest]) <= 1
+    assert float(seen.page.locator("[data-range=relative_norm] input").first.input_value()) == (
+        pytest.approx(bars["low"][tallest], abs=1e-5)
+    )
+
+
+@pytest.mark.browser
+def test_a_dot_of_the_scatter_opens_its_latent(visit: Open, page: str) -> None:
+    seen = visit(page)
+    seen.draw_charts()
+    seen.page.locator("#chart-scaling .mark-symbol path").first.dispatch_event("click")
+    seen.page.wait_for_url(re.compile("#latent-"))
+    latent = int(seen.page.evaluate("location.hash.slice(8)"))
+    seen.opened(latent)
+    assert f"Latent {latent}" in seen.page.locator("#dashboard").inner_text()
+
+
+@pytest.mark.browser
+@pytest.mark.parametrize("width", [1280, 390])
+def test_the_list_works_from_the_keyboard(visit: Open, page: str, width: int) -> None:
+    seen = visit(page, width)
+    tab = seen.page
+    tab.locator("#rows a").first.focus()
+    for key in ("ArrowDown", "ArrowDown", "ArrowUp", "PageDown", "End"):
+        tab.keyboard.press(key)
+    at = int(tab.evaluate("document.activeElement.dataset.at"))
+    assert at == seen.matched() - 1
+    latent = int(tab.evaluate("document.activeElement.hash.slice(8)"))
+    tab.keyboard.press("Enter")
+    seen.opened(latent)
+    assert tab.locator("#dashboard .text").first.is_visible()
+    assert tab.locator("#rows a").count() < 60, "only the rows in view are in the document"
+
+
+@pytest.mark.browser
+def test_the_shading_follows_the_side(visit: Open, page: str, findings: Findings) -> None:
+    latent = next(
+        row["latent"] for row in findings.latents if row["bin"] == "it_only"
+    )  # its base side is faint
+    seen = visit(page, address=f"#latent-{latent}")
+    seen.opened(latent)
+    ground = "getComputedStyle(document.querySelector('#dashboard .t.at')).backgroundColor"
+    shades = []
+    for side in ("f", "base", "it"):
+        seen.page.check(f"[name=shade][value={side}]")
+        shades.append(seen.page.evaluate(ground))
+    assert len(set(shades)) == 3
+    alpha = [float(re.split(r"[ /)]+", shade)[-2]) for shade in shades[1:]]
+    assert alpha[0] < alpha[1]
+
+
+@pytest.mark.browser
+def test_the_theme_can_be_changed_and_text_selected(visit: Open, page: str) -> None:
+    tab = visit(page, address="#latent-5").page
+    paper = "getComputedStyle(document.body).backgroundColor"
+    before = tab.evaluate(paper)
+    tab.focus("#theme")
+    tab.keyboard.press("Enter")
+    assert tab.evaluate(paper) != before
+    tab.wait_for_selector("#dashboard .text")
+    tab.evaluate("getSelection().selectAllChildren(document.querySelector('#dashboard .text'))")
+    assert "latent 5" in tab.evaluate("getSelection().toString()")
