@@ -125,3 +125,17 @@ def test_foundations_load_nothing_heavy_at_import(module: str) -> None:
         [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
     )
     assert loaded.stdout.strip() == ""
+
+
+def test_no_module_imports_itself_by_a_detour() -> None:
+    """Also inside functions. A package's own `__init__` is left out: it lists what lies in it."""
+    files = {
+        ".".join(file.relative_to(ROOT).with_suffix("").parts): file
+        for file in project_modules()
+        if file.name != "__init__.py"
+    }
+    below = {name: imports_of(file) & files.keys() for name, file in files.items()}
+    while leaves := [name for name, used in below.items() if not used & below.keys()]:
+        for name in leaves:
+            del below[name]
+    assert not below, f"these import each other in a circle, or stand on one: {sorted(below)}"

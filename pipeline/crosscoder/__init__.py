@@ -1,9 +1,19 @@
-"""Crosscoders: the module, its variants' losses and gradients, and its files.
+"""Crosscoders: the module itself, its files, and how each variant is trained.
 
-`from pipeline.crosscoder import load` reads a crosscoder from any of the known layouts.
+    weights.py      `Weights`: a crosscoder as plain data, checked
+    layouts/        reads and writes `Weights`: this project's folder, two public ones
+    hub.py          fetches and uploads such folders
+    model.py        `Crosscoder`: encodes and decodes; load, save, from_pretrained, push_to_hub
+    initialise.py   a crosscoder at the start of training
+    variant.py      `Variant`: what the trainer asks of each kind (`Loss`, `Step`, `Moment`)
+    l1.py  dsf.py  jumprelu.py  batch_topk.py  auxk.py    the variants: equations, loss, gradient
+    products.py     the matrix products of a step, dense or over the active entries
+    selection.py    which entries lie above a bound, and the bound that keeps k per row
+
+Arrows run upwards in this list only: a model knows its files, files know no model.
 """
 
-from pipeline.crosscoder.files import load, save
+from pipeline.crosscoder.layouts import Layout
 from pipeline.crosscoder.model import Crosscoder
 
-__all__ = ["Crosscoder", "load", "save"]
+__all__ = ["Crosscoder", "Layout"]

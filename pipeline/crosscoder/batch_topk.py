@@ -13,8 +13,8 @@ from pipeline.crosscoder.products import (
     Products,
     SparseEntries,
     gradient_of,
-    positions_above,
 )
+from pipeline.crosscoder.selection import calibrated_threshold, positions_above
 from pipeline.crosscoder.variant import Loss, Moment, Step, Variant
 from pipeline.distributed import ONE_PROCESS, Mesh
 
@@ -155,33 +155,21 @@ class BatchTopK(Variant):
     @torch.no_grad()
     def finish(self, batches: Iterable[Tensor]) -> None:
         theta = self.running_threshold.clamp_min(0)
-        if self.config.threshold == "calibrated":
-            theta = self.calibrated_threshold(batches)
         norm_L = self.crosscoder.decoder_norms().sum(-1)
+        if self.config.threshold == "calibrated":
+            theta = self._calibrated(batches, norm_L)
         self.crosscoder.threshold_L.copy_(theta / norm_L)
 
-    def calibrated_threshold(self, batches: Iterable[Tensor]) -> Tensor:
-        """The threshold that keeps k latents per row on average over all given rows, of which
-        there are at most `calibration_rows`: half-way from the last kept score to the next."""
-        crosscoder, mesh = self.crosscoder, self.mesh
-        norm_L = crosscoder.decoder_norms().sum(-1)
-        largest, floor, n_rows = norm_L.new_zeros(0), 0.0, 0
-        n_enough = self.config.calibration_rows * self.config.k + 1
-        for x_BP in batches:
-            n_rows += len(x_BP)
-            pre_BL = torch.addmm(crosscoder.b_enc_L, x_BP, crosscoder.W_enc_LP.t())
-            v_BL = pre_BL.mul_(norm_L)
-            largest = torch.cat([largest, v_BL.flatten()[positions_above(v_BL, floor)]])
-            if len(largest) > n_enough:
-                largest = largest.topk(n_enough, sorted=False).values
-                floor = float(largest.min())
-        n_rows = mesh.rows.total(n_rows)
-        assert n_rows <= self.config.calibration_rows
-        n_kept = n_rows * self.config.k
-        if mesh.all.total(len(largest)) <= n_kept:
-            return largest.new_zeros(())
-        edge = [mesh.all.kth_largest(largest, n) for n in (n_kept, n_kept + 1)]
-        return torch.stack(edge).mean()
+    def _calibrated(self, batches: Iterable[Tensor], norm_L: Tensor) -> Tensor:
+        """The threshold that keeps k latents per row on average over the given rows."""
+        W_enc_PL, b_enc_L = self.crosscoder.W_enc_LP.t(), self.crosscoder.b_enc_L
+        return calibrated_threshold(
+            (torch.addmm(b_enc_L, x_BP, W_enc_PL) for x_BP in batches),
+            norm_L,
+            self.config.k,
+            max_rows=self.config.calibration_rows,
+            mesh=self.mesh,
+        )
 
 
 def _above(pre_BL: Tensor, norm_L: Tensor, floor: float) -> tuple[Tensor, Tensor, Tensor]:

@@ -3,11 +3,15 @@
 import tempfile
 from pathlib import Path
 
-from pipeline.crosscoder.files import load, save
-from pipeline.crosscoder.model import Crosscoder
+from pipeline.crosscoder import layouts
+from pipeline.crosscoder.layouts import Layout
+from pipeline.crosscoder.layouts.source import NAMES
+from pipeline.crosscoder.weights import Weights
 from pipeline.errors import MissingArtifactError, PipelineError
 
-FILES = ("config.json", "*.safetensors", "cfg.json", "cc_weights.pt")
+FILES = ("config.json", "cfg.json", "*_cfg.json", *NAMES, "[0-9]*.pt")
+"""What is downloaded of a repository: the files that a reader of `layouts` looks for."""
+
 CARD = "README.md"
 
 
@@ -28,47 +32,33 @@ def fetch(repo: str, *, revision: str | None = None, subfolder: str | None = Non
     return Path(root) / (subfolder or "")
 
 
-def from_pretrained(
-    name: str | Path, *, revision: str | None = None, subfolder: str | None = None
-) -> Crosscoder:
-    """The crosscoder in a local folder or in the Hub repository `name`, in any known layout."""
-    if Path(name).is_dir():
-        return load(Path(name) / (subfolder or ""))
-    return load(fetch(str(name), revision=revision, subfolder=subfolder))
-
-
-def push_to_hub(
-    crosscoder: Crosscoder,
-    repo: str,
-    *,
-    private: bool = True,
-    commit_message: str = "Upload crosscoder",
-) -> str:
+def push(weights: Weights, repo: str, *, layout: Layout, private: bool, commit_message: str) -> str:
     """Upload weights, configuration and a model card in one commit to the repository `repo`, made
     where it does not exist; the commit's address. PipelineError where the Hub refuses."""
     from huggingface_hub import HfApi
     from huggingface_hub.errors import HfHubHTTPError
 
     hub = HfApi()
-    try:
-        hub.create_repo(repo, private=private, exist_ok=True)
-        with tempfile.TemporaryDirectory() as folder:
-            save(crosscoder, Path(folder))
-            (Path(folder) / CARD).write_text(model_card(crosscoder, repo))
+    with tempfile.TemporaryDirectory() as folder:
+        layouts.write(weights, Path(folder), layout)
+        (Path(folder) / CARD).write_text(model_card(weights, repo))
+        try:
+            hub.create_repo(repo, private=private, exist_ok=True)
             commit = hub.upload_folder(
                 repo_id=repo, folder_path=folder, commit_message=commit_message
             )
-    except (HfHubHTTPError, OSError) as error:
-        raise PipelineError(
-            f"the crosscoder cannot be uploaded to {repo} ({error}): log in with `hf auth login` "
-            "using a token that may write there, and check the name"
-        ) from error
+        except (HfHubHTTPError, OSError) as error:
+            raise PipelineError(
+                f"the crosscoder cannot be uploaded to {repo} ({error}): log in with "
+                "`hf auth login` using a token that may write there, and check the name"
+            ) from error
     return str(commit)
 
 
-def model_card(crosscoder: Crosscoder, repo: str) -> str:
+def model_card(weights: Weights, repo: str) -> str:
     """The repository's page: what the weights are and how to read them."""
-    models = crosscoder.provenance.get("models", {})
+    n_models, d_model, n_latents = weights.shape
+    models = weights.provenance.get("models", {})
     named = [
         f"- {name}: `{spec.get('repo') or spec.get('path') or spec.get('kind')}`"
         for name, spec in models.items()
@@ -81,8 +71,8 @@ def model_card(crosscoder: Crosscoder, repo: str) -> str:
             "tags: [crosscoder, model-diffing, sparse-autoencoder, interpretability]",
             "---",
             "",
-            f"A `{crosscoder.kind}` crosscoder over {crosscoder.n_models} models: "
-            f"{crosscoder.n_latents:,} latents, d_model {crosscoder.d_model:,}.",
+            f"A `{weights.kind}` crosscoder over {n_models} models: "
+            f"{n_latents:,} latents, d_model {d_model:,}.",
             "",
             *named,
             "",

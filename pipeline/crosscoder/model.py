@@ -4,15 +4,18 @@ Letters: B rows of a batch, M models, D width of a model, L latents, P = M * D (
 side, model 0 first).
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
 
-Layout = Literal["own", "reference", "learning"]
-"""How weights lie on disk; see `pipeline.crosscoder.files` and `public_formats`."""
+from pipeline.crosscoder import hub, layouts
+from pipeline.crosscoder.layouts import Layout
+from pipeline.crosscoder.selection import calibrated_threshold
+from pipeline.crosscoder.weights import Weights, check_scale
+from pipeline.errors import ArtifactError
 
 
 class Crosscoder(nn.Module):
@@ -30,6 +33,8 @@ class Crosscoder(nn.Module):
     `W_enc` and `W_dec` are views in the published shapes.
 
     provenance: what made the crosscoder, as plain data; empty where nothing is known
+    has_scale, has_threshold: whether its factors and thresholds are known. Public files may lack
+        them; what needs them is then an error that names the remedy, never a guess.
     Source: Lindsey et al. 2024, "Sparse Crosscoders for Cross-Layer Features and Model Diffing".
     """
 
@@ -49,6 +54,7 @@ class Crosscoder(nn.Module):
         super().__init__()
         self.n_models, self.d_model, self.n_latents, self.kind = n_models, d_model, n_latents, kind
         self.provenance: Mapping[str, Any] = {}
+        self.has_scale, self.has_threshold = True, True
 
         def zeros(*shape: int) -> Tensor:
             return torch.zeros(*shape, dtype=dtype, device=device)
@@ -58,7 +64,8 @@ class Crosscoder(nn.Module):
         self.W_dec_LP = nn.Parameter(zeros(n_latents, width))
         self.b_enc_L = nn.Parameter(zeros(n_latents))
         self.b_dec_P = nn.Parameter(zeros(width))
-        self.register_buffer("activation_scale_M", zeros(n_models) + 1)
+        no_scaling_M = torch.ones(n_models, dtype=dtype, device=device)
+        self.register_buffer("activation_scale_M", no_scaling_M)
         self.register_buffer("threshold_L", zeros(n_latents))
 
     @classmethod
@@ -75,58 +82,143 @@ class Crosscoder(nn.Module):
     ) -> Self:
         """A crosscoder of weights in the published shapes: W_enc [M, D, L], W_dec [L, M, D],
         b_enc [L], b_dec [M, D], activation_scale [M] (default 1), threshold [L] (default 0)."""
-        n_latents, n_models, d_model = W_dec.shape
-        crosscoder = cls(n_models, d_model, n_latents, kind=kind, dtype=W_dec.dtype)
+        n_latents, n_models, _ = W_dec.shape
+        return cls.of(
+            Weights(
+                kind=kind,
+                W_enc=W_enc,
+                W_dec=W_dec,
+                b_enc=b_enc,
+                b_dec=b_dec,
+                activation_scale=W_dec.new_ones(n_models)
+                if activation_scale is None
+                else activation_scale,
+                threshold=W_dec.new_zeros(n_latents) if threshold is None else threshold,
+            )
+        )
+
+    @classmethod
+    def of(cls, weights: Weights) -> Self:
+        """The crosscoder that plain data describes, in the type of its decoder."""
+        n_models, d_model, n_latents = weights.shape
+        crosscoder = cls(n_models, d_model, n_latents, kind=weights.kind, dtype=weights.W_dec.dtype)
+        crosscoder.has_scale = weights.activation_scale is not None
+        crosscoder.has_threshold = weights.threshold is not None
+        crosscoder.provenance = weights.provenance
         with torch.no_grad():
-            crosscoder.W_enc.copy_(W_enc)
-            crosscoder.W_dec.copy_(W_dec)
-            crosscoder.b_enc_L.copy_(b_enc)
-            crosscoder.b_dec.copy_(b_dec)
-            if activation_scale is not None:
-                crosscoder.activation_scale_M.copy_(activation_scale)
-            if threshold is not None:
-                crosscoder.threshold_L.copy_(threshold)
+            for name, tensor in weights.tensors().items():
+                getattr(crosscoder, name).copy_(tensor)
+        return crosscoder
+
+    def weights(self) -> Weights:
+        """The crosscoder as plain data; the tensors share its memory."""
+        return Weights(
+            kind=self.kind,
+            W_enc=self.W_enc.detach(),
+            W_dec=self.W_dec.detach(),
+            b_enc=self.b_enc_L.detach(),
+            b_dec=self.b_dec.detach(),
+            activation_scale=self.activation_scale_M if self.has_scale else None,
+            threshold=self.threshold_L if self.has_threshold else None,
+            provenance=self.provenance,
+        )
+
+    @classmethod
+    def load(
+        cls, path: Path | str, *, activation_scale: Sequence[float] | None = None
+    ) -> "Crosscoder":
+        """The crosscoder at a local path, a folder or a weights file of any known layout, to be
+        used and not trained (evaluation mode, no gradients).
+
+        activation_scale: a factor per model in place of the file's own, or where it has none
+        Raises MissingArtifactError where there is none and ArtifactError where it cannot be read.
+        """
+        crosscoder = cls.of(layouts.read(Path(path))).eval().requires_grad_(False)
+        if activation_scale is not None:
+            crosscoder.set_scale(torch.tensor(activation_scale))
         return crosscoder
 
     @classmethod
-    def load(cls, folder: Path | str) -> "Crosscoder":
-        """The crosscoder in a local folder, of any known layout; see `files.load`."""
-        from pipeline.crosscoder.files import load
-
-        return load(folder)
-
-    @classmethod
     def from_pretrained(
-        cls, name: str | Path, *, revision: str | None = None, subfolder: str | None = None
+        cls,
+        name: str | Path,
+        *,
+        revision: str | None = None,
+        subfolder: str | None = None,
+        activation_scale: Sequence[float] | None = None,
     ) -> "Crosscoder":
-        """The crosscoder in a local folder or a Hub repository; see `hub.from_pretrained`."""
-        from pipeline.crosscoder.hub import from_pretrained
-
-        return from_pretrained(name, revision=revision, subfolder=subfolder)
+        """The crosscoder in the local folder or the Hub repository `name`; see `load`."""
+        if Path(name).exists():
+            path = Path(name, subfolder or "")
+        else:
+            path = hub.fetch(str(name), revision=revision, subfolder=subfolder)
+        return cls.load(path, activation_scale=activation_scale)
 
     def save(self, folder: Path | str, *, layout: Layout = "own") -> None:
-        """Write to a local folder in this project's layout (`files.save`) or a public one
-        (`public_formats.save_reference`, `public_formats.save_learning`)."""
-        from pipeline.crosscoder import files, public_formats
+        """Write to a local folder: this project's layout or a public one (`layouts`).
 
-        writers = {
-            "own": files.save,
-            "reference": public_formats.save_reference,
-            "learning": public_formats.save_learning,
-        }
-        writers[layout](self, Path(folder))
+        `reference` holds neither thresholds nor factors. Its receivers multiply raw activations by
+        the factors that `cfg.json` names (`activation_scale`), or are given the folded crosscoder,
+        which takes raw activations as they are: `crosscoder.folded().save(folder,
+        layout="reference")`. `cfg.json` says under `input` which of the two it is.
+        """
+        layouts.write(self.weights(), Path(folder), layout)
 
     def push_to_hub(
         self,
         repo: str,
         *,
+        layout: Layout = "own",
         private: bool = True,
         commit_message: str = "Upload crosscoder",
     ) -> str:
-        """Upload to a Hub repository; see `hub.push_to_hub`."""
-        from pipeline.crosscoder.hub import push_to_hub
+        """Upload to a Hub repository in one of the layouts of `save`; see `hub.push`."""
+        return hub.push(
+            self.weights(), repo, layout=layout, private=private, commit_message=commit_message
+        )
 
-        return push_to_hub(self, repo, private=private, commit_message=commit_message)
+    def set_scale(self, activation_scale: Tensor) -> Self:
+        """Take the factors [M] that bring raw activations to the space the weights work in.
+
+        Raises ArtifactError where they are not one finite number above 0 per model.
+        """
+        if activation_scale.shape != self.activation_scale_M.shape:
+            raise ArtifactError(
+                f"activation_scale has {activation_scale.numel()} factors, expected "
+                f"{self.n_models}, one per model: correct it"
+            )
+        check_scale(activation_scale)
+        self.activation_scale_M.copy_(activation_scale)
+        self.has_scale = True
+        return self
+
+    def measure_scale(self, x_raw: Tensor) -> Self:
+        """Take the factors that give the raw rows [B, M, D] a norm of sqrt(D) on average, which is
+        how the reference normalises; leave out rows of BOS, as it does in training."""
+        norms_M = torch.linalg.vector_norm(x_raw.double(), dim=-1).mean(0)
+        return self.set_scale(self.d_model**0.5 / norms_M)
+
+    @torch.no_grad()
+    def calibrate(self, x_raw: Tensor | Iterable[Tensor], k: int | None = None) -> Self:
+        """Take the threshold on f * sum_m ||d_m|| that leaves `k` latents active per raw row
+        [B, M, D] on average, over one batch or several; k None is that of the provenance."""
+        k = k or self.provenance.get("crosscoder", {}).get("k")
+        if not k:
+            raise ArtifactError(
+                "the file does not tell how many latents are active per row: give calibrate(k=...)"
+            )
+        batches = [x_raw] if isinstance(x_raw, Tensor) else list(x_raw)
+        norm_L = self.decoder_norms().sum(-1)
+        theta = calibrated_threshold(
+            (self.preactivations(self.normalise(rows)) for rows in batches),
+            norm_L,
+            k,
+            max_rows=sum(map(len, batches)),
+        )
+        # A latent without any decoder writes nothing: it may pass.
+        self.threshold_L.copy_(torch.where(norm_L > 0, theta / norm_L, 0))
+        self.has_threshold = True
+        return self
 
     @property
     def W_enc(self) -> Tensor:
@@ -160,10 +252,12 @@ class Crosscoder(nn.Module):
 
     def normalise(self, x_raw: Tensor) -> Tensor:
         """Raw activations [B, M, D] of any float type to the crosscoder's own space and type."""
+        self._check_scale()
         return x_raw.to(self.W_dec_LP.dtype) * self.activation_scale_M[:, None]
 
     def denormalise(self, x: Tensor) -> Tensor:
         """[B, M, D] back to the models' own units."""
+        self._check_scale()
         return x / self.activation_scale_M[:, None]
 
     def preactivations(self, x: Tensor) -> Tensor:
@@ -172,6 +266,11 @@ class Crosscoder(nn.Module):
 
     def encode(self, x: Tensor) -> Tensor:
         """Latent activations f [B, L] of normalised x [B, M, D], thresholds applied."""
+        if not self.has_threshold:
+            raise ArtifactError(
+                f"this {self.kind} crosscoder has no inference threshold (its file has none, or "
+                "the -1 that its trainer starts from): calibrate(x_raw, k=...) measures it"
+            )
         pre_BL = self.preactivations(x)
         return pre_BL * (pre_BL > self.threshold_L.clamp_min(0))
 
@@ -201,6 +300,7 @@ class Crosscoder(nn.Module):
 
         Decoder norms are not: folding rescales them by model, so compare them before folding.
         """
+        self._check_scale()
         scale_M = self.activation_scale_M
         folded = self.from_weights(
             kind=self.kind,
@@ -212,3 +312,11 @@ class Crosscoder(nn.Module):
         )
         folded.provenance = {**self.provenance, "folded": True}
         return folded.train(self.training)
+
+    def _check_scale(self) -> None:
+        if not self.has_scale:
+            raise ArtifactError(
+                "the factors that bring raw activations to this crosscoder's space are not known "
+                "(its file holds none): give load(activation_scale=[...]), or measure_scale(x_raw) "
+                "measures them; encode and decode take normalised activations as they are"
+            )

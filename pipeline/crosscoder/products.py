@@ -17,6 +17,7 @@ from torch import Tensor
 from torch.nn import Parameter
 
 from pipeline.crosscoder.model import Crosscoder
+from pipeline.crosscoder.selection import positions_above
 from pipeline.distributed import ALONE, Ranks
 
 Precision = Literal["fp32", "bf16"]
@@ -258,11 +259,6 @@ class Products:
             x_hat_BP = torch.add(product_BP, b_dec_P, out=out_BP)
         self.latents.sum(x_hat_BP)
         return x_hat_BP
-
-
-def positions_above(values_BL: Tensor, above: Tensor | float) -> Tensor:
-    """Ascending flat positions [N] of the values above a bound, [L] or one number."""
-    return (values_BL > above).flatten().nonzero().squeeze(1)
 
 
 def gradient_of(parameter: Parameter) -> Tensor:

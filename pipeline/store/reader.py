@@ -58,14 +58,14 @@ class StoreReader:
         self.pool = ThreadPoolExecutor(n_threads, "store-reader")
 
     @classmethod
-    def open(cls, path: Path, *, n_threads: int = 2, direct: bool | None = None) -> Self:
+    def open(cls, path: Path | str, *, n_threads: int = 2, direct: bool | None = None) -> Self:
         """Open a store. Checks seal, metadata, manifest, and that every chunk has its size.
 
         direct: read large chunks past the page cache; None: where the store is larger than half
         of this machine's memory, so that it could not be cached for a second epoch anyway
         Raises MissingArtifactError or DamagedStoreError.
         """
-        path = resolve(path)
+        path = resolve(Path(path))
         seal = read_seal(path)
         manifest = read_manifest(path, seal.n_rows)
         reader = cls(path, seal.layout, seal.n_rows, seal.table, manifest, n_threads, direct)

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from pipeline.artifacts import sync, write_bytes
-from pipeline.crosscoder.files import read_slices, write_tensors
+from pipeline.crosscoder.tensor_files import read_slices, write_tensors
 from pipeline.crosscoder.variant import is_per_latent
 from pipeline.distributed import ONE_PROCESS, Mesh, Ranks
 

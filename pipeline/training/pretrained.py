@@ -1,22 +1,24 @@
 """A finished crosscoder in place of a trained one."""
 
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from pipeline.artifacts import write_bytes
 from pipeline.config.crosscoder import PretrainedConfig
-from pipeline.crosscoder.files import load, save
+from pipeline.crosscoder import Crosscoder
 from pipeline.crosscoder.hub import fetch
-from pipeline.crosscoder.model import Crosscoder
-from pipeline.crosscoder.public_formats import REFERENCE_WEIGHTS
 from pipeline.errors import MismatchError
-from pipeline.training.statistics import measure_normalisation
+from pipeline.stage import first_difference
+from pipeline.training.statistics import first_rows, measure_normalisation
 from pipeline.training.stream import Stream
 from pipeline.training.training import CURVE
+
+CALIBRATION_ROWS = 16384
+"""Rows that a missing threshold is measured on: 16,384 k scores lie above it."""
 
 
 def import_crosscoder(
@@ -25,11 +27,41 @@ def import_crosscoder(
     """Write the named crosscoder to `folder` in this project's layout.
 
     The factors are those of the configuration, else those of the file, else (the reference layout
-    has none) those measured on `stream`. Raises MismatchError where its width is not the store's
-    or its number of latents not the configuration's.
+    has none) those measured on `stream`; a BatchTopK threshold that the file lacks is measured
+    there too, and told. Raises MismatchError where the crosscoder has another width than the
+    store or another number of latents than the configuration, or where its file records another
+    layer or other models than `provenance`, the lineage of the rows.
     """
     origin = _origin(config)
-    crosscoder = load(origin)
+    crosscoder = Crosscoder.load(origin)
+    _check_shape(config, crosscoder, origin, stream)
+    _check_origin(crosscoder.provenance, provenance, origin)
+    if config.activation_scale is not None:
+        crosscoder.set_scale(torch.tensor(config.activation_scale))
+    elif not crosscoder.has_scale:
+        crosscoder.set_scale(measure_normalisation(stream).scale_M)
+    if not crosscoder.has_threshold:
+        crosscoder.calibrate(first_rows(stream, CALIBRATION_ROWS))
+        sys.stderr.write(
+            f"train: {origin} has no inference threshold; it was calibrated on this experiment's "
+            "rows, to the number of active latents that the file tells\n"
+        )
+    write_bytes(folder / CURVE, b"step,n_rows\n")
+    nothing = {"n_rows": 0, "n_steps": 0, "last": {}}
+    crosscoder.provenance = {**provenance, "training": nothing}
+    crosscoder.save(folder)
+
+
+def _origin(config: PretrainedConfig) -> Path:
+    if config.path is not None:
+        return Path(config.path, config.subfolder or "")
+    assert config.repo is not None, "the schema asks for one of path and repo"
+    return fetch(config.repo, revision=config.revision, subfolder=config.subfolder)
+
+
+def _check_shape(
+    config: PretrainedConfig, crosscoder: Crosscoder, origin: Path, stream: Stream
+) -> None:
     found = (crosscoder.n_models, crosscoder.d_model)
     expected = tuple(next(stream.batches()).x_raw.shape[1:])
     if found != expected:
@@ -42,30 +74,19 @@ def import_crosscoder(
             f"crosscoder.n_latents is {config.n_latents}, but {origin} has {crosscoder.n_latents} "
             "latents: set crosscoder.n_latents to that, or to null to take what the weights have"
         )
-    crosscoder.activation_scale_M.copy_(_scale(config, crosscoder, origin, stream))
-    write_bytes(folder / CURVE, b"step,n_rows\n")
-    nothing = {"n_rows": 0, "n_steps": 0, "last": {}}
-    save(crosscoder, folder, provenance={**provenance, "training": nothing})
 
 
-def _origin(config: PretrainedConfig) -> Path:
-    if config.path is not None:
-        return Path(config.path) / (config.subfolder or "")
-    assert config.repo is not None, "the schema asks for one of path and repo"
-    return fetch(config.repo, revision=config.revision, subfolder=config.subfolder)
-
-
-def _scale(
-    config: PretrainedConfig, crosscoder: Crosscoder, origin: Path, stream: Stream
-) -> Tensor:
-    if config.activation_scale is not None:
-        if len(config.activation_scale) != crosscoder.n_models:
+def _check_origin(told: Mapping[str, Any], wanted: Mapping[str, Any], origin: Path) -> None:
+    """Compare what the file records with what the rows were made with. Public files record the
+    layer at most; what only one of the two tells cannot be compared."""
+    for section, name in (("hook_point", "layer"), ("models", "base"), ("models", "it")):
+        key = f"{section}.{name}"
+        found, expected = (record.get(section, {}).get(name) for record in (told, wanted))
+        difference = None if None in (found, expected) else first_difference(key, found, expected)
+        if difference:
+            where, theirs, ours = difference
             raise MismatchError(
-                f"crosscoder.activation_scale has {len(config.activation_scale)} factors, expected "
-                f"{crosscoder.n_models}, one per model: correct it, or set it to null"
+                f"{origin} was trained with {where} = {theirs!r}, but this experiment's rows were "
+                f"made with {ours!r}: name a crosscoder of these models and this layer; to try it "
+                "on other rows all the same, remove `provenance` from a copy of its config.json"
             )
-        return torch.tensor(config.activation_scale)
-    is_unit = bool((crosscoder.activation_scale == 1).all())
-    if is_unit and (origin / REFERENCE_WEIGHTS).exists():
-        return measure_normalisation(stream).scale_M
-    return crosscoder.activation_scale

@@ -13,8 +13,8 @@ from torch import Tensor
 
 from pipeline.artifacts import write_bytes
 from pipeline.config.crosscoder import TrainableConfig, TrainConfig
-from pipeline.crosscoder.files import CONFIG, read_config, save
 from pipeline.crosscoder.initialise import initial_crosscoder
+from pipeline.crosscoder.layouts.own import CONFIG, read_config
 from pipeline.crosscoder.model import Crosscoder
 from pipeline.crosscoder.variant import Variant, is_per_latent
 from pipeline.crosscoder.variants import build_variant
@@ -109,7 +109,8 @@ class Training:
         if crosscoder is not None:
             write_bytes(self.folder / CURVE, csv_bytes(run.curve))
             facts = {"n_rows": run.n_rows, "n_steps": run.step, "last": run.curve[-1]}
-            save(crosscoder, self.folder, provenance={**provenance, "training": facts})
+            crosscoder.provenance = {**provenance, "training": facts}
+            crosscoder.save(self.folder)
 
     def _whole(self, own: Crosscoder) -> Crosscoder | None:
         """The crosscoder of all latents on the first rank, on the CPU where they were divided."""

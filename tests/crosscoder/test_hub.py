@@ -1,6 +1,7 @@
 """The Hub's conventions, without the Hub: local folders, and its client's calls recorded."""
 
 import json
+from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +9,7 @@ import huggingface_hub
 import pytest
 import torch
 
-from pipeline.crosscoder import Crosscoder, load
+from pipeline.crosscoder import Crosscoder, Layout
 from pipeline.errors import MissingArtifactError, PipelineError
 from tests.crosscoder.test_model import random_crosscoder, random_rows
 
@@ -48,7 +49,10 @@ def api(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> RecordedApi:
 
     def snapshot(repo: str, *, revision: str | None, allow_patterns: list[str]) -> str:
         assert revision in (None, "v1")
-        assert any(pattern.endswith("*.safetensors") for pattern in allow_patterns)
+        for file in (recorded.root / repo).rglob("*.*"):
+            name = str(file.relative_to(recorded.root / repo))
+            wanted = any(fnmatch(name, pattern) for pattern in allow_patterns)
+            assert wanted or file.is_dir() or file.name == "README.md", name
         return str(recorded.root / repo)
 
     monkeypatch.setattr(huggingface_hub, "HfApi", lambda: recorded)
@@ -67,6 +71,15 @@ def test_what_is_pushed_comes_back_the_same(api: RecordedApi):
     for name, tensor in crosscoder.state_dict().items():
         assert torch.equal(fetched.state_dict()[name], tensor), name
     assert fetched.provenance == PROVENANCE
+
+
+@pytest.mark.parametrize("layout", ["reference", "learning"])
+def test_a_public_layout_can_be_pushed(api: RecordedApi, layout: Layout):
+    crosscoder = random_crosscoder(3, gated=False).float()
+    crosscoder.push_to_hub("someone/diff", layout=layout)
+    fetched, x_raw = Crosscoder.from_pretrained("someone/diff"), random_rows(1, crosscoder).float()
+    torch.testing.assert_close(fetched.reconstruct(x_raw), crosscoder.reconstruct(x_raw))
+    assert not (api.root / "someone/diff/weights.safetensors").exists()
 
 
 def test_the_repository_has_a_card_that_names_the_models_and_how_to_load(api: RecordedApi):
@@ -105,8 +118,3 @@ def test_a_name_that_is_neither_folder_nor_repository_is_an_error(
     for name in ("no/such/folder/here", "someone/no-such-crosscoder"):
         with pytest.raises(MissingArtifactError, match=name):
             Crosscoder.from_pretrained(name)
-
-
-def test_the_module_functions_are_what_the_class_calls(tmp_path: Path):
-    random_crosscoder(3).float().save(tmp_path)
-    assert torch.equal(load(tmp_path).W_enc_LP, Crosscoder.load(tmp_path).W_enc_LP)

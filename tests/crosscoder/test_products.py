@@ -8,8 +8,8 @@ from pipeline.crosscoder.products import (
     DenseEntries,
     Products,
     SparseEntries,
-    positions_above,
 )
+from pipeline.crosscoder.selection import positions_above
 from tests.crosscoder.test_model import random_crosscoder
 
 B, L, P = 9, 14, 6

@@ -4,7 +4,7 @@ import numpy as np
 import torch
 
 from pipeline.config.crosscoder import BatchTopKConfig
-from pipeline.crosscoder.files import load
+from pipeline.crosscoder import Crosscoder
 from pipeline.training.difference import DifferenceRows, difference
 from pipeline.training.stream import Stream
 from pipeline.training.training import Training
@@ -78,7 +78,7 @@ def test_the_trainer_learns_a_dictionary_of_the_difference(tmp_path: Path) -> No
         job = training.start()
         job.train(lambda n, **figures: None)
         training.write(job, provenance={})
-    diff_sae = load(tmp_path / "diff_sae")
+    diff_sae = Crosscoder.load(tmp_path / "diff_sae")
     assert (diff_sae.n_models, diff_sae.d_model) == (1, D)
     delta = torch.from_numpy(difference(paired_rows().numpy()))
     error = (diff_sae.reconstruct(delta) - delta).square().sum()

@@ -3,7 +3,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pipeline.crosscoder import load
+from pipeline.crosscoder import Crosscoder
 from pipeline.stage import seed_folder
 from pipeline.training import seeds
 from pipeline.training.seeds import other_seeds, train_seed
@@ -33,7 +33,7 @@ def test_other_seeds_give_other_weights_and_a_finished_run_is_left_alone(tmp_pat
     for number, run in other_seeds(first, 3):
         train_seed(run, f"seed_{number}", {"made": "by a test"})
     folders = [seed_folder(tmp_path, number) for number in (1, 2)]
-    weights = [load(folder).W_dec.numpy() for folder in folders]
+    weights = [Crosscoder.load(folder).W_dec.numpy() for folder in folders]
     assert not np.allclose(weights[0], weights[1], atol=1e-3)
     before = (folders[0] / "weights.safetensors").stat().st_mtime_ns
     train_seed(dict(other_seeds(first, 2))[1], "seed_1", {"made": "by a test"})

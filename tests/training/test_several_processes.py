@@ -17,8 +17,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from pipeline.crosscoder import load
-from pipeline.crosscoder.model import Crosscoder
+from pipeline.crosscoder import Crosscoder
 from pipeline.training.training import read_outcome
 from tests.training.several_processes import job
 
@@ -77,7 +76,9 @@ def alone(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_two_processes_train_what_one_trains(trained: Path, alone: Path, name: str):
-    assert_close(load(trained / name), load(alone / name.partition("-")[0]), name)
+    assert_close(
+        Crosscoder.load(trained / name), Crosscoder.load(alone / name.partition("-")[0]), name
+    )
 
 
 def assert_close(ours: Crosscoder, theirs: Crosscoder, what: str) -> None:
@@ -90,7 +91,8 @@ def assert_close(ours: Crosscoder, theirs: Crosscoder, what: str) -> None:
 @pytest.mark.parametrize("name", NAMES)
 def test_the_normalisation_has_the_bits_of_one_process(trained: Path, alone: Path, name: str):
     scales = [
-        load(f / n).activation_scale for f, n in ((trained, name), (alone, name.split("-")[0]))
+        Crosscoder.load(f / n).activation_scale
+        for f, n in ((trained, name), (alone, name.split("-")[0]))
     ]
     assert torch.equal(*scales)
 
@@ -162,4 +164,4 @@ def test_another_number_of_processes_takes_up_a_checkpoint(
     for name, errors in told.items():
         kind = name.partition("-")[0]
         train_alone(tmp_path / name, kind)
-        assert_close(load(tmp_path / name), load(alone / kind), errors)
+        assert_close(Crosscoder.load(tmp_path / name), Crosscoder.load(alone / kind), errors)

@@ -12,7 +12,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from pipeline.crosscoder import files
+from pipeline.crosscoder import tensor_files
 from pipeline.runtime import set_threads
 from pipeline.training.training import is_finished, read_outcome
 from tests.training.planted_rows import make_training
@@ -37,7 +37,7 @@ def train(kind: str, folder: Path) -> None:
 def kill_in_checkpoint(moment: str, n_whole: int = 9) -> None:
     """Die after `n_whole` checkpoints, inside the next: half of its file there, the whole file
     not flushed nor renamed, or renamed and its folder not flushed."""
-    save_file, sync = files.safetensors.torch.save_file, files.sync
+    save_file, sync = tensor_files.safetensors.torch.save_file, tensor_files.sync
     written = 0
 
     def die() -> None:
@@ -58,8 +58,8 @@ def kill_in_checkpoint(moment: str, n_whole: int = 9) -> None:
             die()
         sync(path)
 
-    files.safetensors.torch.save_file = save
-    files.sync = flush
+    tensor_files.safetensors.torch.save_file = save
+    tensor_files.sync = flush
 
 
 def main() -> None:

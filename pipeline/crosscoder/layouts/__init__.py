@@ -1,0 +1,41 @@
+"""Layouts of a crosscoder on disk: this project's and two public ones, each read and written.
+
+`find` picks the weights file of a folder (`source.py`), its tensors' names tell the layout, and
+every reader returns `Weights`, whose shapes and values are checked before anything is copied.
+"""
+
+from pathlib import Path
+from typing import Literal
+
+from pipeline.crosscoder.layouts import learning, own, reference
+from pipeline.crosscoder.layouts.source import find
+from pipeline.crosscoder.weights import Weights
+from pipeline.errors import ArtifactError
+
+Layout = Literal["own", "reference", "learning"]
+"""How weights lie on disk: `own.py`, `reference.py`, `learning.py`."""
+
+WRITERS = {"own": own.write, "reference": reference.write, "learning": learning.write}
+
+
+def read(path: Path) -> Weights:
+    """The crosscoder at `path`, a folder or a weights file of any known layout.
+
+    Raises MissingArtifactError where there is none and ArtifactError where it cannot be read.
+    """
+    source = find(path)
+    if source.path.name == own.WEIGHTS:
+        reader = own.read
+    else:
+        reader = reference.read if "W_dec" in source.tensors else learning.read
+    try:
+        return reader(source)
+    except ArtifactError as error:
+        if str(source.path.parent) in str(error):
+            raise
+        raise type(error)(f"{source.path}: {error}") from error
+
+
+def write(weights: Weights, folder: Path, layout: Layout) -> None:
+    """Write the weights to `folder`. ArtifactError where the layout cannot hold them."""
+    WRITERS[layout](weights, folder)

@@ -1,0 +1,49 @@
+"""Safetensors files: written atomically, read whole or in parts, an error where one is damaged."""
+
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+
+import safetensors
+import safetensors.torch
+from torch import Tensor
+
+from pipeline.artifacts import clear_space_errors, sync, temporary_name
+from pipeline.errors import ArtifactError
+
+
+def write_tensors(
+    path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str] | None = None
+) -> None:
+    """Write a safetensors file atomically: under a temporary name, flushed to disk, renamed."""
+    temporary = temporary_name(path)
+    plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    with clear_space_errors(path):
+        # safetensors gives its file to its owner alone (mode 0600). An empty file tells what a
+        # plain `open` gives here: what the umask leaves, or what the folder's default list says.
+        temporary.touch()
+        mode = temporary.stat().st_mode
+        safetensors.torch.save_file(plain, temporary, metadata=dict(metadata or {}))
+        temporary.chmod(mode)
+        sync(temporary)
+        temporary.replace(path)
+        sync(path.parent)
+
+
+def read_slices(path: Path, wanted: Callable[[str], slice | None]) -> Iterator[tuple[str, Tensor]]:
+    """Tensors of a safetensors file by name: of each the wanted rows of the first axis and no more
+    of it read; all of it for `slice(None)`, nothing for None. ArtifactError where it is damaged."""
+    try:
+        with safetensors.safe_open(path, framework="pt") as file:
+            for name in file.keys():  # noqa: SIM118 - a file is no mapping
+                rows = wanted(name)
+                if rows == slice(None):
+                    yield name, file.get_tensor(name)
+                elif rows is not None:
+                    yield name, file.get_slice(name)[rows]
+    except (safetensors.SafetensorError, OSError) as error:
+        raise ArtifactError(f"{path} cannot be read ({error}): remove it and run again") from error
+
+
+def read_tensors(path: Path) -> dict[str, Tensor]:
+    """Every tensor of a safetensors file, by name. ArtifactError where it is damaged."""
+    return dict(read_slices(path, lambda name: slice(None)))  # noqa: ARG005 - all are wanted

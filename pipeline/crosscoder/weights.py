@@ -1,0 +1,106 @@
+"""A crosscoder as plain data: what every layout on disk is read to and written from."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from pipeline.errors import ArtifactError
+
+KINDS = ("l1", "dsf", "jumprelu", "batch_topk")
+"""Variants that a crosscoder can be of."""
+
+
+@dataclass(frozen=True)
+class Weights:
+    """The tensors of a crosscoder in the published shapes, and what is known of it.
+
+    Letters: M models, D width of a model, L latents.
+
+    kind: the variant that trained it, of `KINDS`
+    W_enc [M, D, L], W_dec [L, M, D], b_enc [L], b_dec [M, D]
+    activation_scale: [M], the factor that takes each model's raw activation to the space that the
+        weights work in; None where nothing tells it, which is not the same as 1
+    threshold: [L], in units of f, 0 for a ReLU; None where its kind has one and nothing tells it
+    provenance: what made it, as plain data; empty where nothing is known
+    """
+
+    kind: str
+    W_enc: Tensor
+    W_dec: Tensor
+    b_enc: Tensor
+    b_dec: Tensor
+    activation_scale: Tensor | None = None
+    threshold: Tensor | None = None
+    provenance: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        """Refuse (ArtifactError) what `copy_` would broadcast or a forward pass would hide."""
+        if self.kind not in KINDS:
+            raise ArtifactError(
+                f"kind is {self.kind!r}, expected one of {', '.join(KINDS)}: these weights were "
+                "written by another version, or are no crosscoder"
+            )
+        if self.W_dec.ndim != 3:
+            raise ArtifactError(
+                f"W_dec has shape {tuple(self.W_dec.shape)}, expected three axes (latents, models, "
+                "width): a crosscoder has one decoder per model; a dictionary of one model is none"
+            )
+        n_latents, n_models, d_model = self.W_dec.shape
+        expected = {
+            "W_enc": (n_models, d_model, n_latents),
+            "b_enc": (n_latents,),
+            "b_dec": (n_models, d_model),
+            "activation_scale": (n_models,),
+            "threshold": (n_latents,),
+        }
+        for name, tensor in self.tensors().items():
+            shape = expected.get(name, tuple(self.W_dec.shape))
+            if tuple(tensor.shape) != shape:
+                raise ArtifactError(
+                    f"{name} has shape {tuple(tensor.shape)}, expected {shape} by W_dec: these "
+                    "tensors are not those of one crosscoder, export all of its models and latents"
+                )
+            if not bool(torch.isfinite(tensor).all()):
+                raise ArtifactError(
+                    f"{name} holds {int((~torch.isfinite(tensor)).sum()):,} values that are not "
+                    "finite: its training went wrong or the file is damaged, take an earlier one"
+                )
+        check_scale(self.activation_scale)
+
+    def tensors(self) -> dict[str, Tensor]:
+        """The tensors that are known, by name."""
+        named = {
+            "W_enc": self.W_enc,
+            "W_dec": self.W_dec,
+            "b_enc": self.b_enc,
+            "b_dec": self.b_dec,
+            "activation_scale": self.activation_scale,
+            "threshold": self.threshold,
+        }
+        return {name: tensor for name, tensor in named.items() if tensor is not None}
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """(n_models, d_model, n_latents)"""
+        n_latents, n_models, d_model = self.W_dec.shape
+        return n_models, d_model, n_latents
+
+    @property
+    def is_gated(self) -> bool:
+        """Whether a latent has to pass more than 0, or may have to and nothing tells how much."""
+        return self.threshold is None or bool((self.threshold > 0).any())
+
+
+def check_scale(activation_scale: Tensor | None) -> None:
+    """Raise ArtifactError unless every factor is a finite number above 0."""
+    if activation_scale is None or bool(
+        (torch.isfinite(activation_scale) & (activation_scale > 0)).all()
+    ):
+        return
+    raise ArtifactError(
+        f"activation_scale is {activation_scale.tolist()}, expected one finite number above 0 per "
+        "model: correct it, or leave it out and have it measured"
+    )
