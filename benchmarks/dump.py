@@ -145,6 +145,7 @@ def run_dump(
         pair,
         batch_tokens=shape.batch_tokens,
         rows_per_chunk=shape.rows_per_chunk,
+        codec="none",
         progress_name="benchmark_dump",
     )
     shutil.rmtree(folder / "activations.zarr")

@@ -92,6 +92,7 @@ def dump_all(config: Config, builds: Mapping[str, Build]) -> None:
                 pair,
                 batch_tokens=config.dump.batch_tokens,
                 rows_per_chunk=config.dump.rows_per_chunk,
+                codec=config.dump.codec,
                 progress_name=f"dump_{name}",
                 change=in_turn(plant, pairing_of(config.dump)),
                 ranks=world(),
@@ -131,6 +132,7 @@ def plant_all(config: Config, builds: Mapping[str, Build]) -> None:
             synthetic.documents(heldout=name == "heldout_activations"),
             pairing_of(config.dump),
             rows_per_chunk=config.dump.rows_per_chunk,
+            codec=config.dump.codec,
             progress_name=f"dump_{name}",
         )
         builds[name].publish(counts=counts, facts={"d_model": synthetic.d_model, "n_models": 2})

@@ -152,6 +152,7 @@ def dump(path: Path, n_rows: int) -> None:
             pair,
             batch_tokens=16 * length,
             rows_per_chunk=ROWS_PER_CHUNK,
+            codec="none",
             progress_name="dump",
         )
     with StoreReader.open(path) as reader:

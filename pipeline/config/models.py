@@ -200,6 +200,9 @@ class DumpConfig(Section):
     """Tokens per forward pass; rounded down to whole sequences, at least one."""
     rows_per_chunk: int = Field(ge=1)
     """Rows per chunk of the store; 5 to 40 MB per chunk is best."""
+    codec: Literal["none", "zstd", "blosc_lz4"]
+    """How the chunks of the dumped and of the shuffled rows are compressed. Rows that
+    `scatter_seed` deals to buckets are not; the shuffled store made from them is."""
     pairing: Literal["matched", "same", "noise", "swapped", "mispaired"]
     """What stands beside a base row. matched: the IT row of the same token. The others are null
     pairs, in which no latent belongs to one model. same: the base row itself; noise: the base row

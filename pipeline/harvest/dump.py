@@ -45,6 +45,7 @@ def dump(
     *,
     batch_tokens: int,
     rows_per_chunk: int,
+    codec: str,
     progress_name: str,
     change: Change | None = None,
     ranks: Ranks = ALONE,
@@ -59,7 +60,7 @@ def dump(
     length = tokens.layout["token_id"].shape[0]
     batch_sequences = max(1, batch_tokens // length)
     census = ranks.from_first(lambda: take_census(tokens, sequences, batch_sequences, pair.bos_id))
-    layout = activation_layout(len(pair.models), pair.d_model, rows_per_chunk)
+    layout = activation_layout(len(pair.models), pair.d_model, rows_per_chunk, codec)
     with open_writer(layout, census.n_rows) as writer:
         if not writer.sealed:
             _write_rows(

@@ -8,6 +8,8 @@ from pipeline.planning.machine import Machine
 
 BYTES = {"bfloat16": 2, "float32": 4}
 ROW_TAG_BYTES = 4 * 4 + 2  # token id, position, document, sequence; source, class
+CODED_SHARE = {"none": 1.0, "zstd": 0.83, "blosc_lz4": 0.83}
+"""What a codec leaves of real activations (docs/performance.md, "Codecs")."""
 # Share of the plain matrix rate that whole transformer passes, and whole training steps, reach.
 MODEL_EFFICIENCY = {"cpu": 0.5, "cuda": 0.4}
 TRAIN_EFFICIENCY = {"cpu": 0.8, "cuda": 0.6}
@@ -34,8 +36,20 @@ class StageCost:
 
 
 def row_bytes(d_model: int) -> int:
-    """One activation row with its tags on disk: [2, d_model] bfloat16."""
+    """One activation row with its tags, uncompressed: [2, d_model] bfloat16."""
     return len(MODELS) * d_model * 2 + ROW_TAG_BYTES
+
+
+def stored_row_bytes(config: Config, d_model: int) -> float:
+    """Bytes on disk of such a row in a store."""
+    return row_bytes(d_model) * CODED_SHARE[config.dump.codec]
+
+
+def dumped_row_bytes(config: Config, d_model: int) -> float:
+    """Bytes of a training row as the dump leaves it; rows dealt to buckets are not coded."""
+    if config.dump.scatter_seed is not None:
+        return row_bytes(d_model)
+    return stored_row_bytes(config, d_model)
 
 
 def n_train_rows(config: Config) -> int:

@@ -15,11 +15,13 @@ from pipeline.planning.cost import (
     STAGE_START_SECONDS,
     TRAIN_EFFICIENCY,
     StageCost,
+    dumped_row_bytes,
     model_rate,
     n_heldout_rows,
     n_train_rows,
     row_bytes,
     step_products,
+    stored_row_bytes,
 )
 from pipeline.planning.dictionary import n_latents_of
 from pipeline.planning.machine import Machine
@@ -31,8 +33,8 @@ TOKENISER_TOKENS_PER_SECOND = 300_000
 
 def store_bytes(config: Config, d_model: int) -> float:
     """Both activation stores and the shuffled one, as DVC would hash them."""
-    rows = 2.0 * n_train_rows(config) + n_heldout_rows(config)
-    return rows * row_bytes(d_model)
+    kept = (n_train_rows(config) + n_heldout_rows(config)) * stored_row_bytes(config, d_model)
+    return kept + n_train_rows(config) * dumped_row_bytes(config, d_model)
 
 
 def estimate(config: Config, machine: Machine) -> list[StageCost]:
@@ -82,7 +84,9 @@ def _mix(config: Config) -> StageCost:
 
 def _dump(config: Config, machine: Machine, sizes: list[ModelSize]) -> StageCost:
     rows, layer = n_train_rows(config) + n_heldout_rows(config), config.hook_point.layer
-    disk = float(rows) * row_bytes(sizes[0].d_model)
+    d_model = sizes[0].d_model
+    trained_on = n_train_rows(config) * dumped_row_bytes(config, d_model)
+    disk = trained_on + n_heldout_rows(config) * stored_row_bytes(config, d_model)
     rate = model_rate(config, machine)
     compute = sum(size.flops_per_token(layer) for size in sizes) * rows / rate
     weights = sum(
@@ -91,22 +95,26 @@ def _dump(config: Config, machine: Machine, sizes: list[ModelSize]) -> StageCost
         for size in sizes
     )
     write = disk / machine.disk_bytes_per_second
-    memory = INTERPRETER_BYTES + weights + 8.0 * config.dump.batch_tokens * sizes[0].d_model * 4
+    memory = INTERPRETER_BYTES + weights + 8.0 * config.dump.batch_tokens * d_model * 4
     seconds = STAGE_START_SECONDS + max(compute, write)
     if config.dump.scatter_seed is not None:
         memory += config.shuffle.memory_bytes
-    dropped = float(n_train_rows(config)) * row_bytes(sizes[0].d_model)
-    if not config.runtime.drop_unshuffled:
-        dropped = 0.0
+    dropped = trained_on if config.runtime.drop_unshuffled else 0.0
     return StageCost("dump", disk - dropped, dropped, memory, seconds)
 
 
 def _shuffle(config: Config, machine: Machine, d_model: int) -> StageCost:
-    store = float(n_train_rows(config)) * row_bytes(d_model)
-    dealt, dropped = config.dump.scatter_seed is not None, config.runtime.drop_unshuffled
-    seconds = STAGE_START_SECONDS + (2.0 if dealt else 4.0) * store / machine.disk_bytes_per_second
+    rows = float(n_train_rows(config))
+    dumped, store = (
+        rows * dumped_row_bytes(config, d_model),
+        rows * stored_row_bytes(config, d_model),
+    )
+    # Two passes write every row to a bucket and read it again; a bucket's rows are not coded.
+    buckets = 0.0 if config.dump.scatter_seed is not None else rows * row_bytes(d_model)
+    moved = dumped + 2.0 * buckets + store
+    seconds = STAGE_START_SECONDS + moved / machine.disk_bytes_per_second
     # Beside the result: the two passes' buckets, and the dumped rows where they go in the end.
-    scratch = store * ((not dealt) + dropped)
+    scratch = buckets + (dumped if config.runtime.drop_unshuffled else 0.0)
     memory = INTERPRETER_BYTES / 2 + config.shuffle.memory_bytes
     return StageCost("shuffle", store, scratch, memory, seconds)
 

@@ -66,11 +66,12 @@ def write_rows(
     pairing: Change,
     *,
     rows_per_chunk: int,
+    codec: str,
     progress_name: str,
 ) -> dict[str, int]:
     """Write the rows of `documents`, or go on with them; the counts."""
     n_rows = len(documents) * synthetic.background.config.document_rows
-    layout = activation_layout(2, synthetic.d_model, rows_per_chunk)
+    layout = activation_layout(2, synthetic.d_model, rows_per_chunk, codec)
     with open_writer(layout, n_rows) as writer:
         if not writer.sealed:
             first = writer.next_row

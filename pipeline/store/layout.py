@@ -182,9 +182,7 @@ def activation_layout(
     )
 
 
-def token_layout(
-    sequence_length_tokens: int, rows_per_chunk: int, codec: str = "none"
-) -> StoreLayout:
+def token_layout(sequence_length_tokens: int, rows_per_chunk: int) -> StoreLayout:
     """Packed sequences: a row is one sequence, arrays are `[row, position]` (`split`: `[row]`)."""
     shape, axes = (sequence_length_tokens,), ("position",)
     return StoreLayout(
@@ -196,5 +194,4 @@ def token_layout(
             ArraySpec("split", "uint8", (), (), NO_LABEL, {"labels": list(SPLITS)}),
         ),
         rows_per_chunk=rows_per_chunk,
-        codec=codec,
     )

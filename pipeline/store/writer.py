@@ -1,4 +1,4 @@
-"""Writes a store chunk by chunk, from any number of threads, and resumes after any death.
+"""Writes a store chunk by chunk, from any number of threads, and goes on after a kill.
 
 Rows are copied into a reused chunk buffer; a thread pads, codes, sums, writes, flushes and renames
 each array's file and then records the chunk in the journal. `finish` seals the store.
@@ -50,10 +50,10 @@ class _Filling:
 class StoreWriter:
     """Writes the arrays of a layout. Use as a context manager, or call `close`.
 
-    Two ways, not to be mixed in one run: `append` in row order, or `write_chunk` in any order.
-    Several processes of one job append to runs of chunks of their own; the first seals the store.
-    Errors of the writing threads come out of the next call. Raises NoSpaceError where the disk is
-    full; finished chunks are kept and `open` on the same path goes on from there.
+    Rows come in order. Several processes of one job append to runs of chunks of their own; the
+    first seals the store. Errors of the writing threads come out of the next call. Raises
+    NoSpaceError where the disk is full; finished chunks are kept and `open` on the same path goes
+    on from there.
     """
 
     def __init__(
@@ -191,16 +191,6 @@ class StoreWriter:
             np.take(arrays[name], chosen, axis=0, out=target, mode="clip")
 
         self._append(len(rows), gather)
-
-    def write_chunk(self, index: int, arrays: Arrays) -> None:
-        """Write chunk `index` whole; only the last chunk of a store may have fewer rows."""
-        n_rows = self._check(arrays)
-        assert 0 < n_rows <= self.layout.rows_per_chunk
-        assert self._filling is None
-        buffer = self._acquire()
-        for name, target in buffer.items():
-            target.rows[:n_rows] = arrays[name]
-        self._submit(index, buffer, n_rows)
 
     def flush(self) -> None:
         """Wait until every whole chunk handed over is on disk."""

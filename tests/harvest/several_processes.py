@@ -53,6 +53,7 @@ def main() -> None:
                 small_pair(),
                 batch_tokens=BATCH_TOKENS,
                 rows_per_chunk=ROWS_PER_CHUNK,
+                codec="none",
                 progress_name="dump",
                 ranks=world(),
             )

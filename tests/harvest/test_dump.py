@@ -40,6 +40,7 @@ def run(
         pair,
         batch_tokens=batch_tokens,
         rows_per_chunk=ROWS_PER_CHUNK,
+        codec="none",
         progress_name="dump",
     )
 
@@ -215,6 +216,7 @@ def scattered(path: Path, tokens: StoreReader, pair: HookedPair, load_rows: int)
         pair,
         batch_tokens=BATCH_TOKENS,
         rows_per_chunk=ROWS_PER_CHUNK,
+        codec="none",
         progress_name="dump",
     )
 

@@ -38,6 +38,7 @@ def dump_in_one(path: Path, tokens: StoreReader, pair: HookedPair) -> None:
         pair,
         batch_tokens=BATCH_TOKENS,
         rows_per_chunk=ROWS_PER_CHUNK,
+        codec="none",
         progress_name="dump",
     )
 

@@ -7,7 +7,7 @@ import pytest
 
 from pipeline.config import Config, compose
 from pipeline.planning import Machine, estimate, missing_for, plan_table, size_of
-from pipeline.planning.cost import STAGE_START_SECONDS, StageCost, n_train_rows
+from pipeline.planning.cost import CODED_SHARE, STAGE_START_SECONDS, StageCost, n_train_rows
 from pipeline.planning.machine import H200
 from pipeline.planning.table import format_bytes
 
@@ -68,6 +68,25 @@ def test_the_plan_knows_what_dealing_and_dropping_save() -> None:
     assert dealt["shuffle"].scratch_bytes == store  # the dumped rows, until the end
     assert kept["dump"].disk_bytes - dealt["dump"].disk_bytes == store
     assert two_pass["shuffle"].seconds > 1.9 * kept["shuffle"].seconds
+
+
+def test_a_codec_takes_less_disk_for_every_store_but_not_for_dealt_rows() -> None:
+    def costs(*overrides: str) -> dict[str, StageCost]:
+        made = estimate(
+            compose(["+experiment=gemma", "runtime.drop_unshuffled=false", *overrides]), LAPTOP
+        )
+        return {cost.stage: cost for cost in made}
+
+    for codec in ("zstd", "blosc_lz4"):
+        dealt = costs(f"dump.codec={codec}")
+        two_pass = costs(f"dump.codec={codec}", "dump.scatter_seed=null")
+        share = CODED_SHARE[codec]
+        shuffled = costs()["shuffle"].disk_bytes
+        assert two_pass["dump"].disk_bytes == pytest.approx(share * costs()["dump"].disk_bytes)
+        assert two_pass["shuffle"].disk_bytes == pytest.approx(share * shuffled)
+        assert two_pass["shuffle"].scratch_bytes == shuffled
+        assert dealt["dump"].disk_bytes > two_pass["dump"].disk_bytes
+        assert dealt["shuffle"].disk_bytes == two_pass["shuffle"].disk_bytes
 
 
 def test_terabytes_without_a_bulk_folder_are_missing_one(no_hub: None) -> None:

@@ -27,6 +27,7 @@ def write(path: Path, *, heldout: bool = False) -> dict[str, int]:
         SYNTHETIC.documents(heldout=heldout),
         lambda bits, labels: bits,
         rows_per_chunk=700,
+        codec="none",
         progress_name="dump",
     )
 

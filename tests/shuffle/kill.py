@@ -17,6 +17,7 @@ import tempfile
 import time
 import traceback
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,7 @@ from pipeline.shuffle.permutation import Permutation
 from pipeline.shuffle.scatter import BucketWriter
 from pipeline.shuffle.shuffle import permute_buckets, shuffle_store
 from pipeline.store import (
+    StoreLayout,
     StoreWriter,
     activation_layout,
     chunkfile,
@@ -39,7 +41,6 @@ from tests.store.numbered import bytes_below, numbered_rows
 
 N_ROWS, SEED = 1500, 3
 LAYOUT = activation_layout(2, 150, 64)
-TOKENS = token_layout(40, 64)
 CHANGING_CALLS = (
     "pwrite",
     "write",
@@ -54,20 +55,17 @@ CHANGING_CALLS = (
 )
 
 
-def append(folder: Path, source: Path, name: str = "store") -> None:
+def append(folder: Path, source: Path, name: str = "store", layout: StoreLayout = LAYOUT) -> None:
     """What a dump does."""
-    with StoreWriter.open(folder / name, LAYOUT) as writer:
+    with StoreWriter.open(folder / name, layout) as writer:
         for start in range(writer.next_row, N_ROWS, 50):
-            writer.append(numbered_rows(LAYOUT, start, min(start + 50, N_ROWS)))
+            writer.append(numbered_rows(layout, start, min(start + 50, N_ROWS)))
         writer.finish()
 
 
 def append_tokens(folder: Path, source: Path) -> None:
     """What the mix does."""
-    with StoreWriter.open(folder / "store", TOKENS) as writer:
-        for start in range(writer.next_row, N_ROWS, 50):
-            writer.append(numbered_rows(TOKENS, start, min(start + 50, N_ROWS)))
-        writer.finish()
+    append(folder, source, layout=token_layout(40, 64))
 
 
 def publish(folder: Path, source: Path, bulk: Path | None = None) -> None:
@@ -91,15 +89,12 @@ def publish_bulk(folder: Path, source: Path) -> None:
     publish(folder, source, folder / "bulk")
 
 
-def write_chunks(folder: Path, source: Path) -> None:
-    """What several producers do: whole chunks in any order."""
-    with StoreWriter.open(folder / "store", LAYOUT) as writer:
-        for index in reversed(range(LAYOUT.n_chunks(N_ROWS))):
-            if not writer.chunk_done(index):
-                start = index * LAYOUT.rows_per_chunk
-                stop = start + LAYOUT.chunk_length(index, N_ROWS)
-                writer.write_chunk(index, numbered_rows(LAYOUT, start, stop))
-        writer.finish()
+def append_zstd(folder: Path, source: Path) -> None:
+    append(folder, source, layout=replace(LAYOUT, codec="zstd"))
+
+
+def append_blosc(folder: Path, source: Path) -> None:
+    append(folder, source, layout=replace(LAYOUT, codec="blosc_lz4"))
 
 
 def shuffle_two_pass(folder: Path, source: Path) -> None:
@@ -118,7 +113,8 @@ def shuffle_in_memory(folder: Path, source: Path) -> None:
 def scatter(folder: Path, source: Path) -> None:
     """What a dump that scatters does, and the shuffle after it."""
     permuted = Permutation(SEED, N_ROWS)
-    with BucketWriter.open(folder / "buckets", LAYOUT, permuted, load_rows=200) as writer:
+    layout = replace(LAYOUT, codec="zstd")
+    with BucketWriter.open(folder / "buckets", layout, permuted, load_rows=200) as writer:
         for start in range(writer.next_row, N_ROWS, 50):
             writer.append(numbered_rows(LAYOUT, start, min(start + 50, N_ROWS)))
         writer.finish()
@@ -131,7 +127,8 @@ def two_pass_bytes() -> int:
 
 JOBS = (
     append,
-    write_chunks,
+    append_zstd,
+    append_blosc,
     append_tokens,
     shuffle_two_pass,
     shuffle_two_pass_cached,

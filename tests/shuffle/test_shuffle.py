@@ -2,6 +2,7 @@
 
 import errno
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +19,7 @@ from pipeline.shuffle.permutation import Permutation
 from pipeline.shuffle.scatter import BucketWriter
 from pipeline.shuffle.shuffle import permute_buckets, shuffle_store
 from pipeline.store import StoreLayout, StoreReader, StoreWriter, activation_layout, verify_store
+from pipeline.store.codecs import CODECS
 from tests.store.numbered import bytes_below, numbered_rows
 
 N_ROWS = 3000
@@ -95,6 +97,28 @@ def test_the_plans_of_the_test_above_take_every_path() -> None:
     assert plan(200_000) == (False, 1)
     assert plan(600_000)[1] > 1
     assert plan(PLENTY)[0]
+
+
+@pytest.mark.parametrize("codec", CODECS[1:])
+@pytest.mark.parametrize("way", ["two passes", "in memory", "dealt"])
+def test_a_coded_store_is_shuffled_to_one_of_the_same_codec(
+    tmp_path: Path, codec: str, way: str
+) -> None:
+    layout = replace(LAYOUT, codec=codec)
+    permutation = Permutation(SEED, N_ROWS)
+    if way == "dealt":
+        with BucketWriter.open(tmp_path / "source", layout, permutation, load_rows=500) as writer:
+            writer.append(numbered_rows(layout, 0, N_ROWS))
+            writer.finish()
+    else:
+        write_store(tmp_path / "source", layout)
+    memory = PLENTY if way == "in memory" else least_bytes(layout, permutation)
+    shuffle_store(tmp_path / "source", tmp_path / "out", seed=SEED, buffer_bytes=memory)
+    verify_store(tmp_path / "out")
+    with StoreReader.open(tmp_path / "out") as reader:
+        assert reader.layout == layout
+        for name, rows in numbered_rows(layout, 0, N_ROWS).items():
+            np.testing.assert_array_equal(reader.read(name), rows[permutation.sources()])
 
 
 def test_chunks_that_do_not_divide_buckets_are_no_matter(tmp_path: Path) -> None:

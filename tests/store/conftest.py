@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from pipeline.store import StoreLayout, StoreWriter, activation_layout
+from pipeline.store.codecs import CODECS
 from tests.store.numbered import D_MODEL, N_ROWS, ROWS_PER_CHUNK, numbered_rows
 
 
@@ -16,9 +17,10 @@ def _no_flushing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "fsync", lambda descriptor: None)
 
 
-@pytest.fixture
-def layout() -> StoreLayout:
-    return activation_layout(2, D_MODEL, ROWS_PER_CHUNK)
+@pytest.fixture(params=CODECS)
+def layout(request: pytest.FixtureRequest) -> StoreLayout:
+    """Every test of a store runs under every codec."""
+    return activation_layout(2, D_MODEL, ROWS_PER_CHUNK, request.param)
 
 
 @pytest.fixture

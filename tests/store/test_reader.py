@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from pipeline.distributed import Ranks
 from pipeline.errors import DamagedStoreError, MissingArtifactError
 from pipeline.store import StoreLayout, StoreReader, StoreWriter, activation_layout
+from pipeline.store.codecs import CODECS
 from pipeline.store.epochs import EpochOrder
 from tests.store.numbered import D_MODEL, N_ROWS, ROWS_PER_CHUNK, numbered_rows
 
@@ -38,17 +39,17 @@ def test_take_gives_single_rows_in_the_order_asked_for(
         assert reader.take("source", rows[:0]).shape == (0,)
 
 
-@pytest.fixture(scope="module")
-def one_store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+@pytest.fixture(scope="module", params=CODECS)
+def one_store(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> Path:
     path = tmp_path_factory.mktemp("reader") / "store.zarr"
-    layout = activation_layout(2, D_MODEL, ROWS_PER_CHUNK)
+    layout = activation_layout(2, D_MODEL, ROWS_PER_CHUNK, request.param)
     with StoreWriter.open(path, layout) as writer:
         writer.append(numbered_rows(layout, 0, N_ROWS))
         writer.finish()
     return path
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(
     batch_rows=st.integers(1, 2 * N_ROWS),
     bounds=st.tuples(st.integers(0, N_ROWS), st.integers(0, N_ROWS)),
@@ -74,7 +75,7 @@ def test_batches_are_the_stored_rows_in_order_and_stay_valid_while_kept(
     assert at == stop
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=25, deadline=None)
 @given(
     batch_rows=st.integers(1, 2 * N_ROWS),
     start=st.integers(0, N_ROWS),
@@ -156,7 +157,7 @@ def test_an_unfinished_store_is_refused(tmp_path: Path, layout: StoreLayout) -> 
         StoreReader.open(tmp_path / "store")
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=15, deadline=None)
 @given(
     batch_rows=st.integers(1, 90),
     start=st.integers(0, N_ROWS),

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from pipeline import artifacts
-from pipeline.store import StoreLayout, StoreWriter
-from tests.store.numbered import N_ROWS, numbered_rows
+from pipeline.store import StoreLayout, StoreWriter, activation_layout
+from tests.store.numbered import D_MODEL, N_ROWS, ROWS_PER_CHUNK, numbered_rows
 
 ROOT = Path(__file__).parents[2]
 
@@ -18,6 +18,12 @@ ROOT = Path(__file__).parents[2]
 def verify(*paths: Path) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "stages.verify", *map(str, paths)]
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+
+
+@pytest.fixture
+def layout() -> StoreLayout:
+    """Without a codec: each test starts an interpreter, and the reading is tested elsewhere."""
+    return activation_layout(2, D_MODEL, ROWS_PER_CHUNK)
 
 
 @pytest.fixture

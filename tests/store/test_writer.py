@@ -4,12 +4,12 @@ import errno
 import json
 import os
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import zarr
-from zarr.codecs import Crc32cCodec
 
 from pipeline.errors import BusyError, MismatchError, NoSpaceError
 from pipeline.store import (
@@ -27,11 +27,8 @@ from tests.store.numbered import N_ROWS, ROWS_PER_CHUNK, bytes_below, numbered_r
 @pytest.mark.parametrize("codec", CODECS)
 @pytest.mark.parametrize("kind", ["activations", "tokens"])
 def test_plain_zarr_reads_what_was_written(tmp_path: Path, kind: str, codec: str) -> None:
-    layout = (
-        activation_layout(2, 8, ROWS_PER_CHUNK, codec)
-        if kind == "activations"
-        else token_layout(12, ROWS_PER_CHUNK, codec)
-    )
+    tokens, rows = token_layout(12, ROWS_PER_CHUNK), activation_layout(2, 8, ROWS_PER_CHUNK)
+    layout = replace(rows if kind == "activations" else tokens, codec=codec)
     expected = numbered_rows(layout, 0, N_ROWS)
     with StoreWriter.open(tmp_path / "store", layout) as writer:
         writer.append(expected)
@@ -57,7 +54,7 @@ def test_zarr_writes_the_same_chunk_bytes(make_store: Callable[..., Path], tmp_p
         chunks=ours.chunks,
         dtype=ours.dtype,
         fill_value=0xFFFF,
-        compressors=[Crc32cCodec()],
+        compressors=ours.compressors,
         config={"write_empty_chunks": True},
     )
     theirs[:] = ours[:]
@@ -74,18 +71,6 @@ def test_the_size_of_appends_does_not_matter(
         for start in range(0, N_ROWS, step):
             assert writer.next_row == start
             writer.append(numbered_rows(layout, start, min(start + step, N_ROWS)))
-        writer.finish()
-    assert bytes_below(tmp_path / "other") == bytes_below(make_store())
-
-
-def test_the_order_of_chunks_does_not_matter(
-    make_store: Callable[..., Path], tmp_path: Path, layout: StoreLayout
-) -> None:
-    with StoreWriter.open(tmp_path / "other", layout) as writer:
-        for index in np.random.default_rng(0).permutation(layout.n_chunks(N_ROWS)).tolist():
-            start = index * ROWS_PER_CHUNK
-            stop = min(start + ROWS_PER_CHUNK, N_ROWS)
-            writer.write_chunk(index, numbered_rows(layout, start, stop))
         writer.finish()
     assert bytes_below(tmp_path / "other") == bytes_below(make_store())
 
@@ -196,7 +181,9 @@ def test_a_full_disk_keeps_the_work_and_a_rerun_finishes(
     layout: StoreLayout,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    path, true_write, budget = tmp_path / "other", os.pwrite, [3000]
+    expected = bytes_below(make_store())
+    half = sum(len(data) for name, data in expected.items() if "/c/" in name) // 2
+    path, true_write, budget = tmp_path / "other", os.pwrite, [half]
 
     def write_until_full(descriptor: int, data: memoryview, offset: int) -> int:
         budget[0] -= len(data)
@@ -217,7 +204,7 @@ def test_a_full_disk_keeps_the_work_and_a_rerun_finishes(
         assert 0 < writer.next_row < N_ROWS
         writer.append(numbered_rows(layout, writer.next_row, N_ROWS))
         writer.finish()
-    assert bytes_below(path) == bytes_below(make_store())
+    assert bytes_below(path) == expected
 
 
 def test_every_chunk_is_flushed_before_it_gets_its_name(
