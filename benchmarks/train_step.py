@@ -108,25 +108,15 @@ class MemoryRows:
         batch_rows: int,
         start_row: int = 0,
         stop_row: int | None = None,
-        names: tuple[str, ...] = (),  # noqa: ARG002
         *,
+        epoch: int = 0,  # noqa: ARG002
+        seed: int = 0,  # noqa: ARG002
         part: Part = WHOLE,
     ) -> Iterator[dict[str, Any]]:
         stop_row = self.n_rows if stop_row is None else stop_row
         for start in range(start_row, stop_row, batch_rows):
             rows = part(min(batch_rows, stop_row - start))
             yield {"activations": self.activations[start + rows.start : start + rows.stop]}
-
-    def epoch_batches(
-        self,
-        batch_rows: int,
-        *,
-        epoch: int,  # noqa: ARG002
-        seed: int,  # noqa: ARG002
-        start_row: int = 0,
-        names: tuple[str, ...] = (),  # noqa: ARG002
-    ) -> Iterator[dict[str, Any]]:
-        return self.batches(batch_rows, start_row)
 
 
 def random_rows(n_rows: int, d_model: int) -> np.ndarray:

@@ -92,10 +92,11 @@ class Ranks:
         return square.sqrt()
 
     def kth_largest(self, values: "Tensor", k: int) -> "Tensor":
-        """The k-th largest of the positive `values` [N] of all ranks, a scalar; exact.
+        """The k-th largest of the positive `values` [N] of all ranks, a scalar.
 
-        Positive floats are ordered as their bits are: each round counts the next digit of the
-        candidates on every rank, so what is sent does not grow with their number.
+        It is found without rounding. Positive floats are ordered as their bits are: each round
+        counts the next digit of the candidates on every rank, so what is sent does not grow with
+        their number.
         """
         if self.size == 1:
             return values.topk(k, sorted=False).values.min()

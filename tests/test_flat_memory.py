@@ -90,7 +90,7 @@ def read(path: Path, n_rows: int) -> None:
 
     with StoreReader.open(path) as reader:
         for epoch in (0, 1):
-            served = reader.epoch_batches(512, epoch=epoch, seed=0, window_rows=4 * ROWS_PER_CHUNK)
+            served = reader.batches(512, epoch=epoch, seed=0, window_rows=4 * ROWS_PER_CHUNK)
             assert sum(len(batch["activations"]) for batch in served) == n_rows
 
 

@@ -84,6 +84,8 @@ def _write_rows(
     first, last = census.batch_of(row), census.batch_of(max(stop_row - 1, 0))
     sequences = sequences[first * batch_sequences : (last + 1) * batch_sequences]
     with Progress(progress_name, total=stop_row, unit="rows", start=row) as progress:
+        # The store goes on in the middle of a batch, which is computed whole for the same bits: its
+        # rows that are on disk already are skipped, and those of another process's chunks too.
         skip = row - int(census.first_rows[first])
         for batch in harvest(tokens, sequences, pair, batch_sequences) if row < stop_row else ():
             activations = batch.rows.ready()
@@ -99,7 +101,7 @@ def _write_rows(
 
 
 def first_batch(tokens: StoreReader, pair: HookedPair, batch_tokens: int) -> NDArray[np.uint16]:
-    """bfloat16 bits [R, M, D] of the first batch of the token store."""
+    """The bfloat16 bits [R, M, D] of the first batch of the token store."""
     batch_sequences = max(1, batch_tokens // tokens.layout["token_id"].shape[0])
     sequences = range(min(batch_sequences, tokens.n_rows))
     return next(harvest(tokens, sequences, pair, batch_sequences)).rows.ready()

@@ -71,6 +71,8 @@ class Features:
         on_rate_F = self._cluster_rate()
         on = uniforms(self.seed, "cluster", *row, cluster) < on_rate_F / self.document_share_F
         on &= self._in_document(document_B)
+        # Few clusters are on: the members are drawn at those places alone. A number depends on its
+        # place, so it is the same as if all had been drawn.
         at = np.nonzero(on)
         join_F = self.rate_F / on_rate_F
         joins = (

@@ -39,6 +39,8 @@ def write_blocks(
     tail: the contents so far of the block that `offset` is in; afterwards of the last block
     stage: aligned memory to write from
     """
+    # What the block holds before the data is written again with it, and what the data leaves in the
+    # last block is kept as the next tail. Bytes after it in that block are of no meaning yet.
     while len(data):
         head = offset % BLOCK_BYTES
         n = min(len(data), len(stage) - head)

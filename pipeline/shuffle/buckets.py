@@ -1,6 +1,6 @@
 """Buckets on disk: rows dealt to the bucket of the shuffled store that each will end up in.
 
-The first half of the exact shuffle. Where each row goes is known from seed and row count alone, so
+Dealing is half of the shuffle. Where each row goes is known from seed and row count alone, so
 a producer that knows its row count can scatter while it produces, and the shuffle then reads and
 writes every row once more instead of twice.
 
@@ -99,7 +99,7 @@ class BucketReader:
     def slabs(
         self, bucket: int, region: int, slab_rows: int, out: np.ndarray
     ) -> Iterator[tuple[int, np.ndarray]]:
-        """(first rank, rows) of a region, slab after slab, all in `out` `[>= slab_rows, ...]`.
+        """Yields (first rank, rows) of a region, slab after slab, in `out` `[>= slab_rows, ...]`.
 
         Raises DamagedStoreError after the last slab where the whole is not as it was written.
         """
@@ -159,7 +159,7 @@ def verify_buckets(path: Path) -> Verified:
 
 
 def buckets_complete(path: Path, layout: StoreLayout, permutation: Permutation) -> bool:
-    """Whether finished buckets of exactly this shuffle are at `path`."""
+    """Whether finished buckets of this shuffle, and of no other, are at `path`."""
     geometry = Geometry(layout, permutation)
     header = json.dumps(geometry.header(), sort_keys=True).encode()
     if not (path / HEADER).exists() or (path / HEADER).read_bytes() != header:

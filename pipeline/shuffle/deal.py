@@ -21,6 +21,9 @@ class Deal:
 
         Afterwards `block_filled` holds the rows per bucket before the block of the next row.
         """
+        # Rows are asked for in loads, and dealt in blocks: a load begins in the middle of a block
+        # and may go over several. Where it begins, every bucket holds what earlier blocks sent it
+        # and what this block's rows before the load did.
         parts: list[np.ndarray] = []
         filled: np.ndarray | None = None
         stop = self._row + n_rows
@@ -37,6 +40,8 @@ class Deal:
             self._row += len(part)
         assert self._block is not None
         assert filled is not None
+        # A later run takes the deal up at the block that the next row is in, because a block is
+        # drawn whole: after a block's last row that is the next block, so its rows count too.
         self.block_filled = self._block.filled
         if self._row == self._block.stop:
             counts = np.bincount(self._block.buckets, minlength=self._n_buckets)

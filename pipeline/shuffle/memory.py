@@ -55,6 +55,8 @@ def plan_memory(
         )
     while n_threads > 1 and buffer_bytes < _least(layout, permutation, n_threads):
         n_threads -= 1
+    # The two passes follow each other, so each may use all of it: the first for the reader's ring
+    # and two loads, the second for the writer's chunks and whole buckets.
     left = buffer_bytes - SLACK_BYTES
     row = layout.row_bytes + INDEX_BYTES
     writing = left - _writer_bytes(layout, n_threads)

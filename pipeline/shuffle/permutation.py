@@ -1,4 +1,6 @@
-"""An exact uniform permutation of n rows, a pure function of seed and row count, never held whole.
+"""A uniformly random permutation of n rows, a pure function of seed and row count.
+
+It is not held in memory: what a block of rows or a bucket needs of it is drawn when it is needed.
 
 The output is cut into buckets of `bucket_rows` rows, the input into blocks of as many. Block after
 block, the rows each bucket gets are drawn from a multivariate hypergeometric distribution over the
@@ -120,16 +122,6 @@ class Permutation:
             start, stop = self.bucket_range(bucket)
             ranked[start:stop] = ranked[start:stop][self.order(bucket)]
         return ranked
-
-    def sources_of_bucket(self, bucket: int) -> np.ndarray:
-        """The input row of every output row of one bucket; deals all blocks, keeps one bucket."""
-        arrived = [block.start + np.flatnonzero(block.buckets == bucket) for block in self.blocks()]
-        return np.concatenate(arrived)[self.order(bucket)]
-
-    def source_of(self, row: int) -> int:
-        """Where output row `row` stood in the input."""
-        bucket = row // self.bucket_rows
-        return int(self.sources_of_bucket(bucket)[row - bucket * self.bucket_rows])
 
     def _generator(self, kind: str, number: int) -> np.random.Generator:
         return numpy_generator(self.seed, "shuffle", str(self.n_rows), kind, str(number))

@@ -9,7 +9,6 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Lock
-from types import TracebackType
 from typing import Self
 
 import numpy as np
@@ -151,12 +150,7 @@ class BucketWriter:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self.close()
 
     @property
@@ -219,6 +213,8 @@ class BucketWriter:
             self._settle()
             regions = self._spare.pop()
         buckets, filled = self._deal.take(stop - start)
+        # Rows are copied to their groups as they come, so the order that groups them is inverted:
+        # `place` says where the n-th row of the load goes.
         order, starts = group_rows(buckets, self._permutation.n_buckets)
         place = np.empty(stop - start, np.int64)
         place[order] = np.arange(stop - start)
@@ -258,6 +254,10 @@ class BucketWriter:
         """Wait for the load being written and record it as done."""
         if self._writing is None:
             return
+        # The order matters. `progress.json` names the first row that is not in the buckets, so it
+        # is replaced after the pieces are written (and flushed, where they are to outlive a power
+        # cut). A kill in between costs one load, which is then written again: the same bytes to the
+        # same places.
         load, writes = self._writing
         for write in writes:
             write.result()
@@ -325,7 +325,7 @@ def lock_folder(path: Path) -> int:
 def deal_as_produced(
     path: Path, layout: StoreLayout, n_rows: int, *, seed: int, buffer_bytes: int, n_threads: int
 ) -> BucketWriter:
-    """For a producer of rows: a writer of buckets at `path`, within `buffer_bytes` of memory.
+    """A writer of buckets at `path` for a producer of rows, within `buffer_bytes` of memory.
 
     What it leaves is an artifact, not scratch, so every load is flushed before it is recorded.
     """

@@ -1,4 +1,4 @@
-"""The exact shuffle of a store: read, deal to buckets, put every bucket in order, write.
+"""The shuffle of a store reads rows, deals them to buckets, puts every bucket in order and writes.
 
 Three ways with one result: all rows in memory where they fit; two passes over buckets on disk; or
 the second pass alone, where the producer of the rows has dealt them to buckets itself.
@@ -159,7 +159,7 @@ def permute_buckets(
 def _parts_in_order(
     reader: BucketReader, next_row: int, plan: MemoryPlan
 ) -> Iterator[tuple[np.ndarray, dict[str, np.ndarray]]]:
-    """(rows, arrays) such that `arrays[name][rows]` are the next rows of the store."""
+    """Yields (rows, arrays) such that `arrays[name][rows]` are the next rows of the store."""
     permutation = reader.permutation
     first = next_row // permutation.bucket_rows
     skipped = next_row - first * permutation.bucket_rows
@@ -195,12 +195,14 @@ def _whole_buckets(
 def _buckets_in_parts(
     reader: BucketReader, first: int, skipped: int, plan: MemoryPlan
 ) -> Iterator[tuple[np.ndarray, dict[str, np.ndarray]]]:
-    """For memory too small for a bucket: read it once for each part of its rows, and pick those."""
+    """Where memory is too small for a bucket, it is read once for each part of its rows."""
     geometry, permutation = reader.geometry, reader.permutation
     part, slab = geometry.empty(plan.part_rows), geometry.empty(plan.slab_rows)
     for bucket in range(first, permutation.n_buckets):
         order = permutation.order(bucket)
         for start in range(skipped if bucket == first else 0, len(order), plan.part_rows):
+            # A slab holds a run of ranks. So the part's ranks are sorted, the run of them that lies
+            # in the slab is found by bisection, and each row goes to its place in the part.
             ranks = order[start : start + plan.part_rows]
             places = np.argsort(ranks)
             ranks = ranks[places]

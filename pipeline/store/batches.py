@@ -39,21 +39,14 @@ class ChunkSource(Protocol):
 
 
 def stored_order(
-    source: ChunkSource,
-    batch_rows: int,
-    start: int,
-    stop: int,
-    names: Sequence[str],
-    keep: int,
-    allocate: Allocate,
-    part: Part = WHOLE,
+    source: ChunkSource, wanted: "Wanted", names: Sequence[str], keep: int, allocate: Allocate
 ) -> Iterator[Batch]:
-    """Batches of rows `[start, stop)`; see StoreReader.batches."""
+    """The wanted rows of the batches in stored order; see StoreReader.batches."""
     length = source.layout.rows_per_chunk
+    batch_rows, start, stop = wanted.batch_rows, wanted.start, wanted.stop
     # Chunks that the batches still valid can touch, and as many ahead as threads can be reading.
     whole_chunks = batch_rows % length == 0 and start % length == 0
     held = -(-batch_rows * keep // length) + (not whole_chunks)
-    wanted = Wanted(batch_rows, start, stop, part)
     ring = Ring(source, names, held + source.n_threads, start // length, -(-stop // length), wanted)
     ring.allocate(allocate, batch_rows, keep)
     try:
@@ -81,6 +74,7 @@ class Wanted:
 
     def any_in(self, low: int, high: int) -> bool:
         """Whether any of the rows `[low, high)` is wanted."""
+        # Only batches that reach into [low, high) are asked; the first of them may begin earlier.
         before = max(low - self.start, 0) // self.batch_rows * self.batch_rows
         for first in range(self.start + before, min(high, self.stop), self.batch_rows):
             begin, end = self.rows(first)
@@ -135,6 +129,8 @@ class Ring:
         while self._loading and self._loading[0][0] * length < stop:
             for read in self._loading.popleft()[1]:
                 read.result()
+        # Row r lies at place r % size of the ring. `end` is the place after the last row, so it is
+        # above `begin` unless the rows go over the ring's end and on at its beginning.
         size = self.n_slots * length
         begin, end = start % size, (stop - 1) % size + 1
         if start == stop:

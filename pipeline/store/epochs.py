@@ -13,7 +13,7 @@ from functools import cached_property
 import numpy as np
 
 from pipeline.runtime import numpy_generator
-from pipeline.store.batches import Allocate, Batch, ChunkSource
+from pipeline.store.batches import Allocate, Batch, ChunkSource, Wanted
 from pipeline.store.chunkfile import aligned_empty
 
 DEFAULT_WINDOW_ROWS = 65_536
@@ -59,11 +59,6 @@ class EpochOrder:
         lengths = np.minimum(length, self.n_rows - chunks * length)
         rows = np.concatenate([i * length + np.arange(n) for i, n in enumerate(lengths)])
         return self._generator("window", str(window)).permutation(rows)
-
-    def stored_rows(self, window: int) -> np.ndarray:
-        """The stored row of each of a window's rows, in the order in which they are served."""
-        order, length = self.window_order(window), self.rows_per_chunk
-        return self.window_chunks(window)[order // length] * length + order % length
 
     def _generator(self, *names: str) -> np.random.Generator:
         return numpy_generator(self.seed, "epoch", str(self.epoch), *names)
@@ -111,48 +106,42 @@ class Window:
 def epoch_order_batches(
     source: ChunkSource,
     order: EpochOrder,
-    batch_rows: int,
-    start: int,
+    wanted: Wanted,
     names: Sequence[str],
     keep: int,
     allocate: Allocate,
 ) -> Iterator[Batch]:
-    """Batches of an epoch from its `start`-th row on; see StoreReader.epoch_batches."""
-    assert 0 <= start <= order.n_rows
+    """The wanted rows of the batches of an epoch; see StoreReader.batches."""
     specs = [source.layout[name] for name in names]
     buffers: deque[Batch] = deque(
-        {s.name: allocate((batch_rows, *s.shape), s.dtype) for s in specs} for _ in range(keep)
+        {s.name: allocate((wanted.batch_rows, *s.shape), s.dtype) for s in specs}
+        for _ in range(keep)
     )
-    filled = 0
-    for window, begin in _windows(source, order, start, names):
-        for low in _cuts(begin, len(window.order), batch_rows, filled):
-            n = min(batch_rows - filled, len(window.order) - low)
-            chosen = window.order[low : low + n]
+    windows = _windows(source, order, wanted.start, names)
+    window, begin, end = next(windows) if wanted.start < wanted.stop else (None, 0, 0)
+    for first in range(wanted.start, wanted.stop, wanted.batch_rows):
+        low, high = wanted.rows(first)
+        row = low
+        # A batch is gathered from the one or more windows that its rows lie in.
+        while row < high:
+            while row >= end:
+                window, begin, end = next(windows)
+            assert window is not None
+            stop = min(high, end)
             for name, target in buffers[0].items():
-                part = target[filled : filled + n]
+                part = target[row - low : stop - low]
+                chosen = window.order[row - begin : stop - begin]
                 np.take(window.arrays[name], chosen, axis=0, out=part, mode="clip")
-            filled += n
-            if filled == batch_rows:
-                yield buffers[0]
-                buffers.rotate(-1)
-                filled = 0
-    if filled:
-        yield {name: array[:filled] for name, array in buffers[0].items()}
-
-
-def _cuts(begin: int, end: int, batch_rows: int, filled: int) -> Iterator[int]:
-    """Where the pieces of a window begin: the first completes a batch begun before."""
-    if begin < end:
-        yield begin
-        yield from range(begin + batch_rows - filled, end, batch_rows)
+            row = stop
+        yield {name: array[: high - low] for name, array in buffers[0].items()}
+        buffers.rotate(-1)
 
 
 def _windows(
     source: ChunkSource, order: EpochOrder, start: int, names: Sequence[str]
-) -> Iterator[tuple[Window, int]]:
-    """Each window from that of row `start` on, loaded, and the row in it to begin with."""
-    if start >= order.n_rows:
-        return
+) -> Iterator[tuple[Window, int, int]]:
+    """Each window from that of the epoch's row `start` on, loaded, with the rows of the epoch
+    that it holds: the first, and the one after the last."""
     first = int(np.searchsorted(order.window_starts, start, side="right")) - 1
     n_buffers = min(2, order.n_windows - first)
     windows = [Window(source, names, order.chunks_per_window) for _ in range(n_buffers)]
@@ -161,9 +150,11 @@ def _windows(
         for number in range(first, order.n_windows):
             current = windows[(number - first) % n_buffers]
             current.wait()
+            # The other buffer's window has been served: the next one is read into it meanwhile.
             if number + 1 < order.n_windows:
                 windows[(number + 1 - first) % n_buffers].load(order, number + 1)
-            yield current, int(start - order.window_starts[number]) if number == first else 0
+            begin, end = order.window_starts[number : number + 2].tolist()
+            yield current, begin, end
     finally:
         for window in windows:
             window.drain()

@@ -107,7 +107,7 @@ class Journal:
         line = b"%08x %s\n" % (crc32c(text), text)
         start = os.fstat(self._file.fileno()).st_size
         written = os.write(self._file.fileno(), line)
-        if written < len(line):  # a disk that fills up takes part of a line
+        if written < len(line):  # a disk that fills up takes part of a line: now it tells
             os.ftruncate(self._file.fileno(), start)
             os.write(self._file.fileno(), line)
 

@@ -76,20 +76,12 @@ class StoreLayout:
     def n_chunks(self, n_rows: int) -> int:
         return -(-n_rows // self.rows_per_chunk)
 
-    def chunk_length(self, index: int, n_rows: int) -> int:
-        """Rows of chunk `index` in a store of `n_rows` rows, padding not counted."""
-        return min(self.rows_per_chunk, n_rows - index * self.rows_per_chunk)
-
     def chunk_path(self, name: str, index: int) -> str:
         """Path of a chunk file below the store: Zarr v3's default key encoding."""
         return f"{name}/c/{index}" + "/0" * len(self.by_name[name].shape)
 
-    def payload_bytes(self, name: str) -> int:
-        """Bytes of one uncompressed chunk of an array, checksum not counted."""
-        return self.by_name[name].row_bytes * self.rows_per_chunk
-
     def to_json(self) -> dict[str, Any]:
-        """The layout as plain data, equal exactly for equal layouts."""
+        """The layout as plain data, equal for equal layouts and for no others."""
         plain = {
             "arrays": [
                 {

@@ -1,14 +1,13 @@
 """Reads a sealed store: checked at opening, every chunk's crc32c checked before its rows go out.
 
-A chunk that is missing, short, long, altered or out of place is a DamagedStoreError, never fill
-values. Chunks are read by threads that hold no interpreter lock while they read and sum.
+A chunk that is missing, short, long, altered or out of place is a DamagedStoreError; no fill value
+takes its place. Chunks are read by threads that hold no interpreter lock while they read and sum.
 """
 
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from types import TracebackType
 from typing import Any, Self
 
 import numpy as np
@@ -16,7 +15,7 @@ from crc32c import crc32c
 
 from pipeline.bulk import resolve
 from pipeline.errors import ArtifactError, DamagedStoreError
-from pipeline.store.batches import WHOLE, Allocate, Part, stored_order
+from pipeline.store.batches import WHOLE, Allocate, Part, Wanted, stored_order
 from pipeline.store.chunkfile import (
     BLOCK_BYTES,
     CHECKSUM_BYTES,
@@ -75,12 +74,7 @@ class StoreReader:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self.close()
 
     def close(self) -> None:
@@ -136,46 +130,34 @@ class StoreReader:
         stop_row: int | None = None,
         names: Sequence[str] = ("activations",),
         *,
+        epoch: int = 0,
+        seed: int = 0,
+        window_rows: int = DEFAULT_WINDOW_ROWS,
         keep: int = 1,
         allocate: Allocate = aligned_empty,
         part: Part = WHOLE,
     ) -> Iterator[dict[str, np.ndarray]]:
-        """Batches in stored order, read ahead by threads, the last one as short as it comes.
+        """Batches of the rows `[start_row, stop_row)` of an epoch, the last one as short as it
+        comes. Threads read ahead.
 
-        part: which rows of a batch of n rows to hand out; chunks that hold none are not read
-
+        epoch: epoch 0 is the stored order. Every later one holds every row once: `seed` and the
+        epoch's number decide the order of the chunks, and the order of the rows inside each run
+        of about `window_rows` rows, of which two are in memory.
         keep: a batch stays valid until `keep` further ones were asked for; then its buffer is
-        reused. allocate: makes the buffers (page-locked memory, say), called as `np.empty` is;
+        used again. allocate: makes the buffers (page-locked memory, say), called as `np.empty` is;
         memory that does not begin at a block boundary is read into through the page cache.
+        part: which rows of a batch of n rows to hand out; in epoch 0 chunks that hold none of them
+        are not read.
         """
         stop = self.n_rows if stop_row is None else stop_row
         assert 0 <= start_row <= stop <= self.n_rows
         assert batch_rows > 0
         assert keep > 0
-        return stored_order(self, batch_rows, start_row, stop, tuple(names), keep, allocate, part)
-
-    def epoch_batches(
-        self,
-        batch_rows: int,
-        *,
-        epoch: int,
-        seed: int,
-        start_row: int = 0,
-        window_rows: int = DEFAULT_WINDOW_ROWS,
-        names: Sequence[str] = ("activations",),
-        keep: int = 1,
-        allocate: Allocate = aligned_empty,
-    ) -> Iterator[dict[str, np.ndarray]]:
-        """Batches of one epoch from its `start_row`-th row on, every row once in an epoch.
-
-        Epoch 0 is the stored order. Later ones draw the order of the chunks and the order of the
-        rows inside each run of about `window_rows` rows, by seed and epoch. Memory is that of two
-        windows.
-        """
+        wanted = Wanted(batch_rows, start_row, stop, part)
         if epoch == 0:
-            return self.batches(batch_rows, start_row, None, names, keep=keep, allocate=allocate)
+            return stored_order(self, wanted, tuple(names), keep, allocate)
         order = EpochOrder(self.n_rows, self.layout.rows_per_chunk, window_rows, seed, epoch)
-        return epoch_order_batches(self, order, batch_rows, start_row, tuple(names), keep, allocate)
+        return epoch_order_batches(self, order, wanted, tuple(names), keep, allocate)
 
     def read_chunk(self, name: str, index: int, out: np.ndarray) -> None:
         """Fill `out` `[rows_per_chunk, *shape]`, C-contiguous, with one whole, checked chunk.

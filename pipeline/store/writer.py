@@ -11,7 +11,6 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Lock
-from types import TracebackType
 from typing import Self
 
 import numpy as np
@@ -130,12 +129,7 @@ class StoreWriter:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *error: object) -> None:
         self.close()
 
     @property
@@ -252,6 +246,7 @@ class StoreWriter:
 
     def _acquire(self) -> Buffer:
         """A free chunk buffer; waits for a thread to be done with one where all are in use."""
+        # Buffers are made when one is first needed, so that a small store takes one and no more.
         if self._n_buffers_left and self._free.empty():
             self._n_buffers_left -= 1
             length = self.layout.rows_per_chunk

@@ -4,6 +4,7 @@ import json
 import shutil
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -87,17 +88,22 @@ class Checkpoints:
         wanted = self.mesh.latents.part(self.n_latents)
         pieces: dict[str, list[Tensor]] = {}
         for rank in range(n_parts):
+            # The ranks that wrote it may have been more or fewer than those that read it. Of each
+            # part the overlap with this rank's latents is read, counted from the part's first one.
             held = Ranks(rank, n_parts).part(self.n_latents)
             start, stop = max(held.start, wanted.start), min(held.stop, wanted.stop)
-            latents = slice(start - held.start, stop - held.start) if start < stop else None
+            overlap = slice(start - held.start, stop - held.start) if start < stop else None
+            # Tensors without latents are equal in all parts, and are read from the first.
             common = slice(None) if rank == 0 else None
-            for name, tensor in read_slices(
-                _part(folder, rank),
-                lambda name, own=latents, rest=common: own if is_per_latent(name) else rest,
-            ):
+            rows = partial(_rows_of, overlap, common)
+            for name, tensor in read_slices(_part(folder, rank), rows):
                 pieces.setdefault(name, []).append(tensor)
         for name, found in pieces.items():
             yield name, torch.cat(found) if is_per_latent(name) else found[0]
+
+
+def _rows_of(per_latent: slice | None, common: slice | None, name: str) -> slice | None:
+    return per_latent if is_per_latent(name) else common
 
 
 def _part(folder: Path, rank: int) -> Path:

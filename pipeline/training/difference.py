@@ -33,27 +33,15 @@ class DifferenceRows:
         batch_rows: int,
         start_row: int = 0,
         stop_row: int | None = None,
-        names: tuple[str, ...] = (ACTIVATIONS,),
         *,
+        epoch: int = 0,
+        seed: int = 0,
         part: Part = WHOLE,
     ) -> Iterator[dict[str, Any]]:
-        for rows in self.source.batches(batch_rows, start_row, stop_row, names, part=part):
-            yield rows | {ACTIVATIONS: difference(rows[ACTIVATIONS])}
-
-    def epoch_batches(
-        self,
-        batch_rows: int,
-        *,
-        epoch: int,
-        seed: int,
-        start_row: int = 0,
-        names: tuple[str, ...] = (ACTIVATIONS,),
-    ) -> Iterator[dict[str, Any]]:
-        chunks = self.source.epoch_batches(
-            batch_rows, epoch=epoch, seed=seed, start_row=start_row, names=names
-        )
-        for rows in chunks:
-            yield rows | {ACTIVATIONS: difference(rows[ACTIVATIONS])}
+        for rows in self.source.batches(
+            batch_rows, start_row, stop_row, epoch=epoch, seed=seed, part=part
+        ):
+            yield {ACTIVATIONS: difference(rows[ACTIVATIONS])}
 
 
 def difference(activations: np.ndarray) -> np.ndarray:

@@ -25,24 +25,13 @@ class RowSource(Protocol):
         batch_rows: int,
         start_row: int = 0,
         stop_row: int | None = None,
-        names: tuple[str, ...] = (ACTIVATIONS,),
         *,
+        epoch: int = 0,
+        seed: int = 0,
         part: Part = WHOLE,
     ) -> Iterator[dict[str, Any]]:
-        """The wanted part of consecutive rows, the last short batch included; valid until the
-        next batch."""
-        ...
-
-    def epoch_batches(
-        self,
-        batch_rows: int,
-        *,
-        epoch: int,
-        seed: int,
-        start_row: int = 0,
-        names: tuple[str, ...] = (ACTIVATIONS,),
-    ) -> Iterator[dict[str, Any]]:
-        """Whole batches of an epoch's own order; epoch 0 is the stored order."""
+        """The wanted part of each batch of rows `[start_row, stop_row)` of an epoch, the last
+        short batch included; valid until the next batch. Epoch 0 is the stored order."""
         ...
 
 
@@ -95,29 +84,14 @@ class Stream:
                 yield batch
 
     def _epoch(self, epoch: int, start: int, stop: int) -> Iterator[Batch]:
-        if epoch == 0:
-            parts = self.source.batches(
-                self.batch_rows, start, stop, (ACTIVATIONS,), part=self.part
-            )
-        else:
-            parts = self._parts_of(
-                self.source.epoch_batches(
-                    self.batch_rows, epoch=epoch, seed=self.seed, start_row=start
-                ),
-                stop - start,
-            )
+        parts = self.source.batches(
+            self.batch_rows, start, stop, epoch=epoch, seed=self.seed, part=self.part
+        )
         for first in range(start, stop, self.batch_rows):
             began = time.perf_counter()
             x_raw = as_tensor(next(parts)[ACTIVATIONS])
             self.waited_seconds += time.perf_counter() - began
             yield Batch(x_raw, epoch, first, min(first + self.batch_rows, stop))
-
-    def _parts_of(self, batches: Iterator[dict[str, Any]], n_rows: int) -> Iterator[dict[str, Any]]:
-        """The wanted rows of batches of which only the first `n_rows` rows are trained on."""
-        for batch in batches:
-            rows = self.part(min(n_rows, self.batch_rows))
-            yield {name: array[rows.start : rows.stop] for name, array in batch.items()}
-            n_rows -= self.batch_rows
 
 
 def as_tensor(activations: np.ndarray) -> Tensor:

@@ -1,4 +1,4 @@
-"""From a shuffled store to a crosscoder's folder, resumable at any moment."""
+"""A training job goes from a shuffled store to a crosscoder's folder, and on after a kill."""
 
 import csv
 import io
@@ -162,7 +162,7 @@ class Training:
         return run
 
     def measure(self) -> Normalisation:
-        """Normalisation over the configured rows, never more than one epoch."""
+        """The normalisation, measured over the configured rows or one epoch, whichever is less."""
         wanted = self.train.normalisation_rows or self.n_rows
         n_rows = min(wanted, self.n_rows, self.source.n_rows)
         return measure_normalisation(self.stream(n_rows), self.mesh.all)

@@ -37,15 +37,6 @@ def test_the_seed_and_the_row_count_decide_it() -> None:
 
 
 @pytest.mark.usefixtures("many_buckets")
-def test_a_row_tells_where_it_came_from() -> None:
-    permutation = Permutation(3, 3000)
-    sources = permutation.sources()
-    assert [permutation.source_of(row) for row in (0, 63, 64, 1717, 2999)] == [
-        sources[row] for row in (0, 63, 64, 1717, 2999)
-    ]
-
-
-@pytest.mark.usefixtures("many_buckets")
 def test_every_place_is_equally_likely_for_every_row() -> None:
     """Chi-square over (row, place) counts of many seeds: mean (n - 1)^2, variance twice that."""
     n_rows, n_seeds = 130, 2600

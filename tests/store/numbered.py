@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 
 from pipeline.store import StoreLayout
+from pipeline.store.epochs import EpochOrder
 
 D_MODEL = 8
 ROWS_PER_CHUNK = 16
@@ -20,6 +21,12 @@ def numbered_rows(layout: StoreLayout, start: int, stop: int) -> dict[str, np.nd
         values = values + np.arange(np.prod(spec.shape, dtype=int)).reshape(spec.shape) * 7
         arrays[spec.name] = (values % min(np.iinfo(spec.dtype).max, 60_000)).astype(spec.dtype)
     return arrays
+
+
+def stored_rows(order: EpochOrder, window: int) -> np.ndarray:
+    """The stored row of each of a window's rows, in the order in which they are served."""
+    rows, length = order.window_order(window), order.rows_per_chunk
+    return order.window_chunks(window)[rows // length] * length + rows % length
 
 
 def bytes_below(folder: Path) -> dict[str, bytes]:

@@ -128,7 +128,7 @@ def stream_one_epoch(store: Path) -> None:
 def stream_a_later_epoch(store: Path) -> None:
     with StoreReader.open(store) as reader:
         names = reader.layout.names
-        for _ in reader.epoch_batches(32, epoch=1, seed=0, window_rows=48, names=names):
+        for _ in reader.batches(32, epoch=1, seed=0, window_rows=48, names=names):
             pass
 
 

@@ -17,7 +17,7 @@ LAYOUT = activation_layout(2, 512, 1024)  # chunks of 2 MiB
 
 
 def write(path: Path) -> Path:
-    assert LAYOUT.payload_bytes("activations") >= MIN_DIRECT_BYTES
+    assert LAYOUT["activations"].row_bytes * LAYOUT.rows_per_chunk >= MIN_DIRECT_BYTES
     with StoreWriter.open(path, LAYOUT) as writer:
         writer.append(numbered_rows(LAYOUT, 0, N_ROWS))
         writer.finish()

@@ -3,6 +3,7 @@
 import threading
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,9 +13,16 @@ from hypothesis import strategies as st
 from pipeline.distributed import Ranks
 from pipeline.errors import DamagedStoreError, MissingArtifactError
 from pipeline.store import StoreLayout, StoreReader, StoreWriter, activation_layout
+from pipeline.store.batches import WHOLE, Part
 from pipeline.store.codecs import CODECS
 from pipeline.store.epochs import EpochOrder
-from tests.store.numbered import D_MODEL, N_ROWS, ROWS_PER_CHUNK, numbered_rows
+from tests.store.numbered import (
+    D_MODEL,
+    N_ROWS,
+    ROWS_PER_CHUNK,
+    numbered_rows,
+    stored_rows,
+)
 
 MakeStore = Callable[..., Path]
 
@@ -87,12 +95,13 @@ def test_an_epoch_serves_every_row_once_and_resumes_anywhere(
 ) -> None:
     with StoreReader.open(one_store) as reader:
 
-        def positions(batch_rows: int, start_row: int) -> list[int]:
-            batches = reader.epoch_batches(
+        def positions(batch_rows: int, start_row: int, stop_row: int | None = None) -> list[int]:
+            batches = reader.batches(
                 batch_rows,
+                start_row,
+                stop_row,
                 epoch=epoch,
                 seed=5,
-                start_row=start_row,
                 window_rows=window_rows,
                 names=("position", "activations"),
             )
@@ -106,18 +115,22 @@ def test_an_epoch_serves_every_row_once_and_resumes_anywhere(
         whole = positions(17, 0)
         assert sorted(whole) == [31 * row + 4 for row in range(N_ROWS)]
         assert positions(batch_rows, start) == whole[start:]
+        assert (
+            positions(batch_rows, start, (start + N_ROWS) // 2)
+            == whole[start:][: (start + N_ROWS) // 2 - start]
+        )
 
 
 def test_epochs_differ_and_their_order_is_known_beforehand(one_store: Path) -> None:
     with StoreReader.open(one_store) as reader:
         orders = []
         for epoch in (1, 2):
-            batches = reader.epoch_batches(
+            batches = reader.batches(
                 N_ROWS, epoch=epoch, seed=5, window_rows=64, names=("position",)
             )
             orders.append((next(batches)["position"] - 4) // 31)
             order = EpochOrder(N_ROWS, ROWS_PER_CHUNK, 64, seed=5, epoch=epoch)
-            foretold = np.concatenate([order.stored_rows(w) for w in range(order.n_windows)])
+            foretold = np.concatenate([stored_rows(order, w) for w in range(order.n_windows)])
             np.testing.assert_array_equal(orders[-1], foretold)
     assert (orders[0] != orders[1]).mean() > 0.9
 
@@ -163,19 +176,20 @@ def test_an_unfinished_store_is_refused(tmp_path: Path, layout: StoreLayout) -> 
     start=st.integers(0, N_ROWS),
     size=st.integers(1, 4),
     n_threads=st.integers(1, 3),
+    epoch=st.integers(0, 2),
 )
 def test_the_parts_of_a_batch_are_the_batch(
-    one_store: Path, batch_rows: int, start: int, size: int, n_threads: int
+    one_store: Path, batch_rows: int, start: int, size: int, n_threads: int, epoch: int
 ) -> None:
     with StoreReader.open(one_store, n_threads=n_threads) as reader:
-        whole = [
-            b["token_id"].copy() for b in reader.batches(batch_rows, start, None, ("token_id",))
-        ]
-        parts = []
-        for rank in range(size):
-            part = Ranks(rank, size).part
-            batches = reader.batches(batch_rows, start, None, ("token_id",), part=part)
-            parts.append([batch["token_id"].copy() for batch in batches])
+
+        def served(part: Part) -> list[np.ndarray]:
+            order: dict[str, Any] = {"epoch": epoch, "seed": 5, "window_rows": 40, "part": part}
+            batches = reader.batches(batch_rows, start, None, ("token_id",), **order)
+            return [batch["token_id"].copy() for batch in batches]
+
+        whole = served(WHOLE)
+        parts = [served(Ranks(rank, size).part) for rank in range(size)]
         for batch, pieces in zip(whole, zip(*parts, strict=True), strict=True):
             assert np.array_equal(np.concatenate(pieces), batch)
 

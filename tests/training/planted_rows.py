@@ -34,31 +34,21 @@ class MemorySource:
         batch_rows: int,
         start_row: int = 0,
         stop_row: int | None = None,
-        names: tuple[str, ...] = ("activations",),
         *,
+        epoch: int = 0,
+        seed: int = 0,
         part: Part = WHOLE,
     ) -> Iterator[dict[str, Any]]:
         stop_row = self.n_rows if stop_row is None else stop_row
         buffer = np.empty((batch_rows, *self.activations.shape[1:]), self.activations.dtype)
+        order = np.random.default_rng([seed, epoch]).permutation(self.n_rows)
+        activations = self.activations if epoch == 0 else self.activations[order]
         for start in range(start_row, stop_row, batch_rows):
             stop = min(start + batch_rows, stop_row)
             self.served.append((start, stop))
-            buffer[: stop - start] = self.activations[start:stop]
+            buffer[: stop - start] = activations[start:stop]
             rows = part(stop - start)
             yield {"activations": buffer[rows.start : rows.stop]}
-
-    def epoch_batches(
-        self,
-        batch_rows: int,
-        *,
-        epoch: int,
-        seed: int,
-        start_row: int = 0,
-        names: tuple[str, ...] = ("activations",),
-    ) -> Iterator[dict[str, Any]]:
-        order = np.random.default_rng([seed, epoch]).permutation(self.n_rows)
-        rows = self.activations if epoch == 0 else self.activations[order]
-        return MemorySource(rows).batches(batch_rows, start_row)
 
 
 def planted_rows(n_rows: int, *, n_models: int = 2, seed: int = 0) -> np.ndarray:
