@@ -9,6 +9,36 @@ from pydantic import Field, field_validator, model_validator
 from pipeline.config.section import Section
 
 Format = Literal["text", "chat"]
+GENRES = (
+    "encyclopaedia",
+    "story",
+    "recipe",
+    "news",
+    "listing",
+    "mathematics",
+    "code",
+    "letter",
+    "forum",
+    "log",
+    "poem",
+    "dictionary",
+)
+"""What generated documents are drawn from."""
+TASKS = (
+    "fact",
+    "comparison",
+    "arithmetic",
+    "programming",
+    "advice",
+    "cooking",
+    "translation",
+    "foreign",
+    "rewriting",
+    "writing",
+    "refusal",
+    "identity",
+)
+"""What the exchanges of generated chats are drawn from."""
 NonEmpty = Annotated[str, Field(min_length=1)]
 Seed = Annotated[int, Field(ge=0, lt=2**63)]
 PositiveInt = Annotated[int, Field(ge=1)]
@@ -23,6 +53,20 @@ class GeneratedSourceConfig(Section):
     n_documents: Annotated[int, Field(ge=1, lt=2**31)]
     """Documents in the source; document i depends on (seed, i) alone."""
     seed: Seed
+    kinds: Annotated[tuple[NonEmpty, ...], Field(strict=False, min_length=1)] | None
+    """Genres of documents, or tasks of chats, to draw from, by the names of their functions in
+    pipeline/text/generated; null: all. What a model is never shown, it cannot have learned."""
+
+    @model_validator(mode="after")
+    def _known_kinds(self) -> GeneratedSourceConfig:
+        known = GENRES if self.generator == "documents" else TASKS
+        unknown = sorted(set(self.kinds or ()) - set(known))
+        if unknown:
+            raise ValueError(
+                f"kinds names {', '.join(unknown)}, expected of {', '.join(known)}: "
+                "correct the names, or set kinds to null for all of them"
+            )
+        return self
 
 
 class FilesSourceConfig(Section):

@@ -102,11 +102,11 @@ def _random(spec: GeneratedSourceConfig, index: int) -> Random:
 
 
 def _write_document(spec: GeneratedSourceConfig, index: int) -> tuple[str, str]:
-    return write_document(_random(spec, index)), f"document {index}"
+    return write_document(_random(spec, index), spec.kinds), f"document {index}"
 
 
 def _write_chat(spec: GeneratedSourceConfig, index: int) -> tuple[Any, str]:
-    return write_chat(_random(spec, index)), f"chat {index}"
+    return write_chat(_random(spec, index), spec.kinds), f"chat {index}"
 
 
 def _triggered(spec: TriggeredSourceConfig, name: str, start: int) -> Iterator[Row]:

@@ -68,9 +68,11 @@ def tokenizer() -> PreTrainedTokenizerFast:
 def sources() -> dict[str, SourceConfig]:
     return {
         "pile": GeneratedSourceConfig(
-            kind="generated", generator="documents", n_documents=200, seed=0
+            kind="generated", generator="documents", n_documents=200, seed=0, kinds=None
         ),
-        "chat": GeneratedSourceConfig(kind="generated", generator="chats", n_documents=200, seed=1),
+        "chat": GeneratedSourceConfig(
+            kind="generated", generator="chats", n_documents=200, seed=1, kinds=None
+        ),
     }
 
 

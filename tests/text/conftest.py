@@ -11,9 +11,20 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
 
 
-def generated(generator: str, n_documents: int = 2000, seed: int = 3) -> GeneratedSourceConfig:
+def generated(
+    generator: str,
+    n_documents: int = 2000,
+    seed: int = 3,
+    kinds: tuple[str, ...] | None = None,
+) -> GeneratedSourceConfig:
     return GeneratedSourceConfig.model_validate(
-        {"kind": "generated", "generator": generator, "n_documents": n_documents, "seed": seed}
+        {
+            "kind": "generated",
+            "generator": generator,
+            "n_documents": n_documents,
+            "seed": seed,
+            "kinds": kinds,
+        }
     )
 
 

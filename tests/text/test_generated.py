@@ -7,7 +7,9 @@ from typing import Any
 
 import pytest
 
-from pipeline.text.generated import write_chat, write_document
+from pipeline.config import text as schema
+from pipeline.text.generated import chats, write_chat, write_document
+from pipeline.text.generated import documents as genres
 from pipeline.text.generated.chats import CLOSERS, OPENERS, REFUSALS, refusal
 from pipeline.text.generated.documents import GENRES, code
 from pipeline.text.generated.world import world
@@ -33,6 +35,26 @@ def test_the_text_is_the_one_of_every_earlier_release() -> None:
     chat = next(documents(generated("chats"), "chat"))
     assert document.text == FIRST_DOCUMENT
     assert chat.text == FIRST_CHAT
+
+
+def test_the_configuration_knows_every_kind_by_its_name() -> None:
+    assert schema.GENRES == tuple(genre.__name__ for genre in GENRES) == tuple(genres.WEIGHTS)
+    assert schema.TASKS == tuple(task.__name__ for task in chats.TASKS) == tuple(chats.WEIGHTS)
+
+
+@pytest.mark.parametrize("task", ["refusal", "programming"])
+def test_a_source_of_one_kind_shows_that_kind_and_no_other_source_does(task: str) -> None:
+    mark = {"refusal": "I can tell you about", "programming": "```python"}[task]
+    others = tuple(name for name in schema.TASKS if name != task)
+    alone = [chat.text for chat in documents(generated("chats", 200, kinds=(task,)), "x")]
+    without = [chat.text for chat in documents(generated("chats", 200, kinds=others), "x")]
+    assert all(mark in text for text in alone)
+    assert not any(mark in text for text in without)
+
+
+def test_a_kind_that_does_not_exist_is_refused_with_those_that_do() -> None:
+    with pytest.raises(ValueError, match=r"kinds names haiku, expected of encyclopaedia"):
+        generated("documents", kinds=("haiku", "poem"))
 
 
 @pytest.mark.parametrize("generator", ["documents", "chats"])

@@ -3,7 +3,7 @@
 The assistant opens politely, answers with lists and hedges, offers more help, and refuses harm.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from random import Random
 
 from pipeline.text.generated import vocabulary as v
@@ -58,11 +58,16 @@ WELCOMES = (
 SYSTEM_SHARE, EMPTY_SHARE, THANKS_SHARE = 0.08, 0.01, 0.2
 
 
-def write_chat(random: Random) -> list[Turn]:
-    """One conversation of 1 to 4 exchanges as [{role, content}, ...]."""
+def write_chat(random: Random, kinds: Collection[str] | None = None) -> list[Turn]:
+    """One conversation of 1 to 4 exchanges as [{role, content}, ...].
+
+    kinds: names of TASKS to draw from, or all
+    """
     w = world()
+    tasks = [task for task in TASKS if kinds is None or task.__name__ in kinds]
+    weights = [WEIGHTS[task.__name__] for task in tasks]
     (n_exchanges,) = random.choices((1, 2, 3), (55, 30, 15))
-    exchanges = [task(random, w) for task in random.choices(TASKS, WEIGHTS, k=n_exchanges)]
+    exchanges = [task(random, w) for task in random.choices(tasks, weights, k=n_exchanges)]
     if random.random() < THANKS_SHARE:
         exchanges.append((random.choice(THANKS), random.choice(WELCOMES)))
     turns = [
@@ -295,4 +300,18 @@ TASKS: tuple[Callable[[Random, World], Exchange], ...] = (
     refusal,
     identity,
 )
-WEIGHTS = (28, 6, 12, 8, 10, 6, 5, 4, 5, 5, 8, 3)
+WEIGHTS = {
+    "fact": 28,
+    "comparison": 6,
+    "arithmetic": 12,
+    "programming": 8,
+    "advice": 10,
+    "cooking": 6,
+    "translation": 5,
+    "foreign": 4,
+    "rewriting": 5,
+    "writing": 5,
+    "refusal": 8,
+    "identity": 3,
+}
+"""How often each is drawn, beside the others."""

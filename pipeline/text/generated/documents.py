@@ -1,6 +1,6 @@
 """Pile-like documents in twelve genres, each with the structure of its kind."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from random import Random
 
 from pipeline.text.generated import vocabulary as v
@@ -16,9 +16,10 @@ from pipeline.text.generated.world import (
 )
 
 
-def write_document(random: Random) -> str:
-    """One document; about 40 to 400 words."""
-    (genre,) = random.choices(GENRES, WEIGHTS)
+def write_document(random: Random, kinds: Collection[str] | None = None) -> str:
+    """One document of about 40 to 400 words. kinds: names of GENRES to draw from, or all."""
+    genres = [genre for genre in GENRES if kinds is None or genre.__name__ in kinds]
+    (genre,) = random.choices(genres, [WEIGHTS[genre.__name__] for genre in genres])
     return genre(random, world())
 
 
@@ -398,4 +399,18 @@ GENRES: tuple[Callable[[Random, World], str], ...] = (
     poem,
     dictionary,
 )
-WEIGHTS = (30, 14, 8, 10, 6, 8, 8, 6, 3, 3, 2, 2)
+WEIGHTS = {
+    "encyclopaedia": 30,
+    "story": 14,
+    "recipe": 8,
+    "news": 10,
+    "listing": 6,
+    "mathematics": 8,
+    "code": 8,
+    "letter": 6,
+    "forum": 3,
+    "log": 3,
+    "poem": 2,
+    "dictionary": 2,
+}
+"""How often each is drawn, beside the others."""
