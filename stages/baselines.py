@@ -57,8 +57,8 @@ NO_MODELS: dict[str, Any] = {
 
 
 def main(config: Config) -> None:
-    from pipeline import crosscoder
     from pipeline.analysis.baselines.difference import UNITS, headline, mean_table
+    from pipeline.crosscoder import Crosscoder
     from pipeline.training.training import is_finished, read_outcome
 
     set_threads(config.runtime.n_threads)
@@ -69,7 +69,7 @@ def main(config: Config) -> None:
             outcome = read_outcome(build.work)
             build.publish(counts=outcome.counts, facts=outcome.facts)
     device = resolve_device(config.runtime.device)
-    model, diff_sae = (crosscoder.load(path).to(device) for path in (CROSSCODER, DIFF_SAE))
+    model, diff_sae = (Crosscoder.load(path).to(device) for path in (CROSSCODER, DIFF_SAE))
     means, explained = over_rows(config, model, diff_sae)
     causal = lens = NO_MODELS
     if config.has_models:

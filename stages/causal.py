@@ -39,18 +39,18 @@ NO_MODELS: dict[str, Any] = {
 
 
 def main(config: Config) -> None:
-    from pipeline import crosscoder
     from pipeline.analysis.causal.chart import causal_figure
     from pipeline.analysis.causal.table import causal_columns, headline
     from pipeline.analysis.charts.look import FILE_PALETTE, image_files
     from pipeline.analysis.columns import csv_bytes
+    from pipeline.crosscoder import Crosscoder
 
     for name in STAGE.inputs:
         STAGE.input(config, name)
     set_threads(config.runtime.n_threads)
     result = NO_MODELS
     if config.has_models:
-        model = crosscoder.load(CROSSCODER).to(resolve_device(config.runtime.device))
+        model = Crosscoder.load(CROSSCODER).to(resolve_device(config.runtime.device))
         result = examine(config, model)
     columns = causal_columns(result.get("patches", {}))
     STAGE.publish_results(

@@ -56,11 +56,11 @@ NO_TEXT = {"applicable": False, "reason": "the experiment has no models and no t
 def main(config: Config) -> None:
     import pandas as pd
 
-    from pipeline import crosscoder
     from pipeline.analysis.dashboards.file import DASHBOARDS, FIELDS, write_dashboards
     from pipeline.analysis.dashboards.nearest import nearest_latents
     from pipeline.analysis.dashboards.records import Records, choose
     from pipeline.analysis.dashboards.token_text import Pieces
+    from pipeline.crosscoder import Crosscoder
     from pipeline.models.load import load_tokenizer
 
     set_threads(config.runtime.n_threads)
@@ -69,7 +69,7 @@ def main(config: Config) -> None:
         if not config.has_models:
             build.publish(counts={}, facts=NO_TEXT)
             return
-        model = crosscoder.load(CROSSCODER).to(resolve_device(config.runtime.device))
+        model = Crosscoder.load(CROSSCODER).to(resolve_device(config.runtime.device))
         table = pd.read_parquet(RESULTS / "latents.parquet")
         latents = choose(table.to_dict("list"), section.n_latents)
         pieces = Pieces(load_tokenizer(MODELS))

@@ -26,13 +26,13 @@ STAGE = Stage(
 
 
 def main(config: Config) -> None:
-    from pipeline import crosscoder
     from pipeline.analysis.charts.look import FILE_PALETTE, image_files
     from pipeline.analysis.columns import csv_bytes
     from pipeline.analysis.decoders.charts import decoder_cosine_figure
     from pipeline.analysis.decoders.geometry import decoder_geometry
     from pipeline.analysis.decoders.summaries import decoder_cosine_summary, decoder_cosine_table
     from pipeline.analysis.heldout import firing_counts
+    from pipeline.crosscoder import Crosscoder
     from pipeline.store import StoreReader
 
     for name in STAGE.inputs:
@@ -40,7 +40,7 @@ def main(config: Config) -> None:
     set_threads(config.runtime.n_threads)
     section = config.decoder_cosine
     low, high = section.shared_low, section.shared_high
-    model = crosscoder.load(CROSSCODER).to(resolve_device(config.runtime.device))
+    model = Crosscoder.load(CROSSCODER).to(resolve_device(config.runtime.device))
     with StoreReader.open(HELDOUT_ACTIVATIONS, n_threads=config.runtime.io_threads) as reader:
         fired, _ = firing_counts(
             model,

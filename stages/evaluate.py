@@ -37,17 +37,17 @@ STAGE = Stage(
 
 
 def main(config: Config) -> None:
-    from pipeline import crosscoder
     from pipeline.analysis.decoders.geometry import decoder_geometry
     from pipeline.analysis.evaluation.latent_table import latent_table, to_csv
     from pipeline.analysis.evaluation.table import evaluation, summary
+    from pipeline.crosscoder import Crosscoder
     from pipeline.store import StoreReader
 
     for name in STAGE.inputs:
         STAGE.input(config, name)
     set_threads(config.runtime.n_threads)
     device = resolve_device(config.runtime.device)
-    model = crosscoder.load(CROSSCODER).to(device)
+    model = Crosscoder.load(CROSSCODER).to(device)
     geometry = decoder_geometry(model.W_dec.detach().cpu().numpy())
     sums, splice = over_rows(config, model), None
     table = latent_table(geometry, sums)

@@ -33,19 +33,19 @@ STAGE = Stage(
 
 
 def main(config: Config) -> None:
-    from pipeline import crosscoder
     from pipeline.analysis.charts.look import FILE_PALETTE, image_files
     from pipeline.analysis.verdicts.chart import scaling_figure, scaling_points
     from pipeline.analysis.verdicts.columns import COLUMNS
     from pipeline.analysis.verdicts.judge import judge
     from pipeline.analysis.verdicts.table import summary
+    from pipeline.crosscoder import Crosscoder
     from pipeline.store import StoreReader
 
     for name in STAGE.inputs:
         STAGE.input(config, name)
     set_threads(config.runtime.n_threads)
     section = config.latent_scaling
-    model = crosscoder.load(CROSSCODER).to(resolve_device(config.runtime.device))
+    model = Crosscoder.load(CROSSCODER).to(resolve_device(config.runtime.device))
     with StoreReader.open(HELDOUT_ACTIVATIONS, n_threads=config.runtime.io_threads) as reader:
         table = judge(model, reader, section)
         window = min(section.n_rows, reader.n_rows)

@@ -52,18 +52,18 @@ STAGE = Stage(
 
 
 def main(config: Config) -> None:
-    from pipeline import crosscoder
     from pipeline.analysis.charts.look import FILE_PALETTE, image_files
     from pipeline.analysis.columns import csv_bytes
     from pipeline.analysis.organism.chart import organism_figure
     from pipeline.analysis.organism.table import ablation_table, not_applicable
+    from pipeline.crosscoder import Crosscoder
 
     source = config.sources[config.mix.chat_source]
     if isinstance(source, TriggeredSourceConfig) and config.has_models:
         for name in STAGE.inputs:
             STAGE.input(config, name)
         set_threads(config.runtime.n_threads)
-        model = crosscoder.load(CROSSCODER).to(resolve_device(config.runtime.device))
+        model = Crosscoder.load(CROSSCODER).to(resolve_device(config.runtime.device))
         result = examine(config, source, model)
     else:
         result = not_applicable(f"the chats ({config.mix.chat_source}) hold no planted behaviour")

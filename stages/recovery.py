@@ -82,7 +82,6 @@ def score(config: Config) -> tuple[dict[str, Any], Any, Any]:
     """The scores, the table of features and that of latents."""
     import pandas as pd
 
-    from pipeline import crosscoder
     from pipeline.analysis.recovery.matching import cooccurrence, direction_cosine, match
     from pipeline.analysis.recovery.scores import (
         feature_table,
@@ -90,6 +89,7 @@ def score(config: Config) -> tuple[dict[str, Any], Any, Any]:
         recovery_scores,
         with_frequency,
     )
+    from pipeline.crosscoder import Crosscoder
     from pipeline.plant.features import draw_features
     from pipeline.runtime import resolve_device, set_threads
     from pipeline.store import StoreReader
@@ -97,7 +97,7 @@ def score(config: Config) -> tuple[dict[str, Any], Any, Any]:
     assert config.plant is not None
     set_threads(config.runtime.n_threads)
     section = config.recovery
-    model = crosscoder.load(CROSSCODER).to(resolve_device(config.runtime.device))
+    model = Crosscoder.load(CROSSCODER).to(resolve_device(config.runtime.device))
     planted = draw_features(config.plant, model.d_model)
     with StoreReader.open(HELDOUT_ACTIVATIONS, n_threads=config.runtime.io_threads) as reader:
         together = cooccurrence(

@@ -26,20 +26,20 @@ STAGE = Stage(
 
 
 def main(config: Config) -> None:
-    from pipeline import crosscoder
     from pipeline.analysis.charts.look import FILE_PALETTE, image_files
     from pipeline.analysis.columns import csv_bytes
     from pipeline.analysis.decoders.charts import relative_norm_figure
     from pipeline.analysis.decoders.geometry import decoder_geometry
     from pipeline.analysis.decoders.summaries import relative_norm_summary, relative_norm_table
     from pipeline.analysis.heldout import firing_counts
+    from pipeline.crosscoder import Crosscoder
     from pipeline.store import StoreReader
 
     for name in STAGE.inputs:
         STAGE.input(config, name)
     set_threads(config.runtime.n_threads)
     section = config.relative_norm
-    model = crosscoder.load(CROSSCODER).to(resolve_device(config.runtime.device))
+    model = Crosscoder.load(CROSSCODER).to(resolve_device(config.runtime.device))
     with StoreReader.open(HELDOUT_ACTIVATIONS, n_threads=config.runtime.io_threads) as reader:
         fired, window = firing_counts(
             model,

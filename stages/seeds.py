@@ -76,18 +76,18 @@ def judged_runs(config: Config, n_runs: int) -> "list[SeedRun]":
     """The live latents of every run with their verdicts; those of run 0 are there already."""
     import pandas as pd
 
-    from pipeline import crosscoder
     from pipeline.analysis.seeds.compare import SeedRun
     from pipeline.analysis.verdicts.judge import judge
+    from pipeline.crosscoder import Crosscoder
     from pipeline.store import StoreReader
 
     device = resolve_device(config.runtime.device)
-    first = crosscoder.load(CROSSCODER)
+    first = Crosscoder.load(CROSSCODER)
     verdicts = pd.read_parquet(RESULTS / "latents.parquet")["verdict"].tolist()
     runs = [SeedRun.of(first.W_dec.numpy(), verdicts)]
     with StoreReader.open(HELDOUT_ACTIVATIONS, n_threads=config.runtime.io_threads) as reader:
         for number in range(1, n_runs):
-            model = crosscoder.load(seed_folder(SEEDS, number)).to(device)
+            model = Crosscoder.load(seed_folder(SEEDS, number)).to(device)
             verdicts = judge(model, reader, config.latent_scaling)["verdict"].tolist()
             runs.append(SeedRun.of(model.W_dec.cpu().numpy(), verdicts))
     return runs
