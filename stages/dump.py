@@ -1,4 +1,4 @@
-"""Dump paired activations at the hook point, BOS left out, for the train and the held-out half.
+"""Dump paired activations at the hook point, the start left out, of the train and held-out half.
 
     python -m stages.dump                   # composed.yaml, as `dvc repro` does
     python -m stages.dump +experiment=tiny hook_point.layer=2
@@ -68,15 +68,13 @@ def dump_all(config: Config, builds: Mapping[str, Build]) -> None:
     """Run the models over the sequences of each build's split."""
     from pipeline.harvest.dump import dump
     from pipeline.harvest.pair import load_pair
-    from pipeline.models.load import load_tokenizer
     from pipeline.plant.pairing import pairing_of
     from pipeline.plant.rows import in_turn
     from pipeline.runtime import resolve_device, set_threads
-    from pipeline.text.tokens import bos_id
 
     set_threads(config.runtime.n_threads)
     device = resolve_device(config.runtime.device)
-    pair = load_pair(MODELS, config.hook_point, bos_id(load_tokenizer(MODELS)), device)
+    pair = load_pair(MODELS, config.hook_point, device)
     n_train = STAGE.input(config, "tokens").counts["n_train_sequences"]
     with StoreReader.open(TOKENS, n_threads=config.runtime.io_threads) as tokens:
         sequences = {
@@ -100,7 +98,7 @@ def dump_all(config: Config, builds: Mapping[str, Build]) -> None:
             if not world().is_first:
                 continue
             facts = {"d_model": pair.d_model, "n_models": len(pair.models), "layer": pair.layer}
-            builds[name].publish(counts=counts, facts={**facts, "bos_id": pair.bos_id})
+            builds[name].publish(counts=counts, facts={**facts, "bos_id": pair.start_id})
     publish_truth(builds, plant)
 
 

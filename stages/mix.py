@@ -1,4 +1,4 @@
-"""Build the 50/50 mix: chats in the template, packed with BOS first, split by document.
+"""Build the 50/50 mix: chats in the template, packed behind a start token, split by document.
 
     python -m stages.mix                    # composed.yaml, as `dvc repro` does
     python -m stages.mix +experiment=tiny mix.n_train_tokens=100000
@@ -30,6 +30,7 @@ def main(config: Config) -> None:
     from contextlib import ExitStack
 
     from pipeline.models.load import load_tokenizer
+    from pipeline.models.start import read_start
     from pipeline.text.mix import Mix, write_mix
 
     with STAGE.build(config, "tokens") as build, ExitStack() as stack:
@@ -48,6 +49,7 @@ def main(config: Config) -> None:
             config.mix,
             config.sources,
             load_tokenizer(MODELS),
+            start_id=read_start(MODELS).id,
             n_threads=config.runtime.io_threads,
             on_start=start,
         )

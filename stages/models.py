@@ -4,8 +4,9 @@
     python -m stages.models +experiment=tiny models.it.n_steps=200
 
 reads   hub or local models; the sources, for models that are trained or tuned here
-writes  data/models/: models.json (where each model lives, digests), tokenizer/, base/ and it/ where
-        made here; results/models.json: shapes, held-out losses before and after
+writes  data/models/: models.json (where each model lives, digests), start.json (what every sequence
+        starts with), tokenizer/, base/ and it/ where made here; results/models.json: shapes,
+        held-out losses before and after
 cost    `tiny`: a minute or two on two cores; a hub or local pair: hashing the files, about 1 GB/s;
         killed and run again, training goes on from its last checkpoint
 """
@@ -13,15 +14,16 @@ cost    `tiny`: a minute or two on two cores; a hub or local pair: hashing the f
 from pipeline.artifacts import Build, read_manifest
 from pipeline.config import Config
 from pipeline.models.records import is_current
-from pipeline.stage import MODELS, Stage, run
+from pipeline.models.start import read_start
+from pipeline.stage import MODELS, Stage, run, tell
 
 STAGE = Stage(
     name="models",
     sections=("models", "sources"),
     outputs={"models": MODELS},
     results=("models.json",),
+    format_version=2,
 )
-
 
 NO_MODELS = {"applicable": False, "reason": "the experiment has no models (models.base.kind: none)"}
 
@@ -35,12 +37,17 @@ def main(config: Config) -> None:
             make_pair(config, build)
     figures = read_manifest(MODELS).facts["figures"]
     STAGE.publish_results(config, {"models.json": figures})
+    if config.has_models:
+        tell(f"models: every sequence starts with {read_start(MODELS)}\n")
+        for warning in figures["warnings"]:
+            tell(f"warning: {warning}\n")
 
 
 def make_pair(config: Config, build: Build) -> None:
     """Find, train or tune both models in the build's work folder, and publish it."""
     from pipeline.models.figures import pair_figures
     from pipeline.models.materialise import Workshop, materialise
+    from pipeline.models.pair import reading_of
     from pipeline.runtime import resolve_device, set_threads
 
     set_threads(config.runtime.n_threads)
@@ -48,7 +55,7 @@ def make_pair(config: Config, build: Build) -> None:
         work=build.work,
         models=config.models,
         sources=config.sources,
-        layer=config.hook_point.layer,
+        reading=reading_of(config.hook_point, config.mix),
         device=resolve_device(config.runtime.device),
     )
     found = materialise(shop)

@@ -143,7 +143,7 @@ def dump(path: Path, n_rows: int) -> None:
         writer.append(rows)
         writer.finish()
     models = [random_llama(seed, d_model=D_MODEL) for seed in (0, 1)]
-    pair = HookedPair(models, layer=2, d_model=D_MODEL, bos_id=BOS)
+    pair = HookedPair(models, layer=2, d_model=D_MODEL, start_id=BOS)
     with StoreReader.open(path.with_name(f"tokens-{n_rows}")) as reader:
         dump_rows(
             lambda layout, n: StoreWriter.open(path, layout),

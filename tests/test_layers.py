@@ -32,7 +32,7 @@ PART_IMPORTS = {
     "training": {"crosscoder"},
     "analysis": {"crosscoder", "models", "plant"},
     "report": {"analysis"},
-    "planning": set(),
+    "planning": {"models"},
     "proving": {"analysis"},
 }
 # Within the analysis: what each question stands on besides the ground floor (the files that lie

@@ -157,6 +157,8 @@ class ModelsConfig(Section):
     """The base model."""
     it: ModelConfig
     """The instruction-tuned model."""
+    start: str = Field(min_length=1)
+    """What every sequence starts with; the one of `mix`, so that models made here learn it."""
     heldout: HeldoutConfig
     """Which documents no training here may see, and the losses on them."""
 
@@ -189,8 +191,8 @@ class HookPointConfig(Section):
     """Index into transformers' `hidden_states`: 0 is the embedding, k the input of block k."""
     dtype: Literal["bfloat16", "float32"]
     """Weights and activations of the models; rows are stored in bfloat16 either way."""
-    attention: Literal["eager", "sdpa", "flash_attention_2"]
-    """Attention implementation of transformers; Gemma-2 needs eager."""
+    attention: Literal["auto", "eager", "sdpa", "flash_attention_2"]
+    """Attention implementation of transformers; auto: what the architecture prefers here."""
 
 
 class DumpConfig(Section):

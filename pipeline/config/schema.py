@@ -152,6 +152,34 @@ class Config(Section):
         return self
 
     @model_validator(mode="after")
+    def _one_start(self) -> Self:
+        if self.models.start != self.mix.start:
+            raise ValueError(
+                f"models.start ({self.models.start}) must equal mix.start ({self.mix.start}), or "
+                "models would learn another start than they are read with: set both alike"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _trained_models_can_be_read(self) -> Self:
+        """What hub and local folders are asked by the stage `models`."""
+        for name, spec in (("base", self.models.base), ("it", self.models.it)):
+            if not isinstance(spec, TrainedModel):
+                continue
+            if self.hook_point.layer >= spec.n_layers:
+                raise ValueError(
+                    f"hook_point.layer is {self.hook_point.layer}, but models.{name}.n_layers is "
+                    f"{spec.n_layers}: set hook_point.layer between 0 and {spec.n_layers - 1}"
+                )
+            if spec.architecture == "gemma2" and self.hook_point.attention not in ("auto", "eager"):
+                raise ValueError(
+                    f"hook_point.attention is {self.hook_point.attention}, which "
+                    f"models.{name}.architecture gemma2 cannot run, because it has no soft-cap: "
+                    "set hook_point.attention=auto or eager"
+                )
+        return self
+
+    @model_validator(mode="after")
     def _one_shuffle(self) -> Self:
         if self.dump.scatter_seed not in (None, self.shuffle.seed):
             raise ValueError(

@@ -137,17 +137,21 @@ SourceConfig = Annotated[
 
 
 class MixConfig(Section):
-    """Half the tokens from each of two sources, packed with BOS first, split by document."""
+    """Half the tokens from each of two sources, packed behind a start, split by document."""
 
     text_source: NonEmpty
     """Name under `sources` of the pile-like half."""
     chat_source: NonEmpty
     """Name under `sources` of the chat half."""
+    start: NonEmpty
+    """What every sequence starts with. auto: the base model's BOS, nothing where its tokenizer has
+    none; bos, eos: these tokens of the base model; none: nothing; else the token of that name,
+    which both models must know by one id."""
     sequence_length_tokens: Annotated[int, Field(ge=2, le=2**20)]
-    """Tokens of a sequence, BOS included."""
+    """Tokens of a sequence, the start included."""
     n_train_tokens: PositiveInt
-    """Training tokens of both sources together, BOS not counted: the number of activation rows.
-    Rounded up to whole pairs of sequences."""
+    """Training tokens of both sources together, position 0 of each sequence not counted: the number
+    of activation rows. Rounded up to whole pairs of sequences."""
     n_heldout_tokens: PositiveInt
     """Held-out tokens of both sources together, counted like n_train_tokens."""
     heldout_fraction: Annotated[float, Field(gt=0.0, lt=1.0)]

@@ -1,4 +1,5 @@
-"""Which tokens of the token store become activation rows: all but BOS, wherever BOS stands.
+"""Which tokens of the token store become activation rows: all but the start, wherever it stands,
+and position 0 of each sequence, whatever stands there.
 
 Letters: N sequences, S positions.
 """
@@ -37,12 +38,21 @@ class Census:
         return int(np.searchsorted(self.first_rows, row, side="right")) - 1
 
 
-def take_census(tokens: StoreReader, sequences: range, batch_sequences: int, bos_id: int) -> Census:
+def rows_of(token_ids: NDArray[np.int32], start_id: int | None) -> NDArray[np.bool_]:
+    """bool [N, S]: which of token_ids [N, S] give a row."""
+    is_row = np.ones(token_ids.shape, bool) if start_id is None else token_ids != start_id
+    is_row[:, :1] = False
+    return is_row
+
+
+def take_census(
+    tokens: StoreReader, sequences: range, batch_sequences: int, start_id: int | None
+) -> Census:
     """Count the rows of `sequences` in batches of `batch_sequences`, before any model runs."""
     lengths, counts = [0], Counter[str]()
     batches = tokens.batches(batch_sequences, sequences.start, sequences.stop, NAMES)
     for batch in batches:
-        kept = batch["token_id"] != bos_id
+        kept = rows_of(batch["token_id"], start_id)
         lengths.append(int(kept.sum()))
         counts["n_bos_dropped"] += kept.size - lengths[-1]
         for label, array in ((SOURCES, "source"), (TOKEN_CLASSES, "token_class")):

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from pipeline.distributed import ALONE, Ranks
 from pipeline.errors import NonFiniteError
-from pipeline.harvest.census import Census, take_census
+from pipeline.harvest.census import Census, rows_of, take_census
 from pipeline.harvest.pair import HookedPair, PairedForward, Rows
 from pipeline.labels import MODELS, SOURCES
 from pipeline.progress import Progress
@@ -50,7 +50,7 @@ def dump(
     change: Change | None = None,
     ranks: Ranks = ALONE,
 ) -> dict[str, int]:
-    """Write a row per token of `sequences`, BOS left out, with `open_writer`; the counts.
+    """Write a row per token of `sequences`, the start left out, with `open_writer`; the counts.
 
     change: what is done to each batch's rows before they are stored; it must depend on the rows
     and labels of the batch alone, so that a resumed dump stores the same.
@@ -59,7 +59,9 @@ def dump(
     """
     length = tokens.layout["token_id"].shape[0]
     batch_sequences = max(1, batch_tokens // length)
-    census = ranks.from_first(lambda: take_census(tokens, sequences, batch_sequences, pair.bos_id))
+    census = ranks.from_first(
+        lambda: take_census(tokens, sequences, batch_sequences, pair.start_id)
+    )
     layout = activation_layout(len(pair.models), pair.d_model, rows_per_chunk, codec)
     with open_writer(layout, census.n_rows) as writer:
         if not writer.sealed:
@@ -116,7 +118,7 @@ def harvest(
     waiting: Harvested | None = None
     first = sequences.start
     for batch in tokens.batches(batch_sequences, first, sequences.stop, PER_TOKEN):
-        is_row = batch["token_id"] != pair.bos_id
+        is_row = rows_of(batch["token_id"], pair.start_id)
         ahead = Harvested(forward(batch["token_id"], is_row), _labels(batch, is_row, first))
         first += len(is_row)
         if waiting is not None:
@@ -149,6 +151,6 @@ def _non_finite(
         f"models.{name} gives {int(is_bad[row, model].sum())} activations that are not finite at "
         f"hook_point.layer {pair.layer}, in sequence {where['sequence']} of the token store, "
         f"position {where['position']} (source {SOURCES[where['source']]}, document "
-        f"{where['document']}): use hook_point.dtype=float32, hook_point.attention=eager for "
-        "Gemma-2, or check the model's weights"
+        f"{where['document']}): use hook_point.dtype=float32, hook_point.attention=eager, "
+        "or check the model's weights"
     )

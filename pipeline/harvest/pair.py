@@ -1,9 +1,9 @@
-"""Paired activations of one batch of sequences: both models to the hook point, BOS left out.
+"""Paired activations of one batch of sequences: both models to the hook point, the start left out.
 
 On a GPU nothing here waits: rows are gathered in bfloat16 on the card and copied to page-locked
 memory on a second stream, while the card goes on with the next batch.
 
-Letters: B sequences, S positions, R rows (tokens that are not BOS), M models, D d_model.
+Letters: B sequences, S positions, R rows (tokens but the start), M models, D d_model.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from pipeline.models.hook import residual
 from pipeline.models.load import load_model
 from pipeline.models.pair import check_layer, check_width
 from pipeline.models.records import read_records
+from pipeline.models.start import read_start
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -31,17 +32,16 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class HookedPair:
-    """Both models, cut off at `layer`, and the id of the token that gives no row."""
+    """Both models, cut off at `layer`, and the id of the token that every sequence starts with and
+    that gives no row; None where nothing is put in front."""
 
     models: Sequence[PreTrainedModel]
     layer: int
     d_model: int
-    bos_id: int
+    start_id: int | None
 
 
-def load_pair(
-    models_dir: Path, hook_point: HookPointConfig, bos_id: int, device: torch.device
-) -> HookedPair:
+def load_pair(models_dir: Path, hook_point: HookPointConfig, device: torch.device) -> HookedPair:
     """Both models of `data/models/` up to the hook point. ModelError where one is shallower."""
     records = read_records(models_dir)
     check_width(records)
@@ -58,7 +58,8 @@ def load_pair(
         )
         for name in MODELS
     ]
-    return HookedPair(models, hook_point.layer, records["base"].d_model, bos_id)
+    start_id = read_start(models_dir).id
+    return HookedPair(models, hook_point.layer, records["base"].d_model, start_id)
 
 
 @dataclass(frozen=True)

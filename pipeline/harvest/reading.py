@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,21 +10,28 @@ from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 import torch
+from pydantic import ValidationError
 from torch import Tensor
 
 from pipeline.config.models import HookPointConfig, HubModel, LocalModel
-from pipeline.errors import ModelError
+from pipeline.config.paths import local_path
+from pipeline.errors import ConfigError, ModelError
+from pipeline.harvest.census import rows_of
 from pipeline.harvest.pair import HookedPair, PairedForward, load_pair
 from pipeline.labels import MODELS
+from pipeline.models.configuration import read_configuration, shape_of
 from pipeline.models.load import load_tokenizer, read_model, read_tokenizer
 from pipeline.models.locate import locate_hub, locate_local
 from pipeline.models.pair import check_tokenizers
+from pipeline.models.start import choose_start
 from pipeline.runtime import resolve_device
-from pipeline.text.template import Document
-from pipeline.text.tokens import bos_id, encode
+from pipeline.text.template import Document, valid_unicode
+from pipeline.text.tokens import encode
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
+
+REPOSITORY = re.compile(r"[\w.-]+(/[\w.-]+)?")
 
 
 @dataclass(frozen=True)
@@ -39,11 +47,9 @@ class Pair:
     ) -> Self:
         """The pair that the stage `models` left in `models_dir`, at a hook point as the
         configuration or `Crosscoder.provenance["hook_point"]` states it."""
-        models_dir = Path(models_dir)
+        models_dir = local_path(str(models_dir))
         tokenizer = load_tokenizer(models_dir)
-        config = HookPointConfig.model_validate(dict(hook_point))
-        hooked = load_pair(models_dir, config, bos_id(tokenizer), resolve_device(device))
-        return cls(hooked, tokenizer)
+        return cls(load_pair(models_dir, _checked(hook_point), resolve_device(device)), tokenizer)
 
     @classmethod
     def from_pretrained(
@@ -54,10 +60,34 @@ class Pair:
         layer: int,
         dtype: str = "bfloat16",
         attention: str = "eager",
+        start: str = "auto",
         device: str = "auto",
     ) -> Self:
-        """Any two models of one tokenizer and width: local folders or Hub repositories."""
+        """Any two models of one tokenizer and width: local folders or Hub repositories.
+
+        start: what goes before every text, as `mix.start` names it
+        Raises ModelError where the two form no pair or have no block at `layer`.
+        """
+        _checked({"layer": layer, "dtype": dtype, "attention": attention})
         folders = [_folder(name) for name in (base, it)]
+        shapes = [shape_of(read_configuration(folder), folder) for folder in folders]
+        for name, shape in zip((base, it), shapes, strict=True):
+            if layer >= shape.n_layers:
+                raise ModelError(
+                    f"layer is {layer}, but {name} has {shape.n_layers} blocks: give a layer "
+                    f"between 0 and {shape.n_layers - 1}"
+                )
+        if shapes[0].d_model != shapes[1].d_model:
+            raise ModelError(
+                f"{it} has d_model {shapes[1].d_model}, but {base} has {shapes[0].d_model}: name "
+                "two models of one family and size"
+            )
+        tokenizer, other = (read_tokenizer(folder) for folder in folders)
+        chosen = choose_start(start, tokenizer, other)
+        embedded = {
+            str(name): shape.vocab_size for name, shape in zip((base, it), shapes, strict=True)
+        }
+        check_tokenizers(tokenizer, other, chosen, "none", embedded)
         models = [
             read_model(
                 folder,
@@ -68,30 +98,40 @@ class Pair:
             )
             for folder in folders
         ]
-        widths = [model.config.get_text_config().hidden_size for model in models]
-        if len(set(widths)) != 1:
-            raise ModelError(
-                f"{it} has d_model {widths[1]}, but {base} has {widths[0]}: name two models of one "
-                "family and size"
-            )
-        tokenizer, other = (read_tokenizer(folder) for folder in folders)
-        check_tokenizers(tokenizer, other, records={})
-        return cls(HookedPair(models, layer, widths[0], bos_id(tokenizer)), tokenizer)
+        return cls(HookedPair(models, layer, shapes[0].d_model, chosen.id), tokenizer)
 
     def activations(self, text: str) -> tuple[list[str], Tensor]:
         """Tokens of `text` and their activation rows [token, model, d_model] in bfloat16, as the
-        stage `dump` would store them: BOS goes before the text and gives no row."""
-        token_ids, _ = encode(self.tokenizer, Document(0, text))
-        ids = np.concatenate([[self.hooked.bos_id], token_ids]).astype(np.int32)[None]
-        forward = PairedForward(self.hooked, max_rows=len(token_ids))
-        rows = forward(ids, np.arange(ids.shape[1])[None] > 0)
+        stage `dump` would store them: the start goes before the text and gives no row. Where
+        nothing goes before it, the text's first token gives none."""
+        token_ids, _ = encode(self.tokenizer, Document(0, valid_unicode(text)[0]))
+        front = [] if self.hooked.start_id is None else [self.hooked.start_id]
+        ids = np.concatenate([front, token_ids]).astype(np.int32)[None]
+        is_row = rows_of(ids, self.hooked.start_id)
+        rows = PairedForward(self.hooked, max_rows=ids.size)(ids, is_row)
         activations = torch.from_numpy(rows.ready()).view(torch.bfloat16)
-        tokens = [str(self.tokenizer.decode([int(token_id)])) for token_id in token_ids]
+        tokens = [str(self.tokenizer.decode([int(token_id)])) for token_id in ids[is_row]]
         assert activations.shape[:2] == (len(tokens), len(MODELS))
         return tokens, activations
 
 
+def _checked(hook_point: Mapping[str, Any]) -> HookPointConfig:
+    """The typed hook point; ConfigError for the first value that is refused."""
+    try:
+        return HookPointConfig.model_validate(dict(hook_point))
+    except ValidationError as error:
+        problem = error.errors()[0]
+        key = ".".join(map(str, problem["loc"]))
+        raise ConfigError(
+            f"{key or 'the hook point'} is {problem['input']!r}: {problem['msg'].lower()}"
+        ) from error
+
+
 def _folder(name: str | Path) -> Path:
-    if Path(name).is_dir():
+    """The folder of a model. A name that is no folder is a repository, unless it is spelled as a
+    path, whose absence is then told as such."""
+    folder = local_path(str(name))
+    is_path = isinstance(name, Path) or str(name).startswith(("/", "~", ".", "$"))
+    if is_path or folder.exists() or not REPOSITORY.fullmatch(str(name)):
         return locate_local(LocalModel(kind="local", path=str(name)))
     return locate_hub(HubModel(kind="hub", repo=str(name), revision="main"))

@@ -10,29 +10,30 @@ from pipeline.config.models import TrainedModel
 from pipeline.runtime import stream_seed
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedModel, PreTrainedTokenizerFast
+    from transformers import PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerFast
 
 MAX_POSITIONS = 8192
 
 
 def random_model(spec: TrainedModel, tokenizer: PreTrainedTokenizerFast) -> PreTrainedModel:
     """The model of `spec` in float32 with random weights, decided by `spec.seed` alone."""
-    from transformers import AutoConfig, AutoModelForCausalLM
+    from transformers import AutoModelForCausalLM
 
-    config = AutoConfig.for_model(spec.architecture, **_shape(spec, tokenizer))
+    config = configuration_of(
+        spec,
+        bos_token_id=tokenizer.bos_token_id,
+        eos_token_id=tokenizer.eos_token_id,
+        pad_token_id=tokenizer.pad_token_id,
+    )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(stream_seed(spec.seed, "models", "weights"))
-        return AutoModelForCausalLM.from_config(
-            config, dtype=torch.float32, attn_implementation=attention_for(spec.architecture)
-        )
+        return AutoModelForCausalLM.from_config(config, dtype=torch.float32)
 
 
-def attention_for(architecture: str) -> str:
-    """The attention implementation that a family can be trained with; sdpa has no soft-cap."""
-    return "eager" if architecture == "gemma2" else "sdpa"
+def configuration_of(spec: TrainedModel, **token_ids: int | None) -> PreTrainedConfig:
+    """The configuration of transformers that `spec` stands for, with the roles of its tokens."""
+    from transformers import AutoConfig
 
-
-def _shape(spec: TrainedModel, tokenizer: PreTrainedTokenizerFast) -> dict[str, Any]:
     shape: dict[str, Any] = {
         "vocab_size": spec.vocab_size,
         "hidden_size": spec.d_model,
@@ -42,11 +43,8 @@ def _shape(spec: TrainedModel, tokenizer: PreTrainedTokenizerFast) -> dict[str, 
         "num_key_value_heads": spec.n_key_value_heads,
         "head_dim": spec.d_head,
         "max_position_embeddings": MAX_POSITIONS,
-        "bos_token_id": tokenizer.bos_token_id,
-        "eos_token_id": tokenizer.eos_token_id,
-        "pad_token_id": tokenizer.pad_token_id,
         "tie_word_embeddings": True,
     }
     if spec.architecture == "gemma2":
         shape["query_pre_attn_scalar"] = spec.d_head
-    return shape
+    return AutoConfig.for_model(spec.architecture, **shape, **token_ids)

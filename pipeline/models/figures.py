@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from pipeline.config.models import ModelName, TrainedModel, TunedModel
@@ -12,6 +13,7 @@ from pipeline.models.load import read_tokenizer
 from pipeline.models.materialise import Model, Workshop, read_for_fitting, starting_point
 from pipeline.models.records import ModelRecord
 from pipeline.models.sequences import Sequences, heldout_sequences
+from pipeline.models.start import read_start
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -20,13 +22,15 @@ Losses = dict[str, float]
 
 
 def pair_figures(shop: Workshop, found: Mapping[ModelName, Model]) -> dict[str, Any]:
-    """Shape of each model; where one was made here, losses in nats per token by source too.
+    """Shape of each model, the start, warnings; losses in nats by source where one was made here.
 
     `heldout_loss_nats` is of the finished model, `initial_heldout_loss_nats` of what its training
     started from, `loss_change_nats` is IT minus base. Documents are held out from every training
     here and from the mix.
     """
     figures: dict[str, Any] = {name: shape_figures(found[name].record) for name in MODELS}
+    figures["start"] = asdict(read_start(shop.work))
+    figures["warnings"] = [model.warning for model in found.values() if model.warning]
     if not any(_made_here(shop, name) for name in MODELS):
         return figures
     sequences = _heldout(shop, found)
@@ -68,9 +72,9 @@ def _finished(shop: Workshop, found: Mapping[ModelName, Model], name: ModelName)
 
 def _heldout(shop: Workshop, found: Mapping[ModelName, Model]) -> dict[str, Sequences]:
     tokenizer = read_tokenizer(found["base"].folder)
-    heldout = shop.models.heldout
+    heldout, start_id = shop.models.heldout, read_start(shop.work).id
     return {
-        label: heldout_sequences(tokenizer, shop.sources, source, heldout)
+        label: heldout_sequences(tokenizer, shop.sources, source, heldout, start_id)
         for label, source in heldout.sources.items()
     }
 

@@ -5,9 +5,10 @@ Letters: B sequences, S positions, D d_model, V vocabulary.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, MutableMapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
+from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, nn
@@ -64,10 +65,21 @@ def residual(model: PreTrainedModel, layer: int, token_ids: Tensor) -> Tensor:
     try:
         decoder_of(model)(input_ids=token_ids, use_cache=False)
     except _Reached as reached:
-        return reached.hidden
+        return _checked(model, reached.hidden, token_ids)
     finally:
         handle.remove()
     raise ModelError(f"{type(model).__name__} did not run block {layer}: it cannot be read there")
+
+
+def _checked(model: PreTrainedModel, hidden: Tensor, token_ids: Tensor) -> Tensor:
+    """The residual stream, or a ModelError where the blocks hand on something else."""
+    expected = (*token_ids.shape, model.config.get_text_config().hidden_size)
+    if hidden.shape != expected:
+        raise ModelError(
+            f"{type(model).__name__} hands {tuple(hidden.shape)} from block to block, expected "
+            f"{expected}: this architecture has no single residual stream; name another model"
+        )
+    return hidden
 
 
 @torch.no_grad()
@@ -88,7 +100,7 @@ def logits_with(model: PreTrainedModel, layer: int, token_ids: Tensor, hidden: T
         return args, {**kwargs, "hidden_states": replaced}
 
     stack = blocks(model)
-    with _passed_through(stack[:layer]):
+    with _passed_through(stack[:layer], _n_returned(model) if layer else None):
         first = stack[min(layer, len(stack) - 1)]
         handle = first.register_forward_pre_hook(replace, with_kwargs=True)
         try:
@@ -116,10 +128,38 @@ def _stop_after(_block: nn.Module, _args: tuple[Any, ...], output: Any) -> None:
     raise _Reached(output if isinstance(output, Tensor) else output[0])
 
 
+def _n_returned(model: PreTrainedModel) -> int | None:
+    """How many things the family's blocks return in a tuple; None where they return the residual
+    stream alone. Nothing declares it, so the first block is run once, on one token."""
+    if model not in _RETURNED:
+        one_token = torch.zeros(1, 1, dtype=torch.long, device=model.device)
+        handle = blocks(model)[0].register_forward_hook(_stop_with_all)
+        try:
+            decoder_of(model)(input_ids=one_token, use_cache=False)
+        except _Reached as reached:
+            returned: Any = reached.hidden
+            _RETURNED[model] = len(returned) if isinstance(returned, tuple) else None
+        finally:
+            handle.remove()
+    return _RETURNED[model]
+
+
+_RETURNED: MutableMapping[PreTrainedModel, int | None] = WeakKeyDictionary()
+
+
+def _stop_with_all(_block: nn.Module, _args: tuple[Any, ...], output: Any) -> None:
+    raise _Reached(output)
+
+
 @contextmanager
-def _passed_through(stack: nn.ModuleList) -> Iterator[None]:
-    """While this is open, these blocks return their input as it is."""
-    identity: Callable[..., Any] = lambda *args, **kwargs: _block_input(args, kwargs)  # noqa: E731
+def _passed_through(stack: nn.ModuleList, n_returned: int | None) -> Iterator[None]:
+    """While this is open, these blocks return their input as it is, in the place where the family's
+    own blocks return the residual stream: alone, or first of `n_returned` things."""
+
+    def identity(*args: Any, **kwargs: Any) -> Any:
+        hidden = _block_input(args, kwargs)
+        return hidden if n_returned is None else (hidden, *[None] * (n_returned - 1))
+
     try:
         for block in stack:
             block.__dict__["forward"] = identity

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import copy
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,13 +9,16 @@ import torch
 
 from pipeline.config.models import ModelName
 from pipeline.errors import MissingArtifactError, ModelError
+from pipeline.models.configuration import first_line, quiet, read_configuration
 from pipeline.models.locate import folder_of
 from pipeline.models.records import TOKENIZER_DIR, check_unchanged, read_records
+from pipeline.models.skeleton import check_complete, shortened, try_loading
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 DTYPES = {"bfloat16": torch.bfloat16, "float32": torch.float32}
+VOCABULARIES = ("tokenizer.json", "tekken.json", "*.model", "*.tiktoken", "vocab.json", "vocab.txt")
 
 
 def load_tokenizer(models_dir: Path) -> PreTrainedTokenizerFast:
@@ -49,13 +49,18 @@ def load_model(
 
 
 def read_tokenizer(folder: Path) -> PreTrainedTokenizerFast:
-    """The tokenizer of a Hugging Face folder. ModelError where there is none."""
+    """The tokenizer of a Hugging Face folder. ModelError, by cause, where there is none."""
     from transformers import AutoTokenizer
 
+    if not any(path for pattern in VOCABULARIES for path in folder.glob(pattern)):
+        raise ModelError(
+            f"{folder} has no tokenizer: expected one of {', '.join(VOCABULARIES)} beside the "
+            "weights; get the folder again, or copy the tokenizer of its family into it"
+        )
     try:
         with quiet():
-            return AutoTokenizer.from_pretrained(folder)
-    except (OSError, ValueError, KeyError) as error:
+            return AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
+    except Exception as error:  # sentencepiece, tiktoken and JSON readers raise many types
         raise ModelError(
             f"{folder} has no tokenizer that transformers can read ({first_line(error)}): "
             "expected tokenizer.json and tokenizer_config.json beside the weights"
@@ -66,65 +71,36 @@ def read_model(
     folder: Path,
     *,
     dtype: str,
-    attention: str,
+    attention: str | None,
     device: torch.device | str,
     n_layers: int | None = None,
 ) -> PreTrainedModel:
-    """The model of a Hugging Face folder, in eval mode; no weight may be missing or misshapen."""
-    from transformers import AutoConfig, AutoModelForCausalLM
+    """The model of a Hugging Face folder, in eval mode; no weight may be missing or misshapen.
 
+    attention: None or "auto" for what the architecture prefers
+    n_layers: of the blocks that are needed; a model that cannot be cut there is loaded whole
+    """
+    from transformers import AutoModelForCausalLM
+
+    config = read_configuration(folder)
+    if n_layers is not None:
+        config = shortened(config, max(1, n_layers), folder)
+    attention = None if attention == "auto" else attention
     try:
         with quiet():
-            config = AutoConfig.from_pretrained(folder)
-            if n_layers is not None:
-                config = truncated(config, max(1, n_layers))
             loaded: Any = AutoModelForCausalLM.from_pretrained(
                 folder,
                 config=config,
                 dtype=DTYPES[dtype],
                 attn_implementation=attention,
                 output_loading_info=True,
+                trust_remote_code=False,
             )
     except (OSError, ValueError, RuntimeError, ImportError) as error:
+        try_loading(folder, attention)  # tells the cause where it knows it
         raise ModelError(
-            f"the model in {folder} cannot be loaded with attention {attention} "
-            f"({first_line(error)}): check hook_point.attention, or get the folder again"
+            f"the model in {folder} cannot be loaded ({first_line(error)}): get the folder again"
         ) from error
     model, report = loaded
-    if report["missing_keys"]:
-        raise ModelError(
-            f"the weights in {folder} lack {len(report['missing_keys'])} tensors, such as "
-            f"{min(report['missing_keys'])}: get the folder again"
-        )
+    check_complete(report, folder)
     return model.eval().requires_grad_(False).to(device)
-
-
-def truncated(config: Any, n_layers: int) -> Any:
-    """A copy of a transformers configuration with the first `n_layers` blocks only."""
-    config = copy.deepcopy(config)
-    text = config.get_text_config()
-    if getattr(text, "layer_types", None):
-        text.layer_types = text.layer_types[:n_layers]
-    text.num_hidden_layers = n_layers
-    return config
-
-
-def first_line(error: BaseException) -> str:
-    """The first line of an error's message, for a message of our own."""
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]
-
-
-@contextmanager
-def quiet() -> Iterator[None]:
-    """Keep transformers' progress bars and load report off the terminal."""
-    from transformers.utils import logging
-
-    verbosity, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
-    logging.set_verbosity_error()
-    logging.disable_progress_bar()
-    try:
-        yield
-    finally:
-        logging.set_verbosity(verbosity)
-        if bars:
-            logging.enable_progress_bar()

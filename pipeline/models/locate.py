@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 from pipeline.config.models import HubModel, LocalModel, ModelName
+from pipeline.config.paths import local_path
 from pipeline.errors import ModelError
-from pipeline.models.records import FILE_PATTERNS, ModelRecord, read_config
+from pipeline.models.configuration import read_config
+from pipeline.models.records import FILE_PATTERNS, ModelRecord
 
 
 def folder_of(models_dir: Path, name: ModelName, record: ModelRecord) -> Path:
@@ -21,7 +22,7 @@ def folder_of(models_dir: Path, name: ModelName, record: ModelRecord) -> Path:
 
 def locate_local(spec: LocalModel) -> Path:
     """The folder of a local model. ModelError where it is not a model folder."""
-    folder = Path(os.path.expandvars(spec.path)).expanduser()
+    folder = local_path(spec.path)
     read_config(folder)
     return folder
 

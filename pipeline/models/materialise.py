@@ -23,13 +23,22 @@ from pipeline.config.models import (
 )
 from pipeline.config.text import SourceConfig
 from pipeline.labels import MODELS
-from pipeline.models.architecture import attention_for, random_model
+from pipeline.models.architecture import random_model
+from pipeline.models.configuration import quiet
 from pipeline.models.fitting import fit
-from pipeline.models.load import quiet, read_model, read_tokenizer
+from pipeline.models.load import read_model, read_tokenizer
 from pipeline.models.locate import locate_hub, locate_local
-from pipeline.models.pair import check_layer, check_tokenizers, check_width
+from pipeline.models.pair import (
+    Reading,
+    check_layer,
+    check_tokenizers,
+    check_width,
+    embedded_by,
+    examine,
+)
 from pipeline.models.records import TOKENIZER_DIR, ModelRecord, describe, write_records
 from pipeline.models.sequences import train_tokenizer_on, write_training_sequences
+from pipeline.models.start import choose_start, write_start
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerFast
@@ -46,13 +55,14 @@ class Workshop:
     """What making a pair needs.
 
     work: folder that becomes `data/models/`; a killed run leaves its checkpoints there
-    sources: every source by name; layer: of the hook point, to refuse it before any training
+    sources: every source by name
+    reading: how the models will be read, to refuse what cannot be before any training
     """
 
     work: Path
     models: ModelsConfig
     sources: Mapping[str, SourceConfig]
-    layer: int
+    reading: Reading
     device: torch.device
 
     def spec(self, name: ModelName) -> ModelSpec:
@@ -63,10 +73,12 @@ class Workshop:
 
 @dataclass(frozen=True)
 class Model:
-    """A model that is there: the folder of its weights and tokenizer, and its record."""
+    """A model that is there: the folder of its weights and tokenizer, its record, and what to warn
+    of when it is read as asked."""
 
     folder: Path
     record: ModelRecord
+    warning: str | None
 
 
 def materialise(shop: Workshop) -> dict[ModelName, Model]:
@@ -80,29 +92,33 @@ def materialise(shop: Workshop) -> dict[ModelName, Model]:
     records = {name: found[name].record for name in MODELS}
     check_width(records)
     base, it = (read_tokenizer(found[name].folder) for name in MODELS)
-    check_tokenizers(base, it, records)
+    start = choose_start(shop.models.start, base, it)
+    check_tokenizers(base, it, start, shop.reading.separator, embedded_by(records))
     base.save_pretrained(shop.work / TOKENIZER_DIR)
+    write_start(shop.work, start)
     write_records(shop.work, records)
     return found
 
 
 def _materialise_one(shop: Workshop, name: ModelName, found: Mapping[ModelName, Model]) -> Model:
+    warning = None
     match shop.spec(name):
         case HubModel() as spec:
             folder = locate_hub(spec)
+            warning = examine(name, folder, shop.reading)
             record = describe(folder, "hub", spec.repo, revision=folder.name)
         case LocalModel() as spec:
             folder = locate_local(spec)
+            warning = examine(name, folder, shop.reading)
             record = describe(folder, "local", spec.path)
         case spec:
             if isinstance(spec, TrainedModel):
-                check_layer(name, spec.n_layers, shop.layer)
+                check_layer(name, spec.n_layers, shop.reading.layer)
             folder = shop.work / name
             if not folder.exists():
                 make(shop, name, spec, found)
             record = describe(folder, "here", name)
-    check_layer(name, record.n_layers, shop.layer)
-    return Model(folder, record)
+    return Model(folder, record, warning)
 
 
 def make(shop: Workshop, name: ModelName, spec: MadeHere, found: Mapping[ModelName, Model]) -> None:
@@ -110,8 +126,9 @@ def make(shop: Workshop, name: ModelName, spec: MadeHere, found: Mapping[ModelNa
     bench = shop.work / f"{name}.training"
     bench.mkdir(parents=True, exist_ok=True)
     tokenizer = tokenizer_for(shop, spec, found)
+    start = choose_start(shop.models.start, tokenizer, tokenizer)
     sequences = write_training_sequences(
-        bench / "sequences.npy", tokenizer, shop.sources, spec, shop.models.heldout
+        bench / "sequences.npy", tokenizer, shop.sources, spec, shop.models.heldout, start.id
     )
     model = starting_point(shop, spec, tokenizer, found)
     fit(model, sequences, spec, bench / "checkpoint.pt", progress_name=f"models_{name}")
@@ -145,12 +162,7 @@ def starting_point(
 
 def read_for_fitting(model: Model, device: torch.device) -> PreTrainedModel:
     """A model in float32 with the attention that its architecture can be trained with."""
-    return read_model(
-        model.folder,
-        dtype="float32",
-        attention=attention_for(model.record.architecture),
-        device=device,
-    )
+    return read_model(model.folder, dtype="float32", attention="auto", device=device)
 
 
 def save_folder(model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, folder: Path) -> None:

@@ -1,12 +1,22 @@
-"""Whether two models can be compared: same width, a layer both have, the same token ids."""
+"""Whether two models can be compared: each can be loaded and read at the hook point, both have the
+same width, and the token ids of a text are the same for both."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
+from pipeline.config.models import HookPointConfig
+from pipeline.config.text import MixConfig
 from pipeline.errors import ModelError
+from pipeline.models.configuration import shape_of
+from pipeline.models.hook import blocks
 from pipeline.models.records import ModelRecord
+from pipeline.models.skeleton import position_table, try_loading
+from pipeline.models.start import Start, shared_id
+from pipeline.text.tokens import special_strings
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
@@ -19,6 +29,57 @@ PROBES = (
     "<html><b>&amp;</b></html> https://example.org/a?b=c#d \\frac{1}{2}",
     "supercalifragilisticexpialidocious ANTIDISESTABLISHMENTARIANISM eWoRlD",
 )
+N_NAMED = 3
+FEWEST_IDS = 3  # of all probes together
+
+
+@dataclass(frozen=True)
+class Reading:
+    """How the models are to be read: of `hook_point` and `mix`.
+
+    attention: "auto" for what each architecture prefers; separator: "eos" or "none"
+    """
+
+    layer: int
+    attention: str
+    sequence_length_tokens: int
+    separator: str
+
+
+def reading_of(hook_point: HookPointConfig, mix: MixConfig) -> Reading:
+    """The reading that a configuration asks for."""
+    return Reading(
+        hook_point.layer, hook_point.attention, mix.sequence_length_tokens, mix.separator
+    )
+
+
+def examine(name: str, folder: Path, reading: Reading) -> str | None:
+    """Try a model folder out without reading its weights; a warning, if there is one.
+
+    Raises ModelError, worded by cause, where the folder cannot be loaded or read as asked.
+    """
+    attention = None if reading.attention == "auto" else reading.attention
+    model = try_loading(folder, attention)
+    shape = shape_of(model.config, folder)
+    check_layer(name, shape.n_layers, reading.layer)
+    blocks(model)
+    length, limit = reading.sequence_length_tokens, shape.n_positions
+    if limit is None or length <= limit:
+        return None
+    if position_table(model, limit) is not None:
+        raise ModelError(
+            f"mix.sequence_length_tokens is {length}, but models.{name} ({folder}) has positions "
+            f"for {limit} tokens: set mix.sequence_length_tokens to {limit} or less"
+        )
+    return (
+        f"mix.sequence_length_tokens is {length}, but models.{name} ({folder}) was made for {limit}"
+        " tokens: what it computes beyond them may be far from what it was trained to"
+    )
+
+
+def embedded_by(records: Mapping[str, ModelRecord]) -> dict[str, int]:
+    """Rows of each model's embedding by what an error calls the model."""
+    return {f"models.{name} ({r.location})": r.vocab_size for name, r in records.items()}
 
 
 def check_width(records: Mapping[str, ModelRecord]) -> None:
@@ -43,18 +104,17 @@ def check_layer(name: str, n_layers: int, layer: int) -> None:
 def check_tokenizers(
     base: PreTrainedTokenizerFast,
     it: PreTrainedTokenizerFast,
-    records: Mapping[str, ModelRecord],
+    start: Start,
+    separator: str,
+    vocabularies: Mapping[str, int],
 ) -> None:
-    """Raise ModelError unless both tokenizers give the same ids and both models hold them.
+    """Raise ModelError unless both tokenizers give a text the same ids and both models hold them.
 
-    Compares the ids of probe texts, the ordinary vocabulary and BOS. Special tokens other than
-    BOS may differ in name: the text pipeline writes none of them but BOS and the base's EOS.
+    vocabularies: rows of the embedding of each model by what to call it in an error
+    Compares the ids of probe texts and of every token that a text can become. Special tokens may
+    differ: the text pipeline writes none of them but the start and the base's EOS.
     """
-    if base.bos_token_id != it.bos_token_id:
-        raise ModelError(
-            f"tokenizer mismatch: the base model's BOS has id {base.bos_token_id}, the IT model's "
-            f"{it.bos_token_id}: name two models that share a tokenizer"
-        )
+    _check_legible(base)
     for probe in PROBES:
         found, expected = (t.encode(probe, add_special_tokens=False) for t in (it, base))
         if found != expected:
@@ -63,21 +123,56 @@ def check_tokenizers(
                 f"{found[:8]} for the IT model: name two models that share a tokenizer"
             )
     _check_vocabularies(base, it)
-    for name, record in records.items():
-        if len(base) > record.vocab_size:
+    written = dict(writable(base))
+    if start.token is not None and start.id is not None:
+        written[start.token] = start.id
+    if separator == "eos" and base.eos_token is not None:
+        remedy = "mix.separator=none"
+        written[str(base.eos_token)] = shared_id(str(base.eos_token), base, it, remedy)
+    token, largest = max(written.items(), key=lambda item: item[1])
+    for name, vocab_size in vocabularies.items():
+        if largest >= vocab_size:
             raise ModelError(
-                f"the tokenizer has {len(base)} tokens, but models.{name} ({record.location}) "
-                f"embeds {record.vocab_size}: name the model that the tokenizer belongs to"
+                f"token {token!r} of the tokenizer has id {largest}, but {name} embeds "
+                f"{vocab_size} tokens: name the model that the tokenizer belongs to"
             )
+
+
+def writable(tokenizer: PreTrainedTokenizerFast) -> dict[str, int]:
+    """Token -> id of all that plain text can become: the vocabulary without special tokens."""
+    special = set(special_strings(tokenizer))
+    return {token: i for token, i in tokenizer.get_vocab().items() if token not in special}
+
+
+def _check_legible(tokenizer: PreTrainedTokenizerFast) -> None:
+    """Raise ModelError for a tokenizer that cannot tell texts apart, such as an empty one."""
+    ids = {i for probe in PROBES for i in tokenizer.encode(probe, add_special_tokens=False)}
+    if len(ids) < FEWEST_IDS:
+        raise ModelError(
+            f"the tokenizer of {tokenizer.name_or_path} reads {PROBES[0][:24]!r}... and all else as"
+            f" {len(ids)} different tokens, expected a vocabulary of text: its files are missing "
+            "or of another model; get the folder again"
+        )
 
 
 def _check_vocabularies(base: PreTrainedTokenizerFast, it: PreTrainedTokenizerFast) -> None:
-    added = base.get_added_vocab().keys() | it.get_added_vocab().keys()
+    """Raise ModelError where a token that a text can become has other ids for the IT model.
+
+    Not compared: tokens that were added to the IT model alone, for the base's tokenizer reads; and
+    reserved tokens of the base that the IT model names otherwise.
+    """
     in_base, in_it = base.get_vocab(), it.get_vocab()
-    for token in sorted((in_base.keys() | in_it.keys()) - added):
-        if in_base.get(token) != in_it.get(token):
-            raise ModelError(
-                f"tokenizer mismatch: token {token!r} has id {in_base.get(token)} for the base "
-                f"model and {in_it.get(token)} for the IT model: name two models that share a "
-                "tokenizer"
-            )
+    added_to_base, added_to_it = base.get_added_vocab(), it.get_added_vocab()
+    renamed = {token for token, i in added_to_base.items() if i in added_to_it.values()}
+    ordinary = in_it.keys() - added_to_it.keys() - added_to_base.keys()
+    compared = ordinary | (writable(base).keys() - renamed)
+    unequal = sorted(token for token in compared if in_base.get(token) != in_it.get(token))
+    if unequal:
+        named = ", ".join(
+            f"{token!r} ({in_base.get(token)} and {in_it.get(token)})"
+            for token in unequal[:N_NAMED]
+        )
+        raise ModelError(
+            f"tokenizer mismatch: {len(unequal)} tokens have other ids for the base model than for "
+            f"the IT model, such as {named}: name two models that share a tokenizer"
+        )

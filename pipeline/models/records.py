@@ -12,11 +12,13 @@ from pathlib import Path
 from typing import Any, Literal
 
 from pipeline.artifacts import sha256_file, write_json
+from pipeline.config.paths import local_path
 from pipeline.errors import MissingArtifactError, ModelError
+from pipeline.models.configuration import CONFIG_FILE, read_configuration, shape_of
+from pipeline.models.skeleton import weight_files
 
 MODELS_FILE = "models.json"
 TOKENIZER_DIR = "tokenizer"
-CONFIG_FILE = "config.json"
 WEIGHT_PATTERNS = ("*.safetensors", "*.safetensors.index.json")
 TOKENIZER_PATTERNS = (
     "tokenizer.json",
@@ -71,57 +73,23 @@ def describe(
     folder: Path, kind: Literal["hub", "local", "here"], location: str, revision: str = ""
 ) -> ModelRecord:
     """The record of the Hugging Face folder `folder`. ModelError where it is not one."""
-    config = read_config(folder)
-    text = config.get("text_config", config)
+    shape = shape_of(read_configuration(folder), folder)
     return ModelRecord(
         kind=kind,
         location=location,
         revision=revision,
-        architecture=str(config.get("model_type", "")),
-        d_model=_dimension(folder, text, "hidden_size", "n_embd"),
-        n_layers=_dimension(folder, text, "num_hidden_layers", "n_layer"),
-        vocab_size=_dimension(folder, text, "vocab_size"),
+        architecture=shape.architecture,
+        d_model=shape.d_model,
+        n_layers=shape.n_layers,
+        vocab_size=shape.vocab_size,
         files=file_digests(folder),
-    )
-
-
-def read_config(folder: Path) -> dict[str, Any]:
-    """`config.json` of a model folder as plain data. ModelError where it is missing or broken."""
-    path = folder / CONFIG_FILE
-    try:
-        config = json.loads(path.read_text())
-    except FileNotFoundError as error:
-        what = "has no config.json" if folder.is_dir() else "does not exist"
-        raise ModelError(
-            f"model folder {folder} {what}: expected a Hugging Face folder with config.json, "
-            "*.safetensors and the tokenizer; name another folder"
-        ) from error
-    except ValueError as error:
-        raise ModelError(f"{path} is not JSON ({error}): download the model again") from error
-    if not isinstance(config, dict):
-        raise ModelError(f"{path} holds no JSON object: download the model again")
-    return config
-
-
-def _dimension(folder: Path, config: dict[str, Any], *keys: str) -> int:
-    for key in keys:
-        if isinstance(config.get(key), int):
-            return config[key]
-    raise ModelError(
-        f"{folder / CONFIG_FILE} has no integer {' or '.join(keys)}: "
-        "expected the configuration of a decoder-only language model; name another model"
     )
 
 
 def model_files(folder: Path) -> list[Path]:
     """The files of a folder that decide the model, sorted. ModelError where weights are missing."""
-    files = sorted({path for pattern in FILE_PATTERNS for path in folder.glob(pattern)})
-    if not any(path.suffix == ".safetensors" for path in files):
-        raise ModelError(
-            f"model folder {folder} has no *.safetensors file: expected weights in safetensors; "
-            "convert them, or name another folder"
-        )
-    return files
+    weight_files(folder)
+    return sorted({path for pattern in FILE_PATTERNS for path in folder.glob(pattern)})
 
 
 def file_digests(folder: Path) -> dict[str, dict[str, Any]]:
@@ -147,7 +115,7 @@ def check_unchanged(folder: Path, record: ModelRecord) -> None:
 def is_current(models_dir: Path) -> bool:
     """Whether the folders of local models still hold the files that were recorded."""
     for record in read_records(models_dir).values():
-        if record.kind == "local" and file_digests(Path(record.location)) != record.files:
+        if record.kind == "local" and file_digests(local_path(record.location)) != record.files:
             return False
     return True
 

@@ -55,6 +55,7 @@ def write_training_sequences(
     sources: Sources,
     config: TrainingConfig,
     heldout: HeldoutConfig,
+    start_id: int | None,
 ) -> Sequences:
     """All train sequences [N, S] of a training, in random order, memory-mapped; kept if there.
 
@@ -63,7 +64,12 @@ def write_training_sequences(
     if not path.exists():
         n_sequences, length = config.n_steps * config.batch_sequences, config.sequence_length_tokens
         packing = Packing(
-            length, "eos", side_of_split(heldout, TRAIN), n_sequences=n_sequences, repeat=True
+            length,
+            "eos",
+            start_id,
+            side_of_split(heldout, TRAIN),
+            n_sequences=n_sequences,
+            repeat=True,
         )
         stream = training_sequences(sources, config.sources, tokenizer, packing)
         order = numpy_generator(config.seed, "models", "order").permutation(n_sequences)
@@ -77,12 +83,17 @@ def write_training_sequences(
 
 
 def heldout_sequences(
-    tokenizer: PreTrainedTokenizerFast, sources: Sources, source: str, heldout: HeldoutConfig
+    tokenizer: PreTrainedTokenizerFast,
+    sources: Sources,
+    source: str,
+    heldout: HeldoutConfig,
+    start_id: int | None,
 ) -> Sequences:
     """The first held-out sequences of a source, [N, S]. SourceError where it has fewer."""
     packing = Packing(
         heldout.sequence_length_tokens,
         "eos",
+        start_id,
         side_of_split(heldout, HELDOUT),
         n_sequences=heldout.n_sequences,
         repeat=False,

@@ -1,18 +1,26 @@
 """What stands between an experiment and its first result: weights, data, space, memory, device."""
 
 import glob
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from pipeline.config import Config
 from pipeline.config.models import HubModel, LocalModel
+from pipeline.config.paths import local_path
 from pipeline.config.text import FilesSourceConfig, HubSourceConfig, TriggeredSourceConfig
+from pipeline.errors import ModelError
 from pipeline.labels import MODELS
+from pipeline.models.configuration import read_configuration, shape_of
+from pipeline.models.load import read_tokenizer
+from pipeline.models.locate import locate_local
+from pipeline.models.pair import check_tokenizers, examine, reading_of
+from pipeline.models.skeleton import weight_files
+from pipeline.models.start import choose_start
 from pipeline.planning.cost import StageCost
 from pipeline.planning.dictionary import WEIGHTS, is_here
 from pipeline.planning.estimate import store_bytes
 from pipeline.planning.machine import Machine
-from pipeline.planning.model_size import cached_hub_file, size_of, sizes_of
+from pipeline.planning.model_size import cached_hub_file, sizes_of
 
 DAY_SECONDS = 86_400
 DVC_BYTES_PER_SECOND = 370e6  # hashing, per core; measured with DVC 3.67
@@ -33,24 +41,64 @@ def missing_for(config: Config, machine: Machine, costs: Sequence[StageCost]) ->
 
 
 def _missing_models(config: Config) -> list[str]:
-    lines: list[str] = []
+    """What the stage `models` would object to, asked of the folders that are here."""
     if not config.has_models:
-        return lines
+        return []
+    reading, folders, lines = reading_of(config.hook_point, config.mix), {}, []
     for name in MODELS:
         spec = getattr(config.models, name)
-        if isinstance(spec, LocalModel) and not (Path(spec.path) / "config.json").is_file():
-            lines.append(
-                f"models.{name}.path: no config.json in {spec.path}: give the folder of a "
-                "Hugging Face model"
-            )
-        elif isinstance(spec, HubModel) and cached_hub_file(spec, "config.json") is None:
-            lines.append(
-                f"models.{name}: {spec.repo} is not in the local hub cache: "
-                f"{_download_hint(spec.repo)}`hf download {spec.repo} --revision {spec.revision}`"
-            )
-        elif size_of(config.models, name) is None:
-            lines.append(f"models.{name}: its size cannot be read: check models.{name}")
-    return lines
+        if not isinstance(spec, LocalModel | HubModel):
+            continue
+        try:
+            folder = _whole_folder(spec)
+            if folder is None:
+                lines.append(f"models.{name}: {_how_to_get(spec)}")
+            else:
+                examine(name, folder, reading)
+                folders[name] = folder
+        except ModelError as error:
+            lines.append(f"models.{name}: {error}")
+    return lines or _missing_tokens(config, folders)
+
+
+def _whole_folder(spec: LocalModel | HubModel) -> Path | None:
+    """The folder of a model; None for one whose weights are yet to be downloaded."""
+    if isinstance(spec, LocalModel):
+        return locate_local(spec)
+    config = cached_hub_file(spec, "config.json")
+    if config is None:
+        return None
+    try:
+        weight_files(config.parent)
+    except ModelError:
+        return None
+    return config.parent
+
+
+def _how_to_get(spec: LocalModel | HubModel) -> str:
+    assert isinstance(spec, HubModel), "a local folder is here, or an error"
+    return (
+        f"{spec.repo} is not in the local hub cache: {_download_hint(spec.repo)}"
+        f"`hf download {spec.repo} --revision {spec.revision}`"
+    )
+
+
+def _missing_tokens(config: Config, folders: Mapping[str, Path]) -> list[str]:
+    """Whether the tokenizers of what is here form a pair; a tuned model has the other's."""
+    if not folders:
+        return []
+    tokenizer_of = {name: folders.get(name, next(iter(folders.values()))) for name in MODELS}
+    try:
+        base, it = (read_tokenizer(tokenizer_of[name]) for name in MODELS)
+        start = choose_start(config.mix.start, base, it)
+        embedded = {
+            f"models.{name} ({folder})": shape_of(read_configuration(folder), folder).vocab_size
+            for name, folder in folders.items()
+        }
+        check_tokenizers(base, it, start, config.mix.separator, embedded)
+    except ModelError as error:
+        return [f"models: {error}"]
+    return []
 
 
 def _missing_sources(config: Config) -> list[str]:
@@ -61,7 +109,7 @@ def _missing_sources(config: Config) -> list[str]:
             lines += [
                 f"sources.{name}.paths: no file matches {pattern}: mend the path"
                 for pattern in spec.paths
-                if not glob.glob(pattern, recursive=True)  # noqa: PTH207 (absolute patterns)
+                if not glob.glob(str(local_path(pattern)), recursive=True)  # noqa: PTH207
             ]
         elif isinstance(spec, HubSourceConfig) and not _reachable(spec):
             lines.append(
@@ -101,7 +149,7 @@ def _download_hint(repo: str) -> str:
 
 def _reachable(spec: HubSourceConfig) -> bool:
     """Whether the hub answers for this dataset within a few seconds."""
-    if Path(spec.dataset).exists():
+    if local_path(spec.dataset).exists():
         return True
     from huggingface_hub import HfApi, errors
 

@@ -1,24 +1,36 @@
-"""Width, depth and parameter count of a model, read from its configuration alone."""
+"""Width, depth and parameter counts of a model, read from its configuration alone."""
 
-import json
+from __future__ import annotations
+
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pipeline.config import Config
 from pipeline.config.crosscoder import PretrainedConfig
 from pipeline.config.models import HubModel, LocalModel, ModelsConfig, NoModel, TrainedModel
+from pipeline.config.paths import local_path
+from pipeline.errors import ModelError
 from pipeline.labels import MODELS
+
+if TYPE_CHECKING:
+    from torch import nn
+    from transformers import PreTrainedConfig
 
 
 @dataclass(frozen=True)
 class ModelSize:
-    """d_model in units of the residual stream, parameters as counts."""
+    """d_model in units of the residual stream, parameters as counts.
+
+    n_block_parameters: of one block, on average; n_active_parameters: those of them that a token
+    meets, fewer where it is sent to some of a block's experts
+    """
 
     d_model: int
     n_layers: int
-    n_block_parameters: int  # of one block
+    n_block_parameters: int
+    n_active_parameters: int
     n_embedding_parameters: int
     vocab_size: int
 
@@ -30,12 +42,13 @@ class ModelSize:
         """Multiply-adds counted twice, forward pass of `n_layers` blocks (attention scores,
         a few percent at these sequence lengths, left out)."""
         unembedding = self.d_model * self.vocab_size if logits else 0
-        return 2.0 * (n_layers * self.n_block_parameters + unembedding)
+        return 2.0 * (n_layers * self.n_active_parameters + unembedding)
 
 
 # Values of the models' own config.json, so that a plan needs no download.
 KNOWN_CONFIGS: Mapping[str, dict[str, Any]] = {
     "google/gemma-2-2b": {
+        "model_type": "gemma2",
         "hidden_size": 2304,
         "num_hidden_layers": 26,
         "intermediate_size": 9216,
@@ -49,50 +62,91 @@ KNOWN_CONFIGS: Mapping[str, dict[str, Any]] = {
 KNOWN_CONFIGS = {**KNOWN_CONFIGS, "google/gemma-2-2b-it": KNOWN_CONFIGS["google/gemma-2-2b"]}
 
 
-def size_from_config(config: Mapping[str, Any]) -> ModelSize:
-    """Size of a gated-MLP transformer (Gemma, Llama, Mistral, Qwen) from its config.json."""
-    d_model, n_heads = config["hidden_size"], config["num_attention_heads"]
-    d_head = config.get("head_dim") or d_model // n_heads
-    n_key_value_heads = config.get("num_key_value_heads") or n_heads
-    attention = 2 * d_model * d_head * (n_heads + n_key_value_heads)
-    matrices = 1 if config.get("tie_word_embeddings", False) else 2
+def size_from_config(config: PreTrainedConfig) -> ModelSize:
+    """Size of the model of a configuration, counted on the model itself without its weights.
+
+    Raises ModelError where the architecture has no single stack of blocks.
+    """
+    key = config.to_json_string()
+    if key not in _COUNTED:
+        _COUNTED[key] = _count(config)
+    return _COUNTED[key]
+
+
+_COUNTED: dict[str, ModelSize] = {}
+"""Sizes by configuration: every estimate asks anew, and a model takes a second to build."""
+
+
+def _count(config: PreTrainedConfig) -> ModelSize:
+    from pipeline.models.configuration import shape_of
+    from pipeline.models.hook import blocks
+    from pipeline.models.skeleton import skeleton
+
+    shape, model = shape_of(config, config.model_type), skeleton(config)
+    stack = blocks(model)
+    in_blocks = sum(parameter.numel() for parameter in stack.parameters())
+    idle = sum(_idle_parameters(block, config.get_text_config()) for block in stack)
     return ModelSize(
-        d_model=d_model,
-        n_layers=config["num_hidden_layers"],
-        n_block_parameters=attention + 3 * d_model * config["intermediate_size"],
-        n_embedding_parameters=matrices * d_model * config["vocab_size"],
-        vocab_size=config["vocab_size"],
+        d_model=shape.d_model,
+        n_layers=shape.n_layers,
+        n_block_parameters=in_blocks // len(stack),
+        n_active_parameters=round((in_blocks - idle) / len(stack)),
+        n_embedding_parameters=sum(p.numel() for p in model.parameters()) - in_blocks,
+        vocab_size=shape.vocab_size,
     )
+
+
+def _idle_parameters(block: nn.Module, config: Any) -> float:
+    """Parameters of the experts of a block that a token is not sent to."""
+    n_chosen = getattr(config, "num_experts_per_tok", None)
+    idle = 0.0
+    for name, module in block.named_modules():
+        if n_chosen and name.split(".")[-1] == "experts":
+            parameters = list(module.parameters())
+            # Experts lie in tensors [expert, ...], or are modules of their own.
+            n_experts = len(list(module.children())) or parameters[0].shape[0]
+            share = max(0.0, 1 - n_chosen / n_experts)
+            idle += share * sum(parameter.numel() for parameter in parameters)
+    return idle
 
 
 def size_of(models: ModelsConfig, name: str) -> ModelSize | None:
     """Size of the model called `name`; None where nothing on this machine tells it, or where there
     is no model."""
+    from pipeline.models.architecture import configuration_of
+    from pipeline.models.configuration import quiet, read_configuration
+
     spec = getattr(models, name)
     if isinstance(spec, NoModel):
         return None
     if isinstance(spec, TrainedModel):
-        return size_from_config(
-            {
-                "hidden_size": spec.d_model,
-                "num_hidden_layers": spec.n_layers,
-                "intermediate_size": spec.d_mlp,
-                "num_attention_heads": spec.n_heads,
-                "num_key_value_heads": spec.n_key_value_heads,
-                "head_dim": spec.d_head,
-                "vocab_size": spec.vocab_size,
-                "tie_word_embeddings": True,
-            }
-        )
+        return size_from_config(configuration_of(spec))
+    if not isinstance(spec, LocalModel | HubModel):
+        return size_of(models, spec.of)
+    folder = folder_of(spec)
+    try:
+        with quiet():
+            if folder is not None:
+                return size_from_config(read_configuration(folder))
+            return _known_size(spec)
+    except ModelError:
+        return None
+
+
+def _known_size(spec: LocalModel | HubModel) -> ModelSize | None:
+    from transformers import AutoConfig
+
+    known = KNOWN_CONFIGS.get(spec.repo) if isinstance(spec, HubModel) else None
+    return size_from_config(AutoConfig.for_model(**known)) if known else None
+
+
+def folder_of(spec: LocalModel | HubModel) -> Path | None:
+    """Where the model's files lie on this machine; None where it has not been downloaded."""
     if isinstance(spec, LocalModel):
-        file = Path(spec.path) / "config.json"
-        return size_from_config(json.loads(file.read_text())) if file.is_file() else None
-    if isinstance(spec, HubModel):
-        cached = cached_hub_file(spec, "config.json")
-        if cached:
-            return size_from_config(json.loads(cached.read_text()))
-        return size_from_config(KNOWN_CONFIGS[spec.repo]) if spec.repo in KNOWN_CONFIGS else None
-    return size_of(models, spec.of)
+        folder = local_path(spec.path)
+        return folder if folder.exists() else None
+    cached = cached_hub_file(spec, "config.json")
+    return cached.parent if cached else None
 
 
 def sizes_of(config: Config) -> list[ModelSize] | None:
@@ -100,7 +154,7 @@ def sizes_of(config: Config) -> list[ModelSize] | None:
     and cost no pass of any block."""
     plant = config.plant
     if plant is not None and plant.background.kind == "synthetic":
-        return [ModelSize(plant.background.d_model, 0, 0, 0, 0)] * len(MODELS)
+        return [ModelSize(plant.background.d_model, 0, 0, 0, 0, 0)] * len(MODELS)
     sizes = [size_of(config.models, name) for name in MODELS]
     known = [size for size in sizes if size is not None]
     return known if len(known) == len(sizes) else None

@@ -13,6 +13,7 @@ from functools import partial
 from pathlib import Path
 from typing import IO, Any
 
+from pipeline.config.paths import local_path
 from pipeline.errors import SourceError
 
 LINES, JSON, PARQUET = (".jsonl", ".ndjson"), (".json",), (".parquet",)
@@ -37,7 +38,7 @@ def expand(patterns: tuple[str, ...], key: str) -> list[Path]:
     """
     files: set[Path] = set()
     for pattern in patterns:
-        found = [Path(p) for p in glob.glob(str(Path(pattern).expanduser()), recursive=True)]  # noqa: PTH207
+        found = [Path(p) for p in glob.glob(str(local_path(pattern)), recursive=True)]  # noqa: PTH207
         found = [path for path in found if path.is_file()]
         if not found:
             raise SourceError(f"{key}: no file at {pattern!r}: correct the path or the glob")
@@ -128,7 +129,7 @@ def _line_rows(path: Path) -> Iterator[FileRow]:
 def _parse_line(line: bytes, where: str) -> Any:
     try:
         return json.loads(line)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         shown = line[:60].decode(errors="replace").strip()
         raise SourceError(
             f"{where} is not JSON ({error}), it begins {shown!r}: mend or remove the line"
@@ -151,6 +152,8 @@ def _value_rows(path: Path) -> Iterator[FileRow]:
                     value, length = decode(buffer)
                 except ValueError as error:
                     problem = error
+                except RecursionError as error:  # more of the file cannot mend it
+                    problem, at_end = error, True
             # A number or a value at the buffer's end may go on in the next piece.
             if (problem or length == len(buffer)) and not at_end:
                 piece = file.read(max(READ_CHARACTERS, len(buffer)))
@@ -188,6 +191,8 @@ def _open_parquet(path: Path) -> Any:
 
 
 def _parquet_rows(path: Path, field: str) -> Iterator[FileRow]:
+    import pyarrow as pa
+
     file = _open_parquet(path)
     names = file.schema_arrow.names
     if field not in names:
@@ -199,12 +204,18 @@ def _parquet_rows(path: Path, field: str) -> Iterator[FileRow]:
         for batch in file.iter_batches(PARQUET_BATCH_ROWS, columns=[field]):
             for value in batch.column(0):
                 number += 1
-                yield FileRow(f"{path}, row {number}", partial(_parquet_value, field, value))
-    except OSError as error:  # what pyarrow raises for a damaged page
+                where = f"{path}, row {number}"
+                yield FileRow(where, partial(_parquet_value, field, value, where))
+    except (OSError, pa.ArrowException) as error:  # what pyarrow raises for a damaged page
         raise SourceError(
             f"{path} cannot be read after row {number} ({error}): get it again"
         ) from error
 
 
-def _parquet_value(field: str, value: Any) -> dict[str, Any]:
-    return {field: value.as_py()}
+def _parquet_value(field: str, value: Any, where: str) -> dict[str, Any]:
+    try:
+        return {field: value.as_py()}
+    except (ValueError, RecursionError) as error:  # UnicodeDecodeError is one
+        raise SourceError(
+            f"{where}: field {field!r} cannot be read ({error}): mend or remove the row"
+        ) from error

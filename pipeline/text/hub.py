@@ -2,22 +2,24 @@
 
 import os
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
+from pipeline.config.paths import local_path
 from pipeline.config.text import HubSourceConfig
 from pipeline.errors import SourceError
 
 GATED_SIGNS = ("gated", "401", "403", "authenticated", "restricted")
 
 
-def read_rows(spec: HubSourceConfig, name: str, start: int = 0) -> Iterator[dict[str, Any]]:
-    """Rows of the dataset from row `start` on.
+def read_rows(
+    spec: HubSourceConfig, name: str, field: str, start: int = 0
+) -> Iterator[dict[str, Any]]:
+    """Rows of the dataset from row `start` on, of each the column `field` alone.
 
     Raises SourceError, with the remedy, where the dataset is gated, unknown or out of reach.
     """
     try:
-        yield from _stream(spec).skip(start)
+        yield from _stream(spec, field).skip(start)
     except SourceError:
         raise
     except Exception as error:  # datasets and its transports raise many types
@@ -26,7 +28,7 @@ def read_rows(spec: HubSourceConfig, name: str, start: int = 0) -> Iterator[dict
 
 def resolve_revision(spec: HubSourceConfig, name: str) -> str:
     """The commit that `revision` stands for now; "local" for a folder."""
-    if Path(spec.dataset).is_dir():
+    if local_path(spec.dataset).is_dir():
         return "local"
     from huggingface_hub import HfApi
 
@@ -36,17 +38,24 @@ def resolve_revision(spec: HubSourceConfig, name: str) -> str:
         raise SourceError(_explain(spec, name, error)) from error
 
 
-def _stream(spec: HubSourceConfig) -> Any:
-    from datasets import load_dataset
+def _stream(spec: HubSourceConfig, field: str) -> Any:
+    from datasets import load_dataset_builder
 
     _support_zst()
-    return load_dataset(
-        spec.dataset,
+    folder = local_path(spec.dataset)
+    is_local = folder.is_dir()
+    builder = load_dataset_builder(
+        str(folder) if is_local else spec.dataset,
         name=spec.subset,
-        split=spec.split,
-        revision=None if Path(spec.dataset).is_dir() else spec.revision,
-        streaming=True,
+        revision=None if is_local else spec.revision,
     )
+    stream: Any = builder.as_streaming_dataset(split=spec.split)
+    if field in (stream.features or ()):
+        # Other columns may change their type from file to file: they are neither cast to the type
+        # of the first file nor turned into Python.
+        builder.info.features = None
+        stream = stream.select_columns([field])
+    return stream
 
 
 def _support_zst() -> None:

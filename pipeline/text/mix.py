@@ -41,6 +41,7 @@ class Mix:
         mix: MixConfig,
         sources: Mapping[str, SourceConfig],
         tokenizer: "PreTrainedTokenizerBase",
+        start_id: int | None,
         entry: Entry | None = None,
     ) -> None:
         self.mix = mix
@@ -55,6 +56,7 @@ class Mix:
                 Packing(
                     sequence_length_tokens=mix.sequence_length_tokens,
                     separator=mix.separator,
+                    start_id=start_id,
                     selection=Selection(split, mix.heldout_fraction, mix.seed),
                     n_sequences=n_sequences,
                     repeat=False,
@@ -86,7 +88,7 @@ class Mix:
 
     def counts(self) -> dict[str, int]:
         """Counts of the manifest: sequences, tokens, documents, and what was dropped, by split and
-        source. n_train_tokens and n_heldout_tokens leave out BOS."""
+        source. n_train_tokens and n_heldout_tokens leave out position 0."""
         counts: dict[str, int] = {}
         for split, stream in self.streams.items():
             n = self.n_sequences[split]
@@ -120,6 +122,7 @@ def write_mix(
     sources: Mapping[str, SourceConfig],
     tokenizer: "PreTrainedTokenizerBase",
     *,
+    start_id: int | None,
     n_threads: int,
     on_start: Callable[[Mix], Callable[[int], None]],
 ) -> tuple[dict[str, int], dict[str, Any]]:
@@ -133,7 +136,7 @@ def write_mix(
     with StoreWriter.open(path, layout, n_threads=n_threads) as writer:
         entries = _read_entries(path / STREAMS, files)
         row = writer.next_row
-        job = Mix(mix, sources, tokenizer, entries.get(row))
+        job = Mix(mix, sources, tokenizer, start_id, entries.get(row))
         assert job.row == row, f"{path / STREAMS} has no entry for row {row}"
         advance = on_start(job)
         for arrays in job.chunks():

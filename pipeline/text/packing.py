@@ -1,6 +1,7 @@
-"""Packed sequences: BOS first, documents of one source end to end, from any point of the stream.
+"""Packed sequences: the start first, documents of one source end to end, from any point of the
+stream.
 
-Letters: S sequence length in tokens, BOS included.
+Letters: S sequence length in tokens, the start included.
 """
 
 from collections import Counter
@@ -19,7 +20,7 @@ from pipeline.labels import OTHER, SPLITS
 from pipeline.text.sources import rows
 from pipeline.text.split import Selection
 from pipeline.text.template import Document, Dropped
-from pipeline.text.tokens import Encoded, bos_id, count_specials, encode_documents, eos_id
+from pipeline.text.tokens import Encoded, count_specials, encode_documents, eos_id
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -33,7 +34,7 @@ Separator = Literal["eos", "none"]
 
 @dataclass(frozen=True, slots=True)
 class PackedSequence:
-    """One sequence: token_id int32 [S], document int32 [S] (NO_DOCUMENT for BOS),
+    """One sequence: token_id int32 [S], document int32 [S] (NO_DOCUMENT for the start),
     token_class uint8 [S]; a separator counts to the document before it."""
 
     source: str
@@ -68,15 +69,22 @@ class SourceState:
 class Packing:
     """How to pack.
 
+    start_id: the token that every sequence begins with, None for none
     n_sequences: how many will be asked of the stream, so that an error can tell what is missing
     repeat: begin a source again at its end instead of raising SourceError
     """
 
     sequence_length_tokens: int
     separator: Separator
+    start_id: int | None
     selection: Selection
     n_sequences: int
     repeat: bool
+
+    @property
+    def n_starts(self) -> int:
+        """Tokens of a sequence that come from no document."""
+        return int(self.start_id is not None)
 
 
 class SequenceStream:
@@ -149,7 +157,6 @@ class SourcePacker:
         self.n_sequences = n_sequences
         self.spec, self.name, self.tokenizer, self.packing = spec, name, tokenizer, packing
         self.state = state
-        self.bos = bos_id(tokenizer)
         self.eos = eos_id(tokenizer) if packing.separator == "eos" else None
         self.current = EMPTY
         self.items = self._encoded(state.document)
@@ -159,8 +166,9 @@ class SourcePacker:
         S = self.packing.sequence_length_tokens
         token_id, document = np.empty(S, np.int32), np.empty(S, np.int32)
         token_class = np.empty(S, np.uint8)
-        token_id[0], document[0], token_class[0] = self.bos, NO_DOCUMENT, OTHER
-        filled = 1
+        filled = self.packing.n_starts
+        if self.packing.start_id is not None:
+            token_id[0], document[0], token_class[0] = self.packing.start_id, NO_DOCUMENT, OTHER
         while filled < S:
             if self.current is EMPTY:
                 self._open_next()
@@ -180,12 +188,13 @@ class SourcePacker:
     def counts(self) -> dict[str, int]:
         """Counts so far. document_tokens + separator_tokens + bos_tokens
         = sequences * S + leftover_tokens."""
-        packed = self.state.n_sequences * (self.packing.sequence_length_tokens - 1)
+        n_starts = self.state.n_sequences * self.packing.n_starts
+        packed = self.state.n_sequences * self.packing.sequence_length_tokens - n_starts
         counts = self.state.counts
         begun = counts["document_tokens"] + counts["separator_tokens"]
         return {
             "sequences": self.state.n_sequences,
-            "bos_tokens": self.state.n_sequences,
+            "bos_tokens": n_starts,
             "leftover_tokens": begun - packed,
             **{key: counts[key] for key in ("documents", "document_tokens", "separator_tokens")},
             **{key: n for key, n in sorted(counts.items()) if key not in BASIC_COUNTS},
@@ -276,12 +285,14 @@ class SourcePacker:
     def _too_small(self) -> str:
         split = SPLITS[self.packing.selection.split]
         counts = self.counts()
-        needed = self.n_sequences * (self.packing.sequence_length_tokens - 1)
+        room = self.packing.sequence_length_tokens - self.packing.n_starts
+        needed = self.n_sequences * room
         found = counts["document_tokens"] + counts["separator_tokens"]
         remedy = {
             "generated": f"raise sources.{self.name}.n_documents",
             "files": f"add files to sources.{self.name}.paths",
             "hub": f"name a larger split in sources.{self.name}.split",
+            "triggered": f"give sources.{self.name}.of more chats",
         }[self.spec.kind]
         dropped = {key: n for key, n in counts.items() if key.startswith("dropped_")}
         return (

@@ -137,7 +137,7 @@ def _read_file_row(spec: FilesSourceConfig, row: files.FileRow) -> tuple[Any, st
 
 def _from_hub(spec: HubSourceConfig, name: str, start: int) -> Iterator[Row]:
     index = start - 1
-    for index, row in enumerate(hub.read_rows(spec, name, start), start):
+    for index, row in enumerate(hub.read_rows(spec, name, _field(spec), start), start):
         where = f"sources.{name}: dataset {spec.dataset}, split {spec.split}, row {index + 1}"
         yield Row(index, spec.format, partial(_read_hub_row, spec, row, where))
     if index < start and start == 0:

@@ -1,11 +1,12 @@
 """Tokens of documents, each with its class, and the tokenizer of models trained here."""
 
+import json
 import re
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
 BOS, EOS, PAD = "<bos>", "<eos>", "<pad>"
+UNWRITTEN = "\U0010fffe"  # a code point that is no character
 WIDE_SPACES = np.array([0x85, 0xA0, 0x1680, 0x2028, 0x2029, 0x202F, 0x205F, 0x3000], np.uint32)
 
 
@@ -47,7 +49,8 @@ def encode_documents(
     """Tokens of each document, as of its plain text: nothing added, nothing special.
 
     A document that spells `<bos>` or `<|im_end|>` gets the tokens of those characters, never the
-    special token: untrusted text cannot forge a BOS or the end of a turn.
+    special token: untrusted text cannot forge a BOS or the end of a turn. Raises ModelError for a
+    tokenizer that makes special tokens of them none the less.
     """
     backend = getattr(tokenizer, "backend_tokenizer", None)
     if backend is None:
@@ -55,17 +58,18 @@ def encode_documents(
             f"tokenizer {tokenizer.name_or_path!r} has no tokenizer.json, which gives each token "
             "its characters: save the model's folder with a fast tokenizer"
         )
-    backend.no_truncation()
-    backend.no_padding()
-    before = backend.encode_special_tokens
-    backend.encode_special_tokens = True
-    try:
-        # Offsets cost time and only the template needs them.
-        templated = any(d.template_spans for d in documents)
-        encode_all = backend.encode_batch if templated else backend.encode_batch_fast
-        encodings = encode_all([d.text for d in documents], add_special_tokens=False)
-    finally:
-        backend.encode_special_tokens = before
+    # Offsets cost time and only the template needs them.
+    templated = any(d.template_spans for d in documents)
+    encodings = _encode_as_text(backend, [d.text for d in documents], offsets=templated)
+    forged = _forgeable(tokenizer)
+    spelled = [n for n, found in enumerate(encodings) if not forged.keys().isdisjoint(found.ids)]
+    if spelled:
+        # WordLevel and Unigram look the characters up in their vocabulary, which holds `<s>` too.
+        plain = _without(backend, tuple(forged.values()))
+        again = _encode_as_text(plain, [documents[n].text for n in spelled], offsets=templated)
+        for n, encoding in zip(spelled, again, strict=True):
+            _refuse_forged(tokenizer, forged, encoding.ids)
+            encodings[n] = encoding
     pattern = _special_pattern(tuple(special_strings(tokenizer)))
     return [
         Encoded(
@@ -77,6 +81,71 @@ def encode_documents(
         )
         for document, encoding in zip(documents, encodings, strict=True)
     ]
+
+
+def _encode_as_text(backend: Any, texts: Sequence[str], *, offsets: bool) -> list[Any]:
+    """The encodings of texts in which no added special token is looked for."""
+    backend.no_truncation()
+    backend.no_padding()
+    before = backend.encode_special_tokens
+    backend.encode_special_tokens = True
+    try:
+        encode_all = backend.encode_batch if offsets else backend.encode_batch_fast
+        return list(encode_all(list(texts), add_special_tokens=False))
+    except Exception as error:  # all that the library raises
+        raise ModelError(
+            f"the tokenizer cannot read a text ({error}): name models with another tokenizer"
+        ) from error
+    finally:
+        backend.encode_special_tokens = before
+
+
+def _forgeable(tokenizer: "PreTrainedTokenizerBase") -> dict[int, str]:
+    """Id -> string of the special tokens that no text may become.
+
+    Unknown text becomes `unk` rightly, and a single character, such as a PAD that is `!`, is text
+    of its own.
+    """
+    strings = [s for s in special_strings(tokenizer) if len(s) > 1 and s != tokenizer.unk_token]
+    ids = tokenizer.convert_tokens_to_ids(strings)
+    return {i: s for i, s in zip(ids, strings, strict=True) if i != tokenizer.unk_token_id}
+
+
+@lru_cache(maxsize=8)
+def _without(backend: Any, strings: tuple[str, ...]) -> Any:
+    """A copy of a tokenizer in which these strings are named by characters that no text has, so
+    that every other id and every other merge stays."""
+    from tokenizers import Tokenizer
+
+    name = {s: f"{UNWRITTEN}{n}{UNWRITTEN}" for n, s in enumerate(strings)}
+    plain = json.loads(backend.to_str())
+    model = plain["model"]
+    if isinstance(model["vocab"], dict):
+        model["vocab"] = {name.get(token, token): i for token, i in model["vocab"].items()}
+    else:  # Unigram keeps pairs of piece and score in the order of their ids
+        model["vocab"] = [[name.get(piece, piece), score] for piece, score in model["vocab"]]
+    if "merges" in model:
+        model["merges"] = [m for m in model["merges"] if not _makes(m, name)]
+    for added in plain["added_tokens"]:
+        added["content"] = name.get(added["content"], added["content"])
+    return Tokenizer.from_str(json.dumps(plain))
+
+
+def _makes(merge: "str | list[str]", strings: Mapping[str, str]) -> bool:
+    """Whether a merge of a BPE needs or makes one of these strings."""
+    parts = merge.split(" ") if isinstance(merge, str) else merge
+    return any(part in strings for part in (*parts, "".join(parts)))
+
+
+def _refuse_forged(
+    tokenizer: "PreTrainedTokenizerBase", forged: Mapping[int, str], ids: Sequence[int]
+) -> None:
+    found = sorted(forged[i] for i in set(ids) & forged.keys())
+    if found:
+        raise ModelError(
+            f"tokenizer {tokenizer.name_or_path!r} makes the special token {found[0]!r} of plain "
+            "text, which would let a document forge it: name models with another tokenizer"
+        )
 
 
 def special_strings(tokenizer: "PreTrainedTokenizerBase") -> list[str]:

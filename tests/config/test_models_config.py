@@ -43,7 +43,9 @@ TRAINED = TRAINING | {
 
 
 def parse(base: dict[str, Any] = LOCAL, it: dict[str, Any] = LOCAL) -> ModelsConfig:
-    return ModelsConfig.model_validate({"base": base, "it": it, "heldout": HELDOUT})
+    return ModelsConfig.model_validate(
+        {"base": base, "it": it, "start": "auto", "heldout": HELDOUT}
+    )
 
 
 @pytest.mark.parametrize("spec", [LOCAL, TUNED, {"kind": "hub", "repo": "a/b", "revision": "main"}])

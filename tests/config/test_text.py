@@ -17,6 +17,7 @@ MIX: dict[str, Any] = {
     "n_heldout_tokens": 1,
     "heldout_fraction": 0.01,
     "separator": "eos",
+    "start": "auto",
     "seed": 0,
     "rows_per_chunk": 1024,
 }

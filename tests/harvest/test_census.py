@@ -6,7 +6,7 @@ from pipeline.harvest.census import take_census
 
 @pytest.mark.parametrize("batch_sequences", [1, 3, 22, 100])
 def test_the_census_knows_the_first_row_of_every_batch(tokens, batch_sequences: int) -> None:
-    census = take_census(tokens, range(22), batch_sequences, bos_id=1)
+    census = take_census(tokens, range(22), batch_sequences, start_id=1)
     per_sequence = (tokens.read("token_id") != 1).sum(axis=1)
     starts = np.concatenate([[0], np.cumsum(per_sequence)])[::batch_sequences]
     assert list(census.first_rows[: len(starts)]) == list(starts)
@@ -14,20 +14,20 @@ def test_the_census_knows_the_first_row_of_every_batch(tokens, batch_sequences: 
 
 
 def test_a_row_is_found_in_its_batch(tokens) -> None:
-    census = take_census(tokens, range(4, 12), 3, bos_id=1)
+    census = take_census(tokens, range(4, 12), 3, start_id=1)
     assert list(census.first_rows) == [0, 43, 88, 118]
     assert [census.batch_of(row) for row in (0, 42, 43, 87, 88, 117)] == [0, 0, 1, 1, 2, 2]
     assert census.batch_of(118) == 3
 
 
 def test_counts_add_up(tokens) -> None:
-    counts = take_census(tokens, range(22), 4, bos_id=1).counts
+    counts = take_census(tokens, range(22), 4, start_id=1).counts
     assert counts["n_rows"] + counts["n_bos_dropped"] == 22 * 16
     assert counts["n_pile_rows"] + counts["n_chat_rows"] == counts["n_rows"]
     assert counts["n_other_rows"] + counts["n_template_rows"] == counts["n_rows"]
 
 
 def test_no_sequences_have_no_rows(tokens) -> None:
-    census = take_census(tokens, range(22, 22), 4, bos_id=1)
+    census = take_census(tokens, range(22, 22), 4, start_id=1)
     assert census.n_rows == 0
     assert census.batch_of(0) == 0

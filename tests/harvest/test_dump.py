@@ -85,10 +85,10 @@ def test_rows_are_the_bits_of_the_residual_rounded_to_bfloat16(tokens, pair: Hoo
 def test_every_token_but_bos_is_a_row_once_and_in_order(tokens, pair: HookedPair) -> None:
     counts = run(Path("a.zarr"), tokens, pair)
     rows = read(Path("a.zarr"))
-    sequence, position = np.nonzero(tokens.read("token_id") != pair.bos_id)
+    sequence, position = np.nonzero(tokens.read("token_id") != pair.start_id)
     assert np.array_equal(rows["sequence"], sequence)
     assert np.array_equal(rows["position"], position)
-    assert not (rows["token_id"] == pair.bos_id).any()
+    assert not (rows["token_id"] == pair.start_id).any()
     assert counts["n_bos_dropped"] == 22 + 3
     assert counts["n_rows"] == len(sequence) == 22 * 16 - 25
 
@@ -185,7 +185,7 @@ def test_activations_that_are_not_finite_are_refused_with_their_sequence(
     token_id = tokens.read("token_id")
     once = [int(i) for i in np.flatnonzero(np.bincount(token_id.flatten(), minlength=60) == 1)]
     token = once[0] if once else int(token_id[9, 5])
-    pair = HookedPair(pair.models, layer=0, d_model=8, bos_id=pair.bos_id)
+    pair = HookedPair(pair.models, layer=0, d_model=8, start_id=pair.start_id)
     pair.models[which].get_parameter("model.embed_tokens.weight")[token, 3] = value
     sequence, position = (int(i[0]) for i in np.nonzero(token_id == token))
     name = ("base", "it")[which]

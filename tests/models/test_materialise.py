@@ -17,6 +17,7 @@ from pipeline.models import materialise as materialise_module
 from pipeline.models.figures import pair_figures
 from pipeline.models.load import load_model, load_tokenizer
 from pipeline.models.materialise import Workshop, materialise
+from pipeline.models.pair import Reading
 from pipeline.models.records import read_records
 from pipeline.models.sequences import Sources
 
@@ -32,7 +33,7 @@ def in_scratch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def shop_at(work: Path, models: ModelsConfig, sources: Sources, layer: int = 1) -> Workshop:
     work.mkdir(exist_ok=True)
-    return Workshop(work, models, sources, layer, torch.device("cpu"))
+    return Workshop(work, models, sources, Reading(layer, "auto", 32, "eos"), torch.device("cpu"))
 
 
 @pytest.fixture(scope="module")
@@ -54,6 +55,7 @@ def test_a_trained_and_a_tuned_model_form_a_pair(
         "base",
         "it",
         "models.json",
+        "start.json",
         "tokenizer",
     ]
     base, it = (
@@ -125,7 +127,11 @@ def test_two_local_folders_are_referred_to_and_not_copied(
     local = [{"kind": "local", "path": str(tmp_path / name)} for name in ("one", "two")]
     shop = shop_at(tmp_path / "models", models_config(*local), sources)
     figures = pair_figures(shop, materialise(shop))
-    assert sorted(path.name for path in shop.work.iterdir()) == ["models.json", "tokenizer"]
+    assert sorted(path.name for path in shop.work.iterdir()) == [
+        "models.json",
+        "start.json",
+        "tokenizer",
+    ]
     assert read_records(shop.work)["it"].location == str(tmp_path / "two")
     assert figures["base"] == figures["it"]
     assert "heldout_loss_nats" not in figures["base"]
@@ -180,12 +186,14 @@ import torch
 from pipeline.config.models import ModelsConfig
 from pipeline.config.text import GeneratedSourceConfig
 from pipeline.models.materialise import Workshop, materialise
+from pipeline.models.pair import Reading
 torch.set_num_threads(1)
 work, models, *sources = sys.argv[1:]
 sources = [GeneratedSourceConfig.model_validate_json(source) for source in sources]
 sources = dict(zip(("pile", "chat"), sources))
 config = ModelsConfig.model_validate_json(models)
-materialise(Workshop(Path(work), config, sources, 1, torch.device("cpu")))
+reading = Reading(1, "auto", 32, "eos")
+materialise(Workshop(Path(work), config, sources, reading, torch.device("cpu")))
 """
 
 

@@ -208,7 +208,7 @@ def test_an_absent_local_folder_and_file_are_named() -> None:
         ]
     )
     text = "\n".join(missing_for(config, LAPTOP, estimate(config, LAPTOP)))
-    assert "no config.json in /nowhere/base" in text
+    assert "models.base: model folder /nowhere/base does not exist" in text
     assert "no file matches /nowhere/*.jsonl" in text
 
 

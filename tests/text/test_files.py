@@ -127,6 +127,8 @@ DAMAGED: list[tuple[str, bytes, str]] = [
     ("a.jsonl.xz", lzma.compress(LINES.encode())[:-30], "a.jsonl.xz cannot be read"),
     ("a.jsonl.bz2", bz2.compress(LINES.encode())[:-30], "a.jsonl.bz2 cannot be read"),
     ("a.parquet", b"PAR1 no", "a.parquet is not a readable parquet file"),
+    ("a.jsonl", b'{"text": "a"}\n' + b"[" * 10**5, "a.jsonl, line 2 is not JSON"),
+    ("a.json", b'[{"text": "a"},\n{"a": ' + b"[" * 10**5, "a.json, value 2 at line 2 is not JSON"),
 ]
 
 
@@ -148,6 +150,37 @@ def test_a_damaged_parquet_page_is_an_error_that_names_the_file(tmp_path: Path) 
     path.write_bytes(data)
     with pytest.raises(SourceError, match=r"a\.parquet cannot be read after row 0"):
         read(path)
+
+
+def strings_of(values: list[bytes]) -> pa.Array:
+    """Bytes that call themselves strings, whether they are UTF-8 or not."""
+    return pa.Array.from_buffers(pa.string(), len(values), pa.array(values).buffers())
+
+
+def test_a_parquet_row_that_is_not_utf8_is_an_error_that_names_file_and_row(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "a.parquet"
+    pq.write_table(pa.table({"text": strings_of([b"a", b"\xff\xfe"])}), path)
+    with pytest.raises(SourceError, match=r"a\.parquet, row 2: field 'text' cannot be read"):
+        read(path)
+
+
+def test_a_column_that_nobody_asked_for_is_not_read(tmp_path: Path) -> None:
+    path = tmp_path / "a.parquet"
+    pq.write_table(pa.table({"text": ["a", "b"], "note": strings_of([b"\xff", b"b"])}), path)
+    assert [row.parse() for row in files.read_rows(path, "text")] == [{"text": "a"}, {"text": "b"}]
+
+
+def test_home_and_variables_in_paths_are_filled_in(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "a.jsonl").write_text(LINES)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    expected = [tmp_path / "a.jsonl"]
+    assert (
+        files.expand(("~/*.jsonl",), "key") == files.expand(("$HOME/a.jsonl",), "key") == expected
+    )
 
 
 def test_a_parquet_file_without_the_field_is_an_error_that_lists_its_fields(tmp_path: Path) -> None:

@@ -106,6 +106,22 @@ def test_a_wrong_split_subset_or_field_is_an_error_with_a_remedy(
     assert "\n" not in str(error.value)
 
 
+@pytest.mark.parametrize("kind", ["jsonl", "parquet"])
+def test_a_column_that_changes_its_type_between_files_disturbs_only_who_asks_for_it(
+    tmp_path: Path, kind: str
+) -> None:
+    folder = tmp_path / "mixed"
+    folder.mkdir()
+    for n, score in enumerate((1, "good")):
+        rows_of_file = [{"text": f"document {n}", "score": score}]
+        if kind == "jsonl":
+            (folder / f"train-{n}.jsonl").write_text(json.dumps(rows_of_file[0]) + "\n")
+        else:
+            pq.write_table(pa.Table.from_pylist(rows_of_file), folder / f"train-{n}.parquet")
+    found = [document.text for document in documents(spec(str(folder)), "pile")]
+    assert found == ["document 0", "document 1"]
+
+
 def test_a_damaged_shard_is_an_error_that_names_the_dataset(pile: str) -> None:
     (Path(pile) / "train" / "01.jsonl.zst").write_bytes(b"not zstd")
     with pytest.raises(SourceError, match=r"sources\.pile: dataset .*pile"):

@@ -30,6 +30,7 @@ def config(**changes: Any) -> MixConfig:
         "n_heldout_tokens": 31 * 10,
         "heldout_fraction": 0.2,
         "separator": "eos",
+        "start": "auto",
         "seed": 0,
         "rows_per_chunk": 8,
     }
@@ -43,7 +44,7 @@ def arrays_of(mix: Mix) -> Arrays:
 
 @pytest.fixture(scope="module")
 def mix(sources: Sources, tokenizer: "PreTrainedTokenizerFast") -> Mix:
-    return Mix(config(), sources, tokenizer)
+    return Mix(config(), sources, tokenizer, tokenizer.bos_token_id)
 
 
 @pytest.fixture(scope="module")
@@ -118,10 +119,10 @@ def test_counts_add_up(mix: Mix, arrays: Arrays) -> None:
 def test_a_mix_taken_up_at_any_chunk_is_the_unbroken_one(
     sources: Sources, tokenizer: "PreTrainedTokenizerFast", mix: Mix, arrays: Arrays
 ) -> None:
-    first = Mix(config(), sources, tokenizer)
+    first = Mix(config(), sources, tokenizer, tokenizer.bos_token_id)
     for n_chunks, _ in enumerate(first.chunks(), 1):
         entry = json.loads(json.dumps(first.entry()))
-        second = Mix(config(), sources, tokenizer, entry)
+        second = Mix(config(), sources, tokenizer, tokenizer.bos_token_id, entry)
         if n_chunks * 8 < second.n_rows:
             rest = arrays_of(second)
             for name, array in rest.items():
@@ -142,7 +143,9 @@ def test_a_killed_run_goes_on_to_the_same_bytes(
     n_chunks: int,
 ) -> None:
     whole, broken = tmp_path / "whole", tmp_path / "broken"
-    expected = write_mix(whole, config(), sources, tokenizer, n_threads=2, on_start=quiet)
+    expected = write_mix(
+        whole, config(), sources, tokenizer, start_id=1, n_threads=2, on_start=quiet
+    )
     starts: list[int] = []
 
     def kill_after(mix: Mix) -> Callable[[int], None]:
@@ -156,12 +159,15 @@ def test_a_killed_run_goes_on_to_the_same_bytes(
         return advance
 
     with pytest.raises(KilledError):
-        write_mix(broken, config(), sources, tokenizer, n_threads=2, on_start=kill_after)
+        write_mix(
+            broken, config(), sources, tokenizer, start_id=1, n_threads=2, on_start=kill_after
+        )
     outcome = write_mix(
         broken,
         config(),
         sources,
         tokenizer,
+        start_id=1,
         n_threads=2,
         on_start=lambda mix: starts.append(mix.row) or (lambda _: None),
     )
@@ -174,9 +180,13 @@ def test_a_killed_run_goes_on_to_the_same_bytes(
 def test_a_run_killed_between_sealing_and_publishing_finishes_with_the_same_counts(
     tmp_path: Path, sources: Sources, tokenizer: "PreTrainedTokenizerFast"
 ) -> None:
-    one = write_mix(tmp_path / "a", config(), sources, tokenizer, n_threads=2, on_start=quiet)
+    one = write_mix(
+        tmp_path / "a", config(), sources, tokenizer, start_id=1, n_threads=2, on_start=quiet
+    )
     before = digests(tmp_path / "a")
-    two = write_mix(tmp_path / "a", config(), sources, tokenizer, n_threads=2, on_start=quiet)
+    two = write_mix(
+        tmp_path / "a", config(), sources, tokenizer, start_id=1, n_threads=2, on_start=quiet
+    )
     assert one == two
     assert digests(tmp_path / "a") == before
 
@@ -188,7 +198,9 @@ def test_a_run_that_dies_before_its_last_chunk_is_on_disk_writes_that_chunk_agai
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     whole, broken = tmp_path / "whole", tmp_path / "broken"
-    expected = write_mix(whole, config(), sources, tokenizer, n_threads=2, on_start=quiet)
+    expected = write_mix(
+        whole, config(), sources, tokenizer, start_id=1, n_threads=2, on_start=quiet
+    )
 
     def die(*_: Any) -> None:
         raise KilledError
@@ -196,8 +208,11 @@ def test_a_run_that_dies_before_its_last_chunk_is_on_disk_writes_that_chunk_agai
     with monkeypatch.context() as patch:
         patch.setattr(StoreWriter, "finish", die)
         with pytest.raises(KilledError):
-            write_mix(broken, config(), sources, tokenizer, n_threads=2, on_start=quiet)
-    assert write_mix(broken, config(), sources, tokenizer, n_threads=2, on_start=quiet) == expected
+            write_mix(broken, config(), sources, tokenizer, start_id=1, n_threads=2, on_start=quiet)
+    assert (
+        write_mix(broken, config(), sources, tokenizer, start_id=1, n_threads=2, on_start=quiet)
+        == expected
+    )
     assert digests(broken) == digests(whole)
 
 
@@ -216,16 +231,20 @@ def test_files_that_changed_during_a_resumed_run_are_an_error(
         }
     )
     mixed = {**sources, "pile": pile}
-    _, facts = write_mix(tmp_path / "a", config(), mixed, tokenizer, n_threads=2, on_start=quiet)
+    _, facts = write_mix(
+        tmp_path / "a", config(), mixed, tokenizer, start_id=1, n_threads=2, on_start=quiet
+    )
     assert facts["sources"]["pile"][str(path)]["bytes"] == path.stat().st_size
     path.write_text('{"text": "four"}\n' * 600)
     with pytest.raises(SourceError, match=r"sources\.pile has changed since the run"):
-        write_mix(tmp_path / "a", config(), mixed, tokenizer, n_threads=2, on_start=quiet)
+        write_mix(
+            tmp_path / "a", config(), mixed, tokenizer, start_id=1, n_threads=2, on_start=quiet
+        )
 
 
 def test_the_finished_store_keeps_one_entry(
     tmp_path: Path, sources: Sources, tokenizer: "PreTrainedTokenizerFast"
 ) -> None:
-    write_mix(tmp_path / "a", config(), sources, tokenizer, n_threads=2, on_start=quiet)
+    write_mix(tmp_path / "a", config(), sources, tokenizer, start_id=1, n_threads=2, on_start=quiet)
     saved = json.loads((tmp_path / "a" / STREAMS).read_text())
     assert [entry["row"] for entry in saved["entries"]] == [52]

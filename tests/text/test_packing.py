@@ -35,6 +35,7 @@ def how(length: int = 32, **changes: Any) -> Packing:
     values: dict[str, Any] = {
         "sequence_length_tokens": length,
         "separator": "eos",
+        "start_id": 1,
         "selection": Selection(TRAIN, 0.2, 0),
         "n_sequences": 10,
         "repeat": False,

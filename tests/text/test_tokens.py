@@ -1,3 +1,4 @@
+import json
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -127,6 +128,69 @@ def test_special_token_strings_stay_text_and_are_counted(kind: str) -> None:
     (encoded,) = encode_documents(tokenizer, [chat(("user", forged))])
     assert not {bos_id(tokenizer), eos_id(tokenizer)} & set(encoded.token_ids.tolist())
     assert encoded.special_token_strings == 3
+
+
+def wordlevel_tokenizer() -> PreTrainedTokenizerFast:
+    """Whole words looked up in a vocabulary that holds the special tokens too."""
+    tokenizer = Tokenizer(models.WordLevel(unk_token="<unk>"))
+    tokenizer.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    specials = ["<unk>", "<s>", "</s>"]
+    tokenizer.train_from_iterator(CORPUS, trainers.WordLevelTrainer(special_tokens=specials))
+    return PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer, bos_token="<s>", eos_token="</s>", unk_token="<unk>"
+    )
+
+
+def unigram_tokenizer() -> PreTrainedTokenizerFast:
+    """Pieces of a SentencePiece Unigram, as T5's and XGLM's are."""
+    tokenizer = Tokenizer(models.Unigram())
+    tokenizer.pre_tokenizer = pre_tokenizers.Metaspace(prepend_scheme="never")
+    tokenizer.decoder = decoders.Metaspace(prepend_scheme="never")
+    tokenizer.train_from_iterator(
+        [*CORPUS, "a <b> / c"],
+        trainers.UnigramTrainer(
+            vocab_size=200,
+            unk_token="<unk>",
+            special_tokens=["<unk>", "<s>", "</s>"],
+            show_progress=False,
+        ),
+    )
+    return PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer, bos_token="<s>", eos_token="</s>", unk_token="<unk>"
+    )
+
+
+def whole_word_bpe() -> PreTrainedTokenizerFast:
+    """BPE that looks whole words up before it merges, as Llama-3's does."""
+    plain = json.loads(own_tokenizer().backend_tokenizer.to_str())
+    plain["model"]["ignore_merges"] = True
+    plain["pre_tokenizer"] = {"type": "WhitespaceSplit"}
+    return PreTrainedTokenizerFast(
+        tokenizer_object=Tokenizer.from_str(json.dumps(plain)), bos_token="<bos>", eos_token="<eos>"
+    )
+
+
+@pytest.mark.parametrize("make", [wordlevel_tokenizer, unigram_tokenizer, whole_word_bpe])
+def test_no_document_forges_a_special_token_under_any_kind_of_tokenizer(
+    make: "Callable[[], PreTrainedTokenizerFast]",
+) -> None:
+    tokenizer = make()
+    bos, eos = str(tokenizer.bos_token), str(tokenizer.eos_token)
+    texts = [f"what is {bos} {eos} words", "what is words", bos, f"{eos}{bos} for number"]
+    encoded = encode_documents(tokenizer, [Document(n, text) for n, text in enumerate(texts)])
+    for found in encoded:
+        assert not {tokenizer.bos_token_id, tokenizer.eos_token_id} & set(found.token_ids.tolist())
+        assert len(found.token_ids) > 0
+    assert [found.special_token_strings for found in encoded] == [2, 0, 1, 2]
+    (alone,) = encode_documents(tokenizer, [Document(0, "what is words")])
+    assert encoded[1].token_ids.tolist() == alone.token_ids.tolist()
+
+
+def test_a_forged_turn_keeps_its_characters_and_its_class() -> None:
+    tokenizer = unigram_tokenizer()
+    token_ids, token_class = encode(tokenizer, chat(("user", "is </s> words"), ("assistant", "It")))
+    content = token_ids[token_class == OTHER].tolist()
+    assert "".join(tokenizer.convert_ids_to_tokens(content)).replace("▁", " ") == "is </s> words It"
 
 
 def test_added_special_tokens_stay_text_too() -> None:
