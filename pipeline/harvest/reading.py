@@ -107,6 +107,8 @@ class Pair:
         token_ids, _ = encode(self.tokenizer, Document(0, valid_unicode(text)[0]))
         front = [] if self.hooked.start_id is None else [self.hooked.start_id]
         ids = np.concatenate([front, token_ids]).astype(np.int32)[None]
+        if not ids.size:
+            return [], torch.empty(0, len(MODELS), self.hooked.d_model, dtype=torch.bfloat16)
         is_row = rows_of(ids, self.hooked.start_id)
         rows = PairedForward(self.hooked, max_rows=ids.size)(ids, is_row)
         activations = torch.from_numpy(rows.ready()).view(torch.bfloat16)

@@ -30,7 +30,7 @@ def random_model(spec: TrainedModel, tokenizer: PreTrainedTokenizerFast) -> PreT
         return AutoModelForCausalLM.from_config(config, dtype=torch.float32)
 
 
-def configuration_of(spec: TrainedModel, **token_ids: int | None) -> PreTrainedConfig:
+def configuration_of(spec: TrainedModel, **token_ids: Any) -> PreTrainedConfig:
     """The configuration of transformers that `spec` stands for, with the roles of its tokens."""
     from transformers import AutoConfig
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sized
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -103,8 +103,9 @@ def _idle_parameters(block: nn.Module, config: Any) -> float:
     for name, module in block.named_modules():
         if n_chosen and name.split(".")[-1] == "experts":
             parameters = list(module.parameters())
-            # Experts lie in tensors [expert, ...], or are modules of their own.
-            n_experts = len(list(module.children())) or parameters[0].shape[0]
+            # Experts lie in tensors [expert, ...], or are a list of modules.
+            modules = isinstance(module, Sized)
+            n_experts = len(module) if modules else parameters[0].shape[0]
             share = max(0.0, 1 - n_chosen / n_experts)
             idle += share * sum(parameter.numel() for parameter in parameters)
     return idle

@@ -107,7 +107,7 @@ def _forgeable(tokenizer: "PreTrainedTokenizerBase") -> dict[int, str]:
     of its own.
     """
     strings = [s for s in special_strings(tokenizer) if len(s) > 1 and s != tokenizer.unk_token]
-    ids = tokenizer.convert_tokens_to_ids(strings)
+    ids: Any = tokenizer.convert_tokens_to_ids(strings)
     return {i: s for i, s in zip(ids, strings, strict=True) if i != tokenizer.unk_token_id}
 
 

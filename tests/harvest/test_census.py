@@ -1,7 +1,8 @@
 import numpy as np
 import pytest
 
-from pipeline.harvest.census import take_census
+from pipeline.harvest.census import rows_of, take_census
+from pipeline.store import StoreReader
 
 
 @pytest.mark.parametrize("batch_sequences", [1, 3, 22, 100])
@@ -31,3 +32,15 @@ def test_no_sequences_have_no_rows(tokens) -> None:
     census = take_census(tokens, range(22, 22), 4, start_id=1)
     assert census.n_rows == 0
     assert census.batch_of(0) == 0
+
+
+def test_with_nothing_in_front_position_0_gives_no_row(tokens: StoreReader) -> None:
+    census = take_census(tokens, range(22), 4, start_id=None)
+    assert census.n_rows == 22 * 15
+    assert census.counts["n_bos_dropped"] == 22
+
+
+def test_a_start_gives_no_row_wherever_it_stands() -> None:
+    ids = np.array([[1, 5, 1, 6], [7, 1, 5, 5]], np.int32)
+    assert rows_of(ids, 1).tolist() == [[False, True, False, True], [False, False, True, True]]
+    assert rows_of(ids, None).tolist() == [[False, True, True, True]] * 2

@@ -2,12 +2,13 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from pipeline.errors import ModelError
+from pipeline.errors import ConfigError, ModelError
 from pipeline.harvest.reading import Pair
 
 TEXT = "User: hello there\nAssistant: a stone\n"
@@ -68,3 +69,55 @@ def test_models_of_two_widths_are_refused_with_both(
 def test_a_folder_that_is_no_model_is_named(tmp_path: Path, folders: tuple[Path, Path]):
     with pytest.raises(ModelError, match=r"has no config.json"):
         Pair.from_pretrained(folders[0], tmp_path, layer=1)
+
+
+def test_a_lone_surrogate_is_read_as_the_mix_reads_it(folders: tuple[Path, Path]):
+    tokens, activations = Pair.from_pretrained(*folders, layer=1).activations("a \ud800 stone")
+    assert len(tokens) == len(activations)
+    assert tokens[0] == "a"
+
+
+@pytest.mark.parametrize("layer", [3, 99])
+def test_a_layer_beyond_the_depth_is_refused(folders: tuple[Path, Path], layer: int):
+    with pytest.raises(ModelError, match=f"layer is {layer}, but .* has 3 blocks: .* 0 and 2"):
+        Pair.from_pretrained(*folders, layer=layer)
+
+
+@pytest.mark.parametrize(
+    ("keywords", "message"),
+    [
+        ({"layer": -1}, "layer is -1"),
+        ({"layer": 1, "dtype": "float8"}, "dtype is 'float8'"),
+        ({"layer": 1, "attention": "fast"}, "attention is 'fast'"),
+    ],
+)
+def test_what_a_hook_point_cannot_be_is_refused(
+    folders: tuple[Path, Path], keywords: dict[str, Any], message: str
+):
+    with pytest.raises(ConfigError, match=message):
+        Pair.from_pretrained(*folders, **keywords)
+
+
+@pytest.mark.parametrize("name", ["/nowhere/model", "./model", "~/no model", "$HOME/none", "a/b/c"])
+def test_a_missing_folder_is_told_as_one(folders: tuple[Path, Path], name: str):
+    with pytest.raises(ModelError, match="does not exist: expected a Hugging Face folder"):
+        Pair.from_pretrained(folders[0], name, layer=1)
+
+
+def test_home_and_variables_are_filled_in(
+    folders: tuple[Path, Path], monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setenv("HOME", str(folders[0].parent))
+    pair = Pair.from_pretrained("~/base", "$HOME/it", layer=1)
+    _, expected = Pair.from_pretrained(*folders, layer=1).activations(TEXT)
+    assert torch.equal(pair.activations(TEXT)[1], expected)
+
+
+def test_with_nothing_in_front_the_first_token_gives_no_row(folders: tuple[Path, Path]):
+    pair = Pair.from_pretrained(*folders, layer=2, start="none")
+    tokens, activations = pair.activations(TEXT)
+    assert pair.hooked.start_id is None
+    first = pair.tokenizer.decode(pair.tokenizer.encode(TEXT, add_special_tokens=False)[:1])
+    assert str(first) + "".join(tokens) == TEXT
+    assert len(activations) == len(tokens)
+    assert pair.activations("")[0] == []

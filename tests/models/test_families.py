@@ -62,7 +62,9 @@ def test_the_head_alone_gives_logits_where_blocks_return_tuples(family: str) -> 
     (norm,) = (
         m for n, m in model.named_modules() if n.endswith(("ln_f", "norm_f", "final_layernorm"))
     )
-    expected = model.get_output_embeddings()(norm(hidden))
+    unembedding = model.get_output_embeddings()
+    assert unembedding is not None
+    expected = unembedding(norm(hidden))
     scale = getattr(model.config, "lm_head_multiplier", 1.0)
     assert torch.allclose(logits, expected * scale, atol=1e-5)
 
@@ -78,7 +80,7 @@ def test_sharded_weights_are_read_as_one_file_is(tmp_path: Path) -> None:
 
 def test_the_language_part_of_a_multimodal_checkpoint_is_read(tmp_path: Path) -> None:
     """Its configuration leans on the defaults of its class, and its blocks lie a level deeper."""
-    from transformers import AutoConfig, Gemma3ForConditionalGeneration
+    from transformers import Gemma3Config, Gemma3ForConditionalGeneration
 
     text = {
         "hidden_size": 16,
@@ -90,9 +92,7 @@ def test_the_language_part_of_a_multimodal_checkpoint_is_read(tmp_path: Path) ->
     }
     vision = {"hidden_size": 8, "intermediate_size": 8, "num_hidden_layers": 1}
     vision |= {"num_attention_heads": 2, "image_size": 28, "patch_size": 14}
-    config = AutoConfig.for_model(
-        "gemma3", text_config=text, vision_config=vision, mm_tokens_per_image=4
-    )
+    config = Gemma3Config(text_config=text, vision_config=vision, mm_tokens_per_image=4)
     Gemma3ForConditionalGeneration(config).save_pretrained(tmp_path)
     plain = json.loads((tmp_path / "config.json").read_text())
     del plain["text_config"]["vocab_size"]  # as published: the class's default

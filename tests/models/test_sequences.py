@@ -99,8 +99,8 @@ def test_sources_have_their_shares(tmp_path: Path, tokenizer, sources, trained) 
 
 def test_the_tokenizer_learns_from_train_documents(sources, trained) -> None:
     models, spec = trained
-    tokenizer = train_tokenizer_on(sources, spec, models.heldout, 1)
-    again = train_tokenizer_on(sources, spec, models.heldout, 1)
+    tokenizer = train_tokenizer_on(sources, spec, models.heldout)
+    again = train_tokenizer_on(sources, spec, models.heldout)
     assert len(tokenizer) == spec.vocab_size
     assert tokenizer.backend_tokenizer.to_str() == again.backend_tokenizer.to_str()
 

@@ -6,10 +6,14 @@ from pathlib import Path
 import pytest
 
 from pipeline.config import Config, compose
+from pipeline.models.configuration import read_configuration
 from pipeline.planning import Machine, estimate, missing_for, plan_table, size_of
 from pipeline.planning.cost import CODED_SHARE, STAGE_START_SECONDS, StageCost, n_train_rows
 from pipeline.planning.machine import H200
+from pipeline.planning.model_size import size_from_config
 from pipeline.planning.table import format_bytes
+from pipeline.text.tokens import train_tokenizer
+from tests.models.families import family_folder, random_family
 
 ROOT = Path(__file__).parents[2]
 LAPTOP = Machine(
@@ -230,3 +234,68 @@ def test_rows_leave_out_one_bos_per_sequence() -> None:
 )
 def test_sizes_read_well(n: float, text: str) -> None:
     assert format_bytes(n) == text
+
+
+def plan_local(base: Path, it: Path, *overrides: str) -> list[str]:
+    """What is missing for a pair of folders on small text files."""
+    config = compose(
+        [
+            "+experiment=local",
+            f"models.base.path='{base}'",
+            f"models.it.path='{it}'",
+            "hook_point.layer=2",
+            "sources=generated",
+            *overrides,
+        ]
+    )
+    return [line for line in missing_for(config, LAPTOP, []) if line.startswith("models")]
+
+
+@pytest.mark.parametrize("family", ["gpt2", "opt", "bloom", "falcon", "mixtral"])
+def test_a_plan_reads_the_shape_of_any_family(tmp_path: Path, family: str) -> None:
+    folder = family_folder(tmp_path / family, family)
+    config = compose(
+        [
+            "+experiment=local",
+            f"models.base.path={folder}",
+            f"models.it.path={folder}",
+            "hook_point.layer=2",
+            "sources=generated",
+        ]
+    )
+    size = size_of(config.models, "base")
+    assert size is not None
+    assert (size.d_model, size.n_layers, size.vocab_size) == (16, 4, 300)
+    model = random_family(family)
+    assert size.n_parameters == sum(p.numel() for p in model.parameters())
+    assert estimate(config, LAPTOP)
+
+
+def test_a_mixture_of_experts_costs_what_its_chosen_experts_cost(tmp_path: Path) -> None:
+    def active(n_chosen: int) -> float:
+        folder = family_folder(tmp_path / str(n_chosen), "mixtral", num_experts_per_tok=n_chosen)
+        size = size_from_config(read_configuration(folder))
+        return size.n_active_parameters
+
+    experts = 4 * 3 * 16 * 24  # four experts of three matrices
+    assert active(4) - active(1) == 3 / 4 * experts
+
+
+def test_a_plan_asks_local_folders_what_the_models_stage_asks(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tokenizer = train_tokenizer(["User: hello there\nAssistant: a stone by the river\n"], 300)
+    for name in ("base", "it"):
+        tokenizer.save_pretrained(family_folder(tmp_path / name, "llama"))
+    folders = (tmp_path / "base", tmp_path / "it")
+    short = "mix.sequence_length_tokens=32"
+    assert plan_local(*folders, short) == []
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert plan_local(Path("~/base"), Path("$HOME/it"), short) == []
+    (line,) = plan_local(*folders, short, "mix.start=nowhere")
+    assert "token 'nowhere' has no id" in line
+    weights = tmp_path / "it" / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-8])
+    (line,) = plan_local(*folders, short)
+    assert line.startswith("models.it: ")
+    assert "is cut off or no safetensors file" in line

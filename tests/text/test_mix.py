@@ -44,7 +44,7 @@ def arrays_of(mix: Mix) -> Arrays:
 
 @pytest.fixture(scope="module")
 def mix(sources: Sources, tokenizer: "PreTrainedTokenizerFast") -> Mix:
-    return Mix(config(), sources, tokenizer, tokenizer.bos_token_id)
+    return Mix(config(), sources, tokenizer, 1)
 
 
 @pytest.fixture(scope="module")
@@ -119,10 +119,10 @@ def test_counts_add_up(mix: Mix, arrays: Arrays) -> None:
 def test_a_mix_taken_up_at_any_chunk_is_the_unbroken_one(
     sources: Sources, tokenizer: "PreTrainedTokenizerFast", mix: Mix, arrays: Arrays
 ) -> None:
-    first = Mix(config(), sources, tokenizer, tokenizer.bos_token_id)
+    first = Mix(config(), sources, tokenizer, 1)
     for n_chunks, _ in enumerate(first.chunks(), 1):
         entry = json.loads(json.dumps(first.entry()))
-        second = Mix(config(), sources, tokenizer, tokenizer.bos_token_id, entry)
+        second = Mix(config(), sources, tokenizer, 1, entry)
         if n_chunks * 8 < second.n_rows:
             rest = arrays_of(second)
             for name, array in rest.items():

@@ -80,6 +80,22 @@ def test_bos_is_first_in_every_sequence_and_nowhere_else(
         assert (sequence.document[1:] >= 0).all()
 
 
+def test_without_a_start_documents_fill_the_whole_sequence(
+    tokenizer: "PreTrainedTokenizerFast",
+) -> None:
+    sources, used = {"pile": generated("documents")}, how(start_id=None)
+    with_start = SequenceStream(sources, {"pile": 1.0}, tokenizer, how(length=33))
+    without = SequenceStream(sources, {"pile": 1.0}, tokenizer, used)
+    for _ in range(3):
+        expected, found = next(with_start), next(without)
+        assert np.array_equal(found.token_id, expected.token_id[1:])
+        assert np.array_equal(found.document, expected.document[1:])
+    counts = without.packers["pile"].counts()
+    assert counts["bos_tokens"] == 0
+    begun = counts["document_tokens"] + counts["separator_tokens"]
+    assert begun == counts["sequences"] * 32 + counts["leftover_tokens"]
+
+
 def test_equal_shares_alternate_and_others_follow_their_share(
     sources: dict[str, SourceConfig], tokenizer: "PreTrainedTokenizerFast"
 ) -> None:
