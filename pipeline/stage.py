@@ -17,6 +17,7 @@ from pipeline.artifacts import Build, Manifest
 from pipeline.config import Config, load_config
 from pipeline.distributed import is_first_to_tell, joined, world
 from pipeline.errors import ConfigError, MismatchError, PipelineError
+from pipeline.paths import in_main_tree
 
 MODELS = Path("data/models")
 TOKENS = Path("data/tokens.zarr")
@@ -111,7 +112,7 @@ class Stage:
             format_version=self.format_version,
             config=self.config(config),
             inputs=self.inputs,
-            bulk_dir=Path(bulk_dir) if bulk_dir and path.suffix == ".zarr" else None,
+            bulk_dir=in_main_tree(bulk_dir) if bulk_dir and path.suffix == ".zarr" else None,
         ) as build:
             yield build
 

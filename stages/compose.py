@@ -3,26 +3,23 @@
     python -m stages.compose
 
 reads   params.yaml (experiment, overrides), conf/
-writes  composed.yaml: every value of this run, checked; the only configuration later stages read
-costs   a second
+writes  composed.yaml: every value of this run, checked; the only configuration later stages read.
+        One that was edited is refused, as its changes would be lost and yet be recorded
+cost    a second
 """
 
 import sys
 
-from omegaconf import OmegaConf
-
 from pipeline import artifacts
 from pipeline.config import COMPOSED, compose
-from pipeline.config.compose import params_overrides
+from pipeline.config.compose import check_unedited, composed_text, params_overrides
 from pipeline.errors import PipelineError
-
-HEADER = "# Written by `dvc repro` from params.yaml and conf/. Edit those, not this file.\n"
 
 
 def main() -> None:
+    check_unedited()
     config = compose(sys.argv[1:] or params_overrides())
-    text = OmegaConf.to_yaml(OmegaConf.create(config.model_dump(mode="json")))
-    artifacts.write_bytes(COMPOSED, (HEADER + text).encode())
+    artifacts.write_bytes(COMPOSED, composed_text(config))
 
 
 if __name__ == "__main__":

@@ -8,9 +8,9 @@ costs   a few seconds
 """
 
 import sys
-from pathlib import Path
 
 from pipeline.config import Config
+from pipeline.paths import in_main_tree
 from pipeline.planning import (
     Machine,
     estimate,
@@ -29,7 +29,7 @@ STAGE = Stage(name="plan", sections=())
 def main(config: Config) -> None:
     device = resolve_device(config.runtime.device).type
     bulk = config.runtime.bulk_dir
-    disk = Path(bulk) if bulk else TOKENS
+    disk = in_main_tree(bulk) if bulk else TOKENS
     machine = measure_machine(device, config.runtime.n_threads, disk)
     costs = estimate(config, machine)
     print(f"experiment {config.experiment}: {config.mix.n_train_tokens:,} training tokens\n")

@@ -15,9 +15,10 @@ FOUNDATION_IMPORTS = {
     "progress": {"distributed", "runtime"},
     "config": {"errors", "artifacts", "labels"},
     "signed": set(),
+    "paths": set(),
     "bulk": {"errors"},
     "artifacts": {"errors", "bulk", "signed"},
-    "stage": {"artifacts", "config", "distributed", "errors"},
+    "stage": {"artifacts", "config", "distributed", "errors", "paths"},
     "workspace": {"artifacts", "config", "errors"},
     "store": {"distributed", "errors", "labels", "runtime", "bulk", "signed"},
 }

@@ -1,7 +1,7 @@
 """Compose `conf/` with Hydra, and turn what is wrong with it into one clear message."""
 
-import shlex
-from collections.abc import Sequence
+import hashlib
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,14 +13,21 @@ from pipeline.config.overrides import (
     check_experiment,
     check_readable,
     missing_values,
+    split_overrides,
     uncomposable,
 )
+from pipeline.config.refused import refused, shown
 from pipeline.config.schema import Config
+from pipeline.config.yaml_files import UNREADABLE, check_mappings, read_yaml
 from pipeline.errors import ConfigError, MissingArtifactError
 
 CONF = Path("conf")
 COMPOSED = Path("composed.yaml")
 PARAMS = Path("params.yaml")
+PARAMS_KEYS = {"experiment", "overrides"}
+PARAMS_EXAMPLES = {"experiment": "tiny", "overrides": '"seed=3 train.batch_rows=512"'}
+HEADER = "# Written by `dvc repro` from params.yaml and conf/. Edit those, not this file.\n"
+DIGEST_LINE = "# sha256 of what follows: "
 
 
 def experiments() -> list[str]:
@@ -30,14 +37,35 @@ def experiments() -> list[str]:
 
 def params_overrides() -> list[str]:
     """The Hydra overrides that `params.yaml` stands for: the experiment and its overrides."""
-    params: Any = OmegaConf.to_container(OmegaConf.load(PARAMS))
-    unknown = set(params) - {"experiment", "overrides"} if isinstance(params, dict) else {"?"}
-    if unknown or "experiment" not in params:
+    params: Any = read_yaml(PARAMS)
+    if not isinstance(params, dict) or "experiment" not in params:
         raise ConfigError(
-            f"{PARAMS} must hold the keys experiment and overrides, found {params!r}: "
-            "move every other setting to conf/ or into overrides"
+            f"{PARAMS} must hold the keys experiment and overrides, found {shown(params)}: name an "
+            f"experiment, such as experiment: {experiments()[0] if experiments() else 'tiny'}"
         )
-    return [f"+experiment={params['experiment']}", *shlex.split(params.get("overrides") or "")]
+    if unknown := sorted(set(params) - PARAMS_KEYS):
+        raise ConfigError(
+            f"{PARAMS} must hold the keys experiment and overrides alone, found {unknown[0]} "
+            f"(value {shown(params[unknown[0]])}), which would change nothing: put it into "
+            f"overrides (dvc exp run -S 'overrides=\"{_as_override(unknown[0], params)}\"')"
+        )
+    name, overrides = params["experiment"], params.get("overrides")
+    for key, value in (("experiment", name), ("overrides", overrides or "")):
+        if not isinstance(value, str):
+            raise ConfigError(
+                f"{PARAMS}: {key} is {shown(value)}, expected one text, such as "
+                f"{key}: {PARAMS_EXAMPLES[key]}: write it so"
+            )
+    return [f"+experiment={name}", *split_overrides(overrides or "")]
+
+
+def _as_override(key: str, params: Mapping[str, Any]) -> str:
+    """The override that a key of `params.yaml` was meant to be."""
+    value: Any = params[key]
+    while isinstance(value, dict) and len(value) == 1:
+        name, value = next(iter(value.items()))
+        key = f"{key}.{name}"
+    return f"{key}={'...' if isinstance(value, dict) else value}"
 
 
 def compose(overrides: Sequence[str]) -> Config:
@@ -50,6 +78,8 @@ def compose(overrides: Sequence[str]) -> Config:
     from hydra import initialize_config_dir
     from hydra.errors import HydraException
 
+    if not CONF.is_dir():
+        raise ConfigError(f"{CONF}/ not found in {Path.cwd()}: run in the root of the repository")
     check_experiment(overrides, experiments())
     check_readable(overrides)
     try:
@@ -57,11 +87,20 @@ def compose(overrides: Sequence[str]) -> Config:
             composed = hydra_compose("config", overrides=list(overrides))
         missing = sorted(OmegaConf.missing_keys(composed))
         plain = OmegaConf.to_container(composed, resolve=True, throw_on_missing=not missing)
-    except (HydraException, OmegaConfBaseException, ValueError) as error:
+    except (HydraException, OmegaConfBaseException, *UNREADABLE) as error:
+        check_mappings(_files())
         raise uncomposable(error, overrides) from error
     if missing:
         raise missing_values(missing)
-    return parse(plain)
+    try:
+        return parse(plain)
+    except ConfigError:
+        check_mappings(_files())  # a file of one bare word is an empty one to Hydra
+        raise
+
+
+def _files() -> list[Path]:
+    return sorted(CONF.rglob("*.yaml"))
 
 
 def parse(plain: Any) -> Config:
@@ -69,36 +108,7 @@ def parse(plain: Any) -> Config:
     try:
         return Config.model_validate(plain)
     except ValidationError as error:
-        lines = [_explain(problem) for problem in error.errors()]
-        raise ConfigError("\n       ".join(lines)) from error
-
-
-_MODEL_KINDS = {"hub", "local", "trained", "tuned", "none"}
-_SOURCE_KINDS = {"generated", "files", "hub", "triggered"}
-_CROSSCODER_KINDS = {"l1", "batch_topk", "dsf", "jumprelu", "pretrained"}
-_BACKGROUND_KINDS = {"synthetic", "pair"}
-_UNION_TAGS = _MODEL_KINDS | _SOURCE_KINDS | _CROSSCODER_KINDS | _BACKGROUND_KINDS
-
-
-def _explain(problem: Any) -> str:
-    """One line for one refused key: key, value, expectation, remedy."""
-    key = ".".join(str(part) for part in problem["loc"] if part not in _UNION_TAGS)
-    value = problem["input"]
-    match problem["type"]:
-        case "missing":
-            return f"{key} is missing: set it in conf/ or add {key}=VALUE to the overrides"
-        case "extra_forbidden":
-            return f"{key} is unknown (value {value!r}): remove it or mend its spelling in conf/"
-        case "value_error":
-            message = problem["msg"].removeprefix("Value error, ")
-            return message if not key or message.startswith(key) else f"{key}: {message}"
-        case "union_tag_invalid" | "union_tag_not_found":
-            allowed = problem["ctx"].get("expected_tags", "one of its kinds")
-            found = problem["ctx"].get("tag", "none")
-            return f"{key}.kind is {found!r}, expected one of {allowed}: change it in conf/"
-        case _:
-            expected = problem["msg"].removeprefix("Input ").lower()
-            return f"{key} is {value!r}, but it {expected}: change it in conf/ or in the overrides"
+        raise refused(error) from error
 
 
 def load_config(overrides: Sequence[str]) -> Config:
@@ -113,4 +123,38 @@ def load_config(overrides: Sequence[str]) -> Config:
             f"{COMPOSED} not found: run `dvc repro compose`, or name an experiment, such as "
             "+experiment=tiny"
         )
-    return parse(OmegaConf.to_container(OmegaConf.load(COMPOSED)))
+    return parse(read_composed())
+
+
+def composed_text(config: Config) -> bytes:
+    """The text of `composed.yaml`: a header with the digest of the rest, then every value."""
+    text = OmegaConf.to_yaml(OmegaConf.create(config.model_dump(mode="json")))
+    return f"{HEADER}{DIGEST_LINE}{_digest(text)}\n{text}".encode()
+
+
+def read_composed() -> Any:
+    """The plain data of `composed.yaml`. ConfigError where it was edited or is not compose's."""
+    check_unedited()
+    if DIGEST_LINE not in COMPOSED.read_text():
+        raise ConfigError(f"{COMPOSED} is not of this version: run `dvc repro compose`")
+    return read_yaml(COMPOSED)
+
+
+def check_unedited() -> None:
+    """Raise ConfigError where somebody edited `composed.yaml`: such a change would be in force
+    until the next `dvc repro` alone, and an experiment would record it as if it had been."""
+    if not COMPOSED.exists():
+        return
+    _, found, rest = COMPOSED.read_text(errors="replace").partition(DIGEST_LINE)
+    written, _, text = rest.partition("\n")
+    if found and written != _digest(text):
+        raise ConfigError(
+            f"{COMPOSED} was edited (its digest is {_digest(text)[:8]}, compose wrote "
+            f"{written[:8]}), expected it as written: put the change into conf/ or into overrides "
+            f"of {PARAMS} (dvc exp run -S 'overrides=\"KEY=VALUE\"'), remove {COMPOSED} and run "
+            "`dvc repro`"
+        )
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()

@@ -2,8 +2,9 @@
 
 import difflib
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
+from pipeline.config.keys import suggestion
 from pipeline.errors import ConfigError
 
 EXPERIMENT_KEYS = ("experiment", "+experiment")
@@ -27,14 +28,52 @@ def check_experiment(overrides: Sequence[str], known: Sequence[str]) -> None:
         )
     key, _, name = chosen[0].partition("=")
     if name not in known:
-        close = difflib.get_close_matches(name, known, n=1)
-        hint = f" (did you mean {close[0]}?)" if close else ""
         raise ConfigError(
-            f"unknown experiment {name!r}{hint}: choose one of {names}, or add "
+            f"unknown experiment {name!r}{_close(name, known)}: choose one of {names}, or add "
             f"conf/experiment/{name or 'NAME'}.yaml"
         )
     if key == "experiment":
         raise ConfigError(f"found {chosen[0]}, expected +{chosen[0]}: add the plus")
+
+
+CLOSING = {"[": "]", "{": "}", "(": ")"}
+
+
+def split_overrides(text: str) -> list[str]:
+    """The overrides in one text, apart at the spaces outside of quotes and brackets. Quotes round
+    a whole override go, as in a shell; those round a value stay, because they make it text.
+
+    Raises ConfigError for a quote that nothing closes.
+    """
+    found, word, quote, depth, escaped = [], "", "", 0, False
+    for sign in f"{text} ":
+        if sign.isspace() and not quote and depth <= 0:
+            found += [_unquoted(word)] if word else []
+            word = ""
+            continue
+        word += sign
+        if escaped:
+            escaped = False
+        elif quote:
+            escaped = sign == "\\"
+            quote = "" if sign == quote else quote
+        elif sign in "'\"":
+            quote = sign
+        else:
+            depth += (sign in CLOSING) - (sign in CLOSING.values())
+    if word.strip():
+        missing = f"the quote {quote}" if quote else "a bracket"
+        raise ConfigError(
+            f"overrides {text!r} open {missing} that nothing closes (in {word.strip()!r}), "
+            "expected KEY=VALUE KEY=VALUE: close it"
+        )
+    return found
+
+
+def _unquoted(word: str) -> str:
+    """An override without the quotes round the whole of it."""
+    is_quoted = word[0] in "'\"" and word[-1] == word[0] and word[0] not in word[1:-1]
+    return word[1:-1] if is_quoted and len(word) > 1 else word
 
 
 def check_readable(overrides: Sequence[str]) -> None:
@@ -45,17 +84,41 @@ def check_readable(overrides: Sequence[str]) -> None:
     parser = OverridesParser.create()
     for override in overrides:
         try:
-            is_sweep = parser.parse_override(override).is_sweep_override()
+            parsed = parser.parse_override(override)
         except HydraException as error:
+            raise ConfigError(_unreadable(override)) from error
+        if not parsed.key_or_group:
+            raise ConfigError(_unreadable(override))
+        if parsed.key_or_group.split(".")[0] == "hydra":
             raise ConfigError(
-                f"override {override!r} cannot be read, expected KEY=VALUE: a list is [1,2], "
-                "text with other signs goes in quotes"
-            ) from error
-        if is_sweep:
+                f"override {override!r} sets a key of Hydra's, which changes nothing here, "
+                "expected keys of conf/: leave it out"
+            )
+        if parsed.is_sweep_override():
             raise ConfigError(
                 f"override {override!r} gives several values, expected one: a list is [1,2], "
                 "text with a comma goes in quotes"
             )
+
+
+def _unreadable(override: str) -> str:
+    if override.startswith("-"):
+        return (
+            f"{override!r} is no option of a stage, expected overrides KEY=VALUE or --help: leave "
+            "it out"
+        )
+    if override.count('"') % 2 or override.count("'") % 2:
+        return f"override {override!r} opens a quote that nothing closes: close it"
+    key, is_given, value = override.partition("=")
+    if key and is_given and not set(value) & set("[]{}()"):
+        return (
+            f"override {override!r} cannot be read, expected plain text after =: put text with "
+            f"other signs in quotes, {key}='{value}' (in a shell \"{key}='{value}'\")"
+        )
+    return (
+        f"override {override!r} cannot be read, expected KEY=VALUE: a list is [1,2], text with "
+        "other signs goes in quotes"
+    )
 
 
 def missing_values(keys: Sequence[str]) -> ConfigError:
@@ -75,15 +138,21 @@ REFUSALS = (
     ),
     (
         r"Could not override '(?P<key>[^'=]+)",
-        "{key} is no key of conf/ (found {given!r}): mend its spelling or remove it",
+        "{key} is no key of conf/ (found {given!r}){hint}: mend its spelling or remove it",
     ),
     (
         r"Could not delete (?:from config\. )?'(?P<key>[^'=]+)",
-        "{key} is no key of conf/ that can go (found {given!r}): mend its spelling or remove it",
+        "{key} is no key of conf/ that can go (found {given!r}){hint}: mend its spelling or "
+        "remove it",
     ),
     (
         r"Could not append to config\. An item is already at '(?P<key>[^']+)'",
         "{key} is in conf/ already (found {given!r}), expected {key}=VALUE: leave out the plus",
+    ),
+    (
+        r"In '(?P<file>[^']+)': Could not override '(?P<key>[^'=]+)'\. No match",
+        "conf/{file}.yaml overrides {key}, for which conf/ has no default there{hint}: give its "
+        "default first, or mend its name",
     ),
     (
         r"(?:Multiple values for )?(?P<key>\S+?)(?:\. To override| appears more than once)",
@@ -92,7 +161,21 @@ REFUSALS = (
     (
         r"In '.*': Could not find '(?P<key>.+)/(?P<name>[^/']+)' Available options in '.*': "
         r"(?P<options>.*)",
-        "{key} is {name!r}, expected one of {options}: change it in the overrides",
+        "{key} is {name!r}, expected one of {options}{hint}: change it in the overrides",
+    ),
+    (
+        r"Config group override must be a string or a list\. Got (?P<kind>\w+)",
+        "{key} is a group of conf/ and takes the name of a file there (found {given!r}): name one "
+        "of conf/{key}/, or set one of its keys, {key}.KEY=VALUE",
+    ),
+    (
+        r"Interpolation key '(?P<name>[^']+)' not found full_key: (?P<key>\S+)",
+        "{key} refers to ${{{name}}}, which is no key of conf/: mend the name",
+    ),
+    (
+        r".*Environment variable '(?P<name>[^']+)' not found.* full_key: (?P<key>\S+)",
+        "{key} refers to the environment variable {name}, which is not set: set it, or write the "
+        "value itself",
     ),
     (
         r".*Missing mandatory value: (?P<key>\S+)",
@@ -105,15 +188,32 @@ REFUSALS = (
 def uncomposable(error: Exception, overrides: Sequence[str]) -> ConfigError:
     """The error for what Hydra refuses, in this project's words where these are known."""
     reason = " ".join(str(error).split("Config search path")[0].split())
+    given = {override.lstrip("+~").split("=", 1)[0]: override for override in overrides}
     for hydras, ours in REFUSALS:
         if found := re.match(hydras, reason):
             parts = found.groupdict()
-            keys = {override.lstrip("+~").split("=", 1)[0]: override for override in overrides}
+            key = parts.setdefault("key", _group_without_name(given))
             if "options" in parts:
-                parts["options"] = ", ".join(parts["options"].split())
-            given = keys.get(parts["key"], parts["key"])
-            return ConfigError(ours.format(given=given, **parts))
+                options = parts["options"].split()
+                parts["options"] = ", ".join(options)
+                hint = _close(parts["name"], options)
+            else:
+                hint = suggestion(key)
+            return ConfigError(ours.format(given=given.get(key, key), hint=hint, **parts))
     return ConfigError(
-        f"conf/ cannot be composed with {' '.join(overrides)}: {reason}: "
+        f"conf/ cannot be composed with {' '.join(overrides)}: {reason or type(error).__name__}: "
         "see conf/ for the keys there are; `a.b=1` changes a key"
     )
+
+
+def _close(name: str, known: Sequence[str]) -> str:
+    close = difflib.get_close_matches(name, known, n=1)
+    return f" (did you mean {close[0]}?)" if close else ""
+
+
+def _group_without_name(given: Mapping[str, str]) -> str:
+    """The first override of a whole section whose value is no name of a file, such as `train=3`."""
+    groups = [key for key in given if "." not in key and key not in EXPERIMENT_KEYS]
+    named = re.compile(r"[^=]*=[A-Za-z_]\w*")
+    odd = [k for k in groups if not named.fullmatch(given[k]) or given[k].endswith("=null")]
+    return (odd or groups or [""])[0]

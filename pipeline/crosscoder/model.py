@@ -16,6 +16,7 @@ from pipeline.crosscoder.layouts import Layout
 from pipeline.crosscoder.selection import calibrated_threshold
 from pipeline.crosscoder.weights import Weights, check_scale
 from pipeline.errors import ArtifactError
+from pipeline.paths import expanded
 
 
 class Crosscoder(nn.Module):
@@ -133,7 +134,7 @@ class Crosscoder(nn.Module):
         activation_scale: a factor per model in place of the file's own, or where it has none
         Raises MissingArtifactError where there is none and ArtifactError where it cannot be read.
         """
-        crosscoder = cls.of(layouts.read(Path(path))).eval().requires_grad_(False)
+        crosscoder = cls.of(layouts.read(expanded(path))).eval().requires_grad_(False)
         if activation_scale is not None:
             crosscoder.set_scale(torch.tensor(activation_scale))
         return crosscoder
@@ -148,8 +149,8 @@ class Crosscoder(nn.Module):
         activation_scale: Sequence[float] | None = None,
     ) -> "Crosscoder":
         """The crosscoder in the local folder or the Hub repository `name`; see `load`."""
-        if Path(name).exists():
-            path = Path(name, subfolder or "")
+        if expanded(name).exists():
+            path = expanded(name) / (subfolder or "")
         else:
             path = hub.fetch(str(name), revision=revision, subfolder=subfolder)
         return cls.load(path, activation_scale=activation_scale)

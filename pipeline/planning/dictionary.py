@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 from pipeline.config.crosscoder import CrosscoderConfig, PretrainedConfig
+from pipeline.paths import located
 from pipeline.planning.model_size import cached_hub_file
 
 SIZE_KEYS = {"config.json": ("n_latents", "dict_size"), "cfg.json": ("dict_size",)}
@@ -31,7 +32,7 @@ def crosscoder_file(crosscoder: PretrainedConfig, name: str) -> Path | None:
     subfolder = crosscoder.subfolder or ""
     if crosscoder.path is None:
         return cached_hub_file(crosscoder, str(Path(subfolder) / name))
-    file = Path(crosscoder.path) / subfolder / name
+    file = located(crosscoder.path) / subfolder / name
     return file if file.is_file() else None
 
 

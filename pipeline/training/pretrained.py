@@ -12,6 +12,7 @@ from pipeline.config.crosscoder import PretrainedConfig
 from pipeline.crosscoder import Crosscoder
 from pipeline.crosscoder.hub import fetch
 from pipeline.errors import MismatchError
+from pipeline.paths import located
 from pipeline.stage import first_difference
 from pipeline.training.statistics import first_rows, measure_normalisation
 from pipeline.training.stream import Stream
@@ -54,7 +55,7 @@ def import_crosscoder(
 
 def _origin(config: PretrainedConfig) -> Path:
     if config.path is not None:
-        return Path(config.path, config.subfolder or "")
+        return located(config.path) / (config.subfolder or "")
     assert config.repo is not None, "the schema asks for one of path and repo"
     return fetch(config.repo, revision=config.revision, subfolder=config.subfolder)
 

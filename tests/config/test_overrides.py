@@ -6,6 +6,8 @@ from pathlib import Path
 import pytest
 
 from pipeline.config import compose
+from pipeline.config.compose import params_overrides
+from pipeline.config.overrides import split_overrides
 from pipeline.errors import ConfigError
 from stages.proof import configuration
 
@@ -46,7 +48,10 @@ def _in_repository(monkeypatch: pytest.MonkeyPatch) -> None:
         ("seed=???", "seed is missing, expected a value: add seed=VALUE to the overrides"),
         ("seeds", "override 'seeds' cannot be read, expected KEY=VALUE: "),
         ("seed=1,2", "override 'seed=1,2' gives several values, expected one: "),
-        ("train=3", "conf/ cannot be composed with +experiment=tiny train=3: "),
+        (
+            "train=3",
+            "train is a group of conf/ and takes the name of a file there",
+        ),
     ],
 )
 def test_a_refused_override_is_named_with_what_is_expected(override: str, said: str) -> None:
@@ -103,3 +108,32 @@ def test_a_stage_ends_with_the_message_and_status_2(
         runpy.run_module(f"stages.{stage}", run_name="__main__")
     assert ended.value.code == 2
     assert capsys.readouterr().err.startswith(f"error: {said}")
+
+
+@pytest.mark.parametrize(
+    ("text", "overrides"),
+    [
+        ("", []),
+        ("a=1  b=2\n", ["a=1", "b=2"]),
+        ("a=1 'b=x y'", ["a=1", "b=x y"]),
+        ("revision='20231113'", ["revision='20231113'"]),
+        ("+g.mine={n: 5, cosine: 0.2} l=[1, 2]", ["+g.mine={n: 5, cosine: 0.2}", "l=[1, 2]"]),
+        ("'+g.mine={n: 5, cosine: 0.2}'", ["+g.mine={n: 5, cosine: 0.2}"]),
+        ("a=\"it's\" b='say \\'x\\' y'", ['a="it\'s"', "b='say \\'x\\' y'"]),
+    ],
+)
+def test_overrides_part_at_spaces_outside_of_quotes_and_brackets(
+    text: str, overrides: list[str]
+) -> None:
+    assert split_overrides(text) == overrides
+
+
+def test_text_in_quotes_stays_text_on_its_way_through_params_yaml(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = "models=gemma_2_2b models.base.revision='20231113'"
+    (tmp_path / "params.yaml").write_text(f'experiment: tiny\noverrides: "{text}"\n')
+    with monkeypatch.context() as there:
+        there.chdir(tmp_path)
+        overrides = params_overrides()
+    assert compose(overrides).models.base.model_dump()["revision"] == "20231113"

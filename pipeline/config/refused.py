@@ -1,0 +1,91 @@
+"""What the schema refuses, in one line each: key, found, expected, remedy."""
+
+import json
+from collections.abc import Sequence
+from typing import Any
+
+from pydantic import ValidationError
+
+from pipeline.config.keys import key_of, suggestion
+from pipeline.errors import ConfigError
+
+MOST_SHOWN = 12
+SHOWN_CHARACTERS = 120
+EXPECTED = {
+    "tuple_type": "should be a list, such as [a,b]",
+    "list_type": "should be a list, such as [a,b]",
+    "dict_type": "should be keys with values, such as {a: 1}",
+    "model_type": "should be keys with values, such as {a: 1}",
+    "model_attributes_type": "should be keys with values, such as {a: 1}",
+}
+"""The validator's name of a problem and what is expected."""
+
+
+def refused(error: ValidationError) -> ConfigError:
+    """The error that lists what the schema refuses, one line for each value."""
+    lines = _merged([(key_of(problem["loc"]), problem) for problem in error.errors()])
+    rest = len(lines) - MOST_SHOWN
+    more = [f"and {rest} more: mend these first"] if rest > 0 else []
+    return ConfigError("\n       ".join([*lines[:MOST_SHOWN], *more]))
+
+
+def _merged(problems: Sequence[tuple[str, Any]]) -> list[str]:
+    """One line for each problem; keys of one name with one value, which follow one another in
+    conf/ (`${seed}`), share the line of the first."""
+    lines: dict[tuple[str, str], str] = {}
+    also: dict[tuple[str, str], int] = {}
+    for key, problem in problems:
+        line = explain(key, problem)
+        same = key.rpartition(".")[2], line.removeprefix(key)
+        if same in lines and same[0]:
+            also[same] = also.get(same, 0) + 1
+        else:
+            lines[same] = line
+    return [
+        line + (f" (and {also[same]} more keys called {same[0]})" if same in also else "")
+        for same, line in lines.items()
+    ]
+
+
+def explain(key: str, problem: Any) -> str:
+    """One line for one refused key: key, value, expectation, remedy."""
+    value, kind = problem["input"], problem["type"]
+    if kind == "missing":
+        return f"{key} is missing: set it in conf/ or add {key}=VALUE to the overrides"
+    if kind == "extra_forbidden":
+        return (
+            f"{key} is unknown (value {shown(value)}){suggestion(key)}: remove it or mend its "
+            "spelling in conf/"
+        )
+    if kind == "value_error":
+        message = problem["msg"].removeprefix("Value error, ")
+        return message if not key or message.startswith(key) else f"{key}: {message}"
+    if kind in ("union_tag_invalid", "union_tag_not_found"):
+        allowed = problem["ctx"].get("expected_tags", "one of its kinds")
+        found = problem["ctx"].get("tag", "none")
+        return f"{key}.kind is {found!r}, expected one of {allowed}: change it in conf/"
+    if kind == "string_type" and isinstance(value, int | float):
+        return (
+            f"{key} is the {_type_of(value)} {shown(value)}, but it should be text: put it in "
+            f"quotes, {key}='{shown(value)}' (in a shell \"{key}='{shown(value)}'\")"
+        )
+    expected = EXPECTED.get(kind) or problem["msg"].removeprefix("Input ").lower()
+    return f"{key} is {shown(value)}, but it {expected}: {_remedy(kind, key, value)}"
+
+
+def _remedy(kind: str, key: str, value: Any) -> str:
+    if isinstance(value, str) and kind in ("tuple_type", "list_type"):
+        return f"write {key}=[{value}]"
+    if isinstance(value, str) and kind in ("int_type", "float_type", "bool_type"):
+        return "write it without quotes, in conf/ or in the overrides"
+    return "change it in conf/ or in the overrides"
+
+
+def shown(value: Any) -> str:
+    """A value as YAML has it, cut where it is long."""
+    text = json.dumps(value) if value is None or isinstance(value, bool) else repr(value)
+    return text if len(text) <= SHOWN_CHARACTERS else f"{text[:SHOWN_CHARACTERS]}..."
+
+
+def _type_of(value: float) -> str:
+    return "truth value" if isinstance(value, bool) else "number"

@@ -1,0 +1,35 @@
+"""Paths as a user writes them in the configuration or in a notebook."""
+
+import glob
+import os
+from pathlib import Path
+
+MAIN_TREE = "DVC_ROOT"
+"""Set by DVC for the stages it runs: the work tree of the user, also where an experiment runs in a
+temporary copy of it (`dvc exp run --temp`, `--queue`)."""
+
+
+def expanded(text: str | Path) -> Path:
+    """The path with `~` and `$NAME` replaced as a shell does; unset names stay as they are."""
+    return Path(os.path.expandvars(text)).expanduser()
+
+
+def located(text: str | Path) -> Path:
+    """An input that the configuration names. One that is missing in an experiment's temporary copy
+    of the work tree, as files outside of git are, is looked for in the work tree itself."""
+    path = expanded(text)
+    return path if path.exists() else in_main_tree(path)
+
+
+def located_pattern(pattern: str) -> Path:
+    """The glob of an input, as `located` for a path."""
+    path = expanded(pattern)
+    return path if glob.glob(str(path), recursive=True) else in_main_tree(path)  # noqa: PTH207
+
+
+def in_main_tree(path: str | Path) -> Path:
+    """The path, a relative one seen from the work tree of the user; what is kept there stays when
+    DVC removes an experiment's temporary copy."""
+    root = os.environ.get(MAIN_TREE)
+    path = expanded(path)
+    return path if root is None or Path(root).absolute() == Path.cwd() else Path(root) / path

@@ -1,0 +1,300 @@
+"""Mistakes in overrides, `params.yaml`, `composed.yaml` and the files of `conf/`."""
+
+from pathlib import Path
+
+from tests.mistakes.table import TINY, Edit, Mistake
+
+TRAIN = "conf/train/default.yaml"
+OWN_EXPERIMENT = "# @package _global_\ndefaults:\n  - override /crosscoder: nope\n"
+
+
+def override(name: str, typed: str, *words: str) -> Mistake:
+    return Mistake(name, words, typed=(TINY, typed))
+
+
+def train_file(name: str, edit: Edit, *words: str) -> Mistake:
+    return Mistake(name, words, typed=(TINY,), files={TRAIN: edit})
+
+
+def params(name: str, text: Edit, *words: str) -> Mistake:
+    return Mistake(name, words, files={"params.yaml": text})
+
+
+def appended(line: str) -> Edit:
+    return lambda text: text + line
+
+
+def edited_composed(folder: Path) -> None:
+    from pipeline.config.compose import DIGEST_LINE, HEADER
+
+    (folder / "composed.yaml").write_text(f"{HEADER}{DIGEST_LINE}{'0' * 64}\nseed: 3\n")
+
+
+OVERRIDES = [
+    Mistake("no experiment", ("no experiment chosen", "add +experiment=NAME"), typed=("seed=3",)),
+    Mistake(
+        "a misspelt experiment",
+        ("'gemna'", "did you mean gemma?", "conf/experiment/gemna.yaml"),
+        typed=("+experiment=gemna",),
+    ),
+    Mistake(
+        "an experiment without its plus",
+        ("found experiment=tiny", "expected +experiment=tiny", "add the plus"),
+        typed=("experiment=tiny",),
+    ),
+    override("two experiments", "+experiment=smoke", "chosen 2 times", "expected once", "keep one"),
+    override("a number below its range", "train.batch_rows=0", "train.batch_rows", "0", "greater"),
+    override("text for a number", "train.batch_rows=many", "train.batch_rows", "'many'", "integer"),
+    override(
+        "a fraction for a count", "train.batch_rows=1.5", "train.batch_rows", "1.5", "integer"
+    ),
+    override("a quoted number", "train.batch_rows='512'", "'512'", "integer", "without quotes"),
+    override("infinity", "train.learning_rate=inf", "train.learning_rate", "inf", "finite"),
+    override("not a number", "train.learning_rate=nan", "train.learning_rate", "nan", "finite"),
+    override("a null seed", "seed=null", "seed is null", "integer", "more keys called seed"),
+    override("a negative seed", "seed=-1", "seed is -1", "greater than or equal to 0"),
+    override("a truth value for a seed", "seed=true", "seed is true", "integer"),
+    override(
+        "a misspelt key",
+        "train.lerning_rate=1",
+        "train.lerning_rate",
+        "did you mean train.learning_rate?",
+    ),
+    override(
+        "a misspelt section",
+        "trian.batch_rows=8",
+        "trian.batch_rows",
+        "did you mean train.batch_rows?",
+    ),
+    override(
+        "a key without its section",
+        "batch_rows=8",
+        "batch_rows",
+        "did you mean train.batch_rows or",
+    ),
+    override(
+        "a new key with a plus",
+        "+train.lerning_rate=1",
+        "train.lerning_rate is unknown",
+        "did you mean train.learning_rate?",
+    ),
+    override(
+        "a plus before a known key",
+        "+train.n_rows=1",
+        "train.n_rows",
+        "in conf/ already",
+        "leave out",
+    ),
+    override("a known key removed", "~train.batch_rows", "train.batch_rows is missing", "set it"),
+    override(
+        "an unknown key removed", "~train.foo", "train.foo", "that can go", "mend its spelling"
+    ),
+    override("an open value", "seed=???", "seed is missing", "add seed=VALUE"),
+    override(
+        "a home folder without quotes",
+        "crosscoder=~/x",
+        "'crosscoder=~/x'",
+        "in quotes",
+        "crosscoder='~/x'",
+    ),
+    override("a key without a value", "seeds", "'seeds'", "expected KEY=VALUE"),
+    override("a value without a key", "=3", "'=3'", "expected KEY=VALUE"),
+    override("nothing in quotes", "", "''", "expected KEY=VALUE"),
+    override("several values", "seed=1,2", "'seed=1,2'", "several values", "expected one"),
+    override("an open bracket", "seed=[", "'seed=['", "expected KEY=VALUE"),
+    override("an open quote", 'hook_point.dtype="bf', "opens a quote", "close it"),
+    override("an option", "--multirun", "'--multirun'", "no option", "KEY=VALUE", "leave it out"),
+    override(
+        "a key of Hydra", "hydra.run.dir=x", "'hydra.run.dir=x'", "changes nothing", "leave it"
+    ),
+    override("a group set to a number", "train=3", "'train=3'", "conf/train/", "train.KEY=VALUE"),
+    override("a group set to nothing", "train=null", "'train=null'", "conf/train/"),
+    override(
+        "a misspelt variant",
+        "crosscoder=batchtopk",
+        "crosscoder is 'batchtopk'",
+        "expected one of",
+        "did you mean batch_topk?",
+    ),
+    override("a file that is not there", "frontier=nope", "frontier is 'nope'", "default, short"),
+    override("text for a list", "runtime.trackers=wandb", "'wandb'", "list", "[wandb]"),
+    override("text for keys", "sources.pile=abc", "sources.pile", "'abc'", "keys with values"),
+    override("an unknown choice", "train.precision=fp8", "train.precision", "'fp8'", "'fp32'"),
+    override(
+        "an unknown kind", "models.base.kind=magic", "models.base.kind", "'magic'", "'trained'"
+    ),
+    override("an unknown source", "mix.text_source=wiki", "mix.text_source", "'wiki'", "add it"),
+    override("one source twice", "mix.text_source=chat", "mix.text_source", "'chat'", "different"),
+    override(
+        "a reference to no key",
+        "seed=${nope.x}",
+        "${nope.x}",
+        "is no key of conf/",
+        "mend the name",
+    ),
+    override(
+        "an environment variable that is not set",
+        "seed=${oc.env:NO_SUCH_NAME}",
+        "NO_SUCH_NAME",
+        "is not set",
+        "set it",
+    ),
+    override("a group sent elsewhere", "+train@foo=default", "foo is unknown", "remove it"),
+    Mistake(
+        "a commit that looks like a number",
+        ("models.base.revision", "number 20231113", "text", "models.base.revision='20231113'"),
+        typed=(TINY, "models=gemma_2_2b", "models.base.revision=20231113"),
+    ),
+    Mistake(
+        "more active latents than latents",
+        ("crosscoder.k_start", "must be <=", "lower crosscoder.k_start"),
+        typed=(TINY, "crosscoder=batch_topk", "crosscoder.k_start=999999"),
+    ),
+    Mistake(
+        "a finished crosscoder without a place",
+        ("crosscoder.path (None)", "crosscoder.repo (None)", "exactly one"),
+        typed=(TINY, "crosscoder=pretrained"),
+    ),
+    Mistake(
+        "rows dropped without a bulk",
+        ("runtime.drop_unshuffled", "needs runtime.bulk_dir", "set runtime.bulk_dir"),
+        typed=(TINY, "runtime.drop_unshuffled=true"),
+    ),
+    Mistake(
+        "two splits",
+        ("models.heldout.fraction (0.1)", "must equal", "(0.2)", "set both alike"),
+        typed=(TINY, "mix.heldout_fraction=0.2", "models.heldout.fraction=0.1"),
+    ),
+    override("a model tuned from itself", "models.it.of=it", "models", "it.of is it", "itself"),
+    override("an unknown device", "runtime.device=tpu", "runtime.device", "'tpu'", "'cuda'"),
+    override("no threads", "runtime.n_threads=0", "runtime.n_threads", "0", "greater than"),
+]
+
+PARAMS = [
+    params(
+        "a misspelt key in params.yaml", "experimnt: tiny", "params.yaml", "experimnt", "name an"
+    ),
+    params(
+        "a key that params.yaml does not hold",
+        "experiment: tiny\ntrain:\n  learning_rate: 0.001\n",
+        "params.yaml",
+        "found train",
+        "change nothing",
+        "train.learning_rate=0.001",
+    ),
+    params("a list for params.yaml", "- tiny", "params.yaml", "experiment and overrides"),
+    params("an empty params.yaml", "", "params.yaml", "experiment and overrides"),
+    params("no params.yaml", None, "params.yaml not found", "root of the repository"),
+    params(
+        "overrides as a list",
+        "experiment: tiny\noverrides: [seed=3]\n",
+        "overrides is ['seed=3']",
+        "expected one text",
+        "write it so",
+    ),
+    params(
+        "overrides as a number", "experiment: tiny\noverrides: 3\n", "overrides is 3", "one text"
+    ),
+    params("an experiment as a number", "experiment: 3\n", "experiment is 3", "one text"),
+    params("a list of experiments", "experiment: [a, b]\n", "experiment is ['a', 'b']", "one text"),
+    params(
+        "an open quote in overrides",
+        'experiment: tiny\noverrides: "seed=3 a=\'x"\n',
+        "open the quote '",
+        "close it",
+    ),
+    params(
+        "an open bracket in overrides",
+        "experiment: tiny\noverrides: a=[1, 2\n",
+        "open a bracket",
+        "close it",
+    ),
+    params("a tab in params.yaml", "experiment: tiny\n\toverrides: x\n", "params.yaml:2", "a tab"),
+    params(
+        "a key twice in params.yaml", "experiment: a\nexperiment: b\n", "params.yaml:2", "second"
+    ),
+    params("params.yaml that is no UTF-8", b"experiment: \xff\n", "params.yaml", "not UTF-8"),
+    params(
+        "a tag in params.yaml", "experiment: !x tiny\n", "params.yaml:1", "the tag !x", "remove"
+    ),
+    Mistake(
+        "composed.yaml edited by hand",
+        (
+            "composed.yaml was edited",
+            "expected it as written",
+            "overrides of params.yaml",
+            "dvc repro",
+        ),
+        prepare=edited_composed,
+    ),
+    Mistake(
+        "composed.yaml edited before a stage by hand",
+        ("composed.yaml was edited", "overrides of params.yaml"),
+        prepare=edited_composed,
+        stage="train",
+    ),
+    Mistake(
+        "a composed.yaml of another make",
+        ("composed.yaml", "not of this version", "dvc repro compose"),
+        files={"composed.yaml": "seed: 3\n"},
+        stage="train",
+    ),
+    Mistake(
+        "no composed.yaml",
+        ("composed.yaml not found", "dvc repro compose", "+experiment=tiny"),
+        stage="train",
+    ),
+]
+
+FILES = [
+    train_file("a tab in conf/", appended("\tfoo: 1\n"), f"{TRAIN}:17:1", "a tab", "with spaces"),
+    train_file(
+        "a key twice in conf/",
+        appended("batch_rows: 1\n"),
+        f"{TRAIN}:17:1",
+        "batch_rows",
+        "keep one",
+    ),
+    train_file("a tag in conf/", appended("x: !y 1\n"), f"{TRAIN}:17:4", "the tag !y", "remove it"),
+    train_file(
+        "code in conf/",
+        appended('x: !!python/object/apply:os.getcwd [""]\n'),
+        f"{TRAIN}:17:4",
+        "the tag",
+    ),
+    train_file("an alias in conf/", appended("x: *y\n"), f"{TRAIN}:17:4", "nothing defines"),
+    train_file("an open quote in conf/", appended('x: "y\n'), f"{TRAIN}:18:1", "cannot be read"),
+    train_file("an open bracket in conf/", appended("x: [1\n"), f"{TRAIN}:18:1", "cannot be read"),
+    train_file("a colon too many in conf/", appended("x: y: z\n"), f"{TRAIN}:17:5", "in quotes"),
+    train_file("a list for keys in conf/", "- 1\n", TRAIN, "'- 1", "keys with values", "mend it"),
+    train_file("a word for keys in conf/", "hello\n", TRAIN, "'hello", "keys with values"),
+    train_file(
+        "a conf file that is no UTF-8", b"\xff\xfe\x00", TRAIN, "not UTF-8", "save the file"
+    ),
+    train_file("a NUL in conf/", b"x: \x00\n", TRAIN, "a control character", "remove it"),
+    train_file(
+        "a misspelt key in conf/",
+        lambda text: text.replace("batch_rows: 4096\n", "batch_rows: 4096\nlearning_rte: 1\n"),
+        "train.learning_rte is unknown",
+        "did you mean train.learning_rate?",
+    ),
+    train_file("half a reference in conf/", appended("x: ${\n"), "x", "mend"),
+    Mistake(
+        "no conf/", ("conf/ not found", "root of the repository"), (TINY,), files={"conf": None}
+    ),
+    Mistake(
+        "a default that is not there",
+        ("crosscoder", "experiment/mine", "no default", "mend its name"),
+        typed=("+experiment=mine",),
+        files={"conf/experiment/mine.yaml": OWN_EXPERIMENT},
+    ),
+    Mistake(
+        "a folder for a file of conf/",
+        ("conf/train/default.yaml", "cannot be read"),
+        typed=(TINY,),
+        files={TRAIN: None},
+        prepare=lambda folder: (folder / TRAIN).mkdir(),
+    ),
+]
+
+MISTAKES = [*OVERRIDES, *PARAMS, *FILES]
