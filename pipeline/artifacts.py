@@ -12,7 +12,7 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, replace
 from importlib.metadata import version
@@ -105,7 +105,8 @@ def check_files(path: Path, manifest: Manifest) -> None:
         if found != record["sha256"]:
             raise ArtifactError(
                 f"{file} is damaged: its sha256 should be {record['sha256']}, found {found}: "
-                f"remove {path} and run `dvc repro` again"
+                f"remove {path} and run `dvc repro --force --single-item` and the stage that "
+                "writes it"
             )
 
 
@@ -126,7 +127,8 @@ def clear_space_errors(path: Path) -> Iterator[None]:
         free = shutil.disk_usage(existing_parent(path)).free
         raise NoSpaceError(
             f"no space left on the disk that holds {path} ({free:,} bytes free): "
-            "free some space and run the same command again; the finished part is kept"
+            "free some space (`python -m stages.unfinished` lists what stopped runs left) and run "
+            "the same command again; the finished part is kept"
         ) from error
 
 
@@ -143,7 +145,8 @@ def write_bytes(path: Path, data: bytes) -> None:
     with clear_space_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         temporary = temporary_name(path)
-        with temporary.open("wb") as file:
+        temporary.unlink(missing_ok=True)  # perhaps a link; it is not to be written through
+        with temporary.open("xb") as file:
             file.write(data)
             file.flush()
             os.fsync(file.fileno())
@@ -181,9 +184,19 @@ def fingerprint_of(
 
 @contextmanager
 def locked(path: Path) -> Iterator[None]:
-    """Hold the lock file `path`; BusyError where another process holds it. Freed at any death."""
+    """Hold the lock file `path`; BusyError where another process holds it. Freed at any death.
+
+    A link in its place is refused: writing through it would empty the file that it names.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("a+") as file:
+    try:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o666)
+    except OSError as error:
+        if error.errno not in (errno.ELOOP, errno.EISDIR):
+            raise
+        found = "a link" if path.is_symlink() else "a folder"
+        raise ArtifactError(f"{path} is {found}, expected a lock file: remove it") from error
+    with os.fdopen(descriptor, "r+") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError as error:
@@ -192,7 +205,8 @@ def locked(path: Path) -> Iterator[None]:
                 f"{path} is held by process {file.read().strip() or 'unknown'}, which is building "
                 "the same artifact: wait for it to end, or stop it, and run again"
             ) from error
-        file.truncate(0)
+        file.seek(0)
+        file.truncate()
         file.write(str(os.getpid()))
         file.flush()
         yield
@@ -292,8 +306,9 @@ def build(
     """Lock `output`, find or make its work directory, and hand out the Build.
 
     bulk_dir: build and keep the artifact there, under its fingerprint, and let `output` point to it
-    Work of the same artifact under another fingerprint is removed: it could never be finished.
-    Raises BusyError where another process builds the same artifact.
+    Work of the same artifact under another fingerprint stays, for the configuration that began it;
+    `unfinished` finds it. Raises BusyError where another process builds the same artifact, in this
+    folder or, under the same fingerprint, in the bulk.
     """
     digests = {name: manifest_digest(path) for name, path in inputs.items()}
     lineage: dict[str, Any] = {}
@@ -314,13 +329,10 @@ def build(
     )
     root = (bulk_dir or output.parent) / WORK_DIR
     key = f"{output.name}-{fingerprint[:16]}"
-    lock = f"{output.name}.lock"
-    with ExitStack() as locks:
-        for folder in {output.parent / WORK_DIR, root}:
-            locks.enter_context(locked(folder / lock))
-        locks.enter_context(clear_space_errors(root))
-        for other in {*root.glob(f"{output.name}-*")} - {root / key}:
-            shutil.rmtree(other)
+    with ExitStack() as held:
+        held.enter_context(clear_space_errors(root))
+        held.enter_context(locked(output.parent / WORK_DIR / f"{output.name}.lock"))
+        held.enter_context(locked(lock_beside(root / key)))
         (root / key).mkdir(exist_ok=True)
         place = bulk_dir / key if bulk_dir else None
         made = Build(output, root / key, place, manifest)
@@ -329,3 +341,43 @@ def build(
             if not made.complete:
                 made.point()
         yield made
+
+
+@dataclass(frozen=True)
+class Unfinished:
+    """Work that a killed or stopped run left: where, how much of it, whether a run is at it."""
+
+    path: Path
+    n_bytes: int
+    is_busy: bool
+
+
+def unfinished(roots: Iterable[Path]) -> list[Unfinished]:
+    """All unfinished work below these `.work` folders; empty folders are not told."""
+    found = [folder for root in roots for folder in sorted(root.glob("*-*")) if folder.is_dir()]
+    sizes = {folder: sum(f.stat().st_size for f in _files(folder)) for folder in found}
+    return [
+        Unfinished(folder, n_bytes, is_held(lock_beside(folder)))
+        for folder, n_bytes in sizes.items()
+        if n_bytes
+    ]
+
+
+def _files(folder: Path) -> list[Path]:
+    return [path for path in folder.rglob("*") if path.is_file() and not path.is_symlink()]
+
+
+def lock_beside(work: Path) -> Path:
+    """The lock file of a work directory."""
+    return work.with_name(f".{work.name}.lock")
+
+
+def is_held(lock: Path) -> bool:
+    """Whether a process holds the lock file; a missing one is free."""
+    if not lock.exists():
+        return False
+    try:
+        with locked(lock):
+            return False
+    except BusyError:
+        return True

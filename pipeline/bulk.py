@@ -46,14 +46,21 @@ def read_pointer(path: Path) -> str:
     file = path / POINTER
     try:
         name = json.loads(file.read_bytes())["bulk"]
-        assert isinstance(name, str)
-        assert Path(name).name == name
-    except (OSError, ValueError, KeyError, TypeError, AssertionError) as error:
+        if not is_folder_name(name):
+            raise ValueError(f"found {name!r}, expected the name of one folder")
+    except (OSError, ValueError, KeyError, TypeError) as error:
         raise DamagedStoreError(
             f"{file} is not a pointer to a bulk ({error!r}): restore it with `dvc checkout`, or "
             f"remove {path} and run `dvc repro`"
         ) from error
     return name
+
+
+def is_folder_name(name: object) -> bool:
+    """Whether `name` leads to a folder beside others and nowhere else: `..` does not."""
+    if not isinstance(name, str) or name == ".." or "\0" in name:
+        return False
+    return Path(name).parts == (name,)
 
 
 def link_beside(path: Path) -> Path:

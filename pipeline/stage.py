@@ -12,13 +12,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from pipeline import artifacts
+from pipeline import artifacts, bulk
 from pipeline.artifacts import Build, Manifest
 from pipeline.config import Config, load_config
 from pipeline.distributed import is_first_to_tell, joined, world
 from pipeline.errors import ConfigError, MismatchError, PipelineError
 from pipeline.paths import in_main_tree
 
+DATA = Path("data")
 MODELS = Path("data/models")
 TOKENS = Path("data/tokens.zarr")
 ACTIVATIONS = Path("data/activations.zarr")
@@ -176,7 +177,7 @@ def run(stage: Stage, main: Callable[[Config], None]) -> None:
         config = load_config(sys.argv[1:])
         use_runtime(config)
         check_processes(stage)
-        with artifacts.clear_space_errors(Path("data")), joined(config.runtime.answer_seconds):
+        with artifacts.clear_space_errors(DATA), joined(config.runtime.answer_seconds):
             main(config)
     except PipelineError as error:
         tell(f"error: {error}\n")
@@ -203,7 +204,12 @@ def tell(message: str) -> None:
 
 
 def use_runtime(config: Config) -> None:
-    """Apply what must be in force before a library reads its environment."""
+    """Apply what must be in force before a library reads its environment, and before a store is
+    looked for: an experiment that ran elsewhere filled the bulk, but left no link here."""
+    if config.runtime.bulk_dir is not None and not (DATA / bulk.LINK).is_symlink():
+        folder = in_main_tree(config.runtime.bulk_dir)
+        if folder.is_dir() and DATA.is_dir():
+            bulk.use_bulk_dir(DATA, folder)
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
     os.environ.setdefault("OMP_NUM_THREADS", str(config.runtime.n_threads))

@@ -159,3 +159,32 @@ def test_a_failed_write_leaves_the_old_file(
     with pytest.raises(NoSpaceError):
         artifacts.write_json(tmp_path / "x.json", {"a": 2})
     assert json.loads((tmp_path / "x.json").read_text()) == {"a": 1}
+
+
+def test_work_of_another_configuration_is_kept_and_told(tmp_path: Path) -> None:
+    with build(tmp_path / "toy", seed=1) as killed:
+        (killed.work / "half").write_text("done")
+    with build(tmp_path / "toy", seed=2) as other:
+        (other.work / "begun").write_text("x")
+        found = artifacts.unfinished([tmp_path / ".work"])
+        assert {w.path: (w.n_bytes, w.is_busy) for w in found} == {
+            killed.work: (4, False),
+            other.work: (1, True),
+        }
+    with build(tmp_path / "toy", seed=1) as again:
+        assert (again.work / "half").read_text() == "done"
+
+
+def test_a_link_in_place_of_a_lock_or_of_a_file_in_the_making_is_not_written_through(
+    tmp_path: Path,
+) -> None:
+    precious = tmp_path / "precious"
+    precious.write_text("mine")
+    (tmp_path / ".work").mkdir()
+    (tmp_path / ".work/toy.lock").symlink_to(precious)
+    with pytest.raises(ArtifactError, match=r"toy\.lock is a link.*remove it"):
+        make(tmp_path / "toy")
+    artifacts.temporary_name(tmp_path / "x").symlink_to(precious)
+    artifacts.write_bytes(tmp_path / "x", b"new")
+    assert precious.read_text() == "mine"
+    assert (tmp_path / "x").read_bytes() == b"new"

@@ -11,7 +11,9 @@ import pytest
 import zarr
 
 from pipeline import artifacts, bulk
-from pipeline.errors import ArtifactError, DamagedStoreError, MissingArtifactError
+from pipeline.config import compose
+from pipeline.errors import ArtifactError, BusyError, DamagedStoreError, MissingArtifactError
+from pipeline.stage import Stage, use_runtime
 from pipeline.store import StoreReader, StoreWriter, activation_layout, verify_store
 from tests.store.numbered import N_ROWS, bytes_below, numbered_rows
 
@@ -114,7 +116,10 @@ def test_damage_in_the_bulk_is_refused_with_its_chunk(data: Path) -> None:
         verify_store(data / "x.zarr")
 
 
-@pytest.mark.parametrize("text", ["", "{}", '{"bulk": 3}', '{"bulk": "../../etc"}', "[]"])
+@pytest.mark.parametrize(
+    "text",
+    ["", "{}", '{"bulk": 3}', '{"bulk": "../../etc"}', '{"bulk": ".."}', '{"bulk": "."}', "[]"],
+)
 def test_an_edited_pointer_is_refused(data: Path, text: str) -> None:
     (data / "x.zarr/bulk.json").write_text(text)
     with pytest.raises(ArtifactError, match="is not a pointer to a bulk"):
@@ -148,3 +153,49 @@ def test_verify_follows_the_pointer(data: Path) -> None:
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
     key = json.loads((data / "x.zarr/bulk.json").read_text())["bulk"]
     assert f"bulk/{key}): {N_ROWS} rows" in done.stdout
+
+
+def test_two_checkouts_build_different_stores_in_one_bulk_at_once(tmp_path: Path) -> None:
+    """And neither takes away what the other has begun; the same store is made by one of them."""
+
+    def build(data: str, seed: int):
+        return artifacts.build(
+            tmp_path / data / "x.zarr",
+            artifact="x",
+            format_version=1,
+            config={"x": {"seed": seed}},
+            inputs={},
+            bulk_dir=tmp_path / "bulk",
+        )
+
+    with build("one", 1) as first, build("two", 2) as second:
+        (first.work / "begun").touch()
+        assert first.work != second.work
+        with pytest.raises(BusyError, match="the same artifact"), build("three", 1):
+            pass
+    with build("one", 3):
+        assert (first.work / "begun").exists(), "work of another configuration stays"
+
+
+def test_a_relative_bulk_dir_outlives_the_temporary_copy_of_an_experiment(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As `dvc exp run --temp` runs stages; then in the work tree itself, which has no link yet."""
+    main, copy = tmp_path / "main", tmp_path / "main/.dvc/tmp/exps/tmp1"
+    (copy / "data").mkdir(parents=True)
+    (main / "data").mkdir()
+    monkeypatch.chdir(Path(__file__).parents[1])
+    config = compose(["+experiment=planted", "runtime.bulk_dir=data/bulk"])
+    monkeypatch.setenv("DVC_ROOT", str(main))
+    monkeypatch.chdir(copy)
+    stage = Stage(name="toy", sections=("plant",), outputs={"x": Path("data/x.zarr")})
+    with stage.build(config, "x") as build:
+        with StoreWriter.open(build.work, LAYOUT) as writer:
+            writer.append(numbered_rows(LAYOUT, 0, N_ROWS))
+            writer.finish()
+        build.publish(counts={"n_rows": N_ROWS}, facts={})
+    shutil.copytree(copy / "data/x.zarr", main / "data/x.zarr")
+    monkeypatch.chdir(main)
+    shutil.rmtree(copy)
+    use_runtime(config)
+    assert verify_store(Path("data/x.zarr")).n_rows == N_ROWS

@@ -18,7 +18,7 @@ FOUNDATION_IMPORTS = {
     "paths": set(),
     "bulk": {"errors"},
     "artifacts": {"errors", "bulk", "signed"},
-    "stage": {"artifacts", "config", "distributed", "errors", "paths"},
+    "stage": {"artifacts", "bulk", "config", "distributed", "errors", "paths"},
     "workspace": {"artifacts", "config", "errors"},
     "store": {"distributed", "errors", "labels", "runtime", "bulk", "signed"},
 }

@@ -26,6 +26,8 @@ TABLE = "chunks.npy"
 GROUP = "zarr.json"
 MANIFEST = "manifest.json"
 FORMAT_VERSION = 1
+MAKE_AGAIN = "dvc repro --force --single-item"
+"""Not `dvc checkout`: a damaged file may be a link to DVC's own copy, which then is damaged too."""
 
 
 @dataclass(frozen=True)
@@ -116,7 +118,7 @@ def damage(path: Path, name: str, what: str) -> str:
     """The message of a DamagedStoreError: which file, what is wrong, the remedy."""
     return (
         f"{path / name} {what}: the store {path} is damaged; "
-        f"remove {path} and run `dvc repro` to make it again, or restore it with `dvc checkout`"
+        f"remove {path} and run `{MAKE_AGAIN}` and the name of the stage that writes it"
     )
 
 

@@ -9,7 +9,7 @@ from threading import local
 
 from pipeline.errors import DamagedStoreError
 from pipeline.store.reader import StoreReader
-from pipeline.store.seal import GROUP, MANIFEST, SEAL, TABLE, damage
+from pipeline.store.seal import GROUP, MANIFEST, SEAL, TABLE, damage, read_manifest
 
 # Jobs handed to the threads at a time: all of a large store's would fill the memory.
 CHUNKS_AT_ONCE = 256
@@ -55,6 +55,8 @@ def verify_store(
 def check_no_strangers(reader: StoreReader) -> None:
     """Raise DamagedStoreError where the store holds a file that no writer of it has written."""
     known = {MANIFEST, SEAL, TABLE, GROUP, *(f"{name}/{GROUP}" for name in reader.layout.names)}
+    # What the manifest lists with its digest, such as a mix's streams.json, is the stage's own.
+    known |= set((read_manifest(reader.path, reader.n_rows) or {}).get("files", {}))
     for folder, _, files in os.walk(reader.path):
         for file in files:
             relative = Path(folder, file).relative_to(reader.path)
