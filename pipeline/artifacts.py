@@ -27,6 +27,7 @@ from pipeline.errors import (
     NoSpaceError,
     PipelineError,
 )
+from pipeline.interruption import Interrupted
 from pipeline.signed import check_signed, signed
 
 MANIFEST = "manifest.json"
@@ -340,7 +341,12 @@ def build(
             bulk.use_bulk_dir(output.parent, bulk_dir)
             if not made.complete:
                 made.point()
-        yield made
+        try:
+            yield made
+        except Interrupted as stopped:
+            if any(file.is_file() for file in made.work.rglob("*")):
+                stopped.kept.append(made.work)
+            raise
 
 
 @dataclass(frozen=True)

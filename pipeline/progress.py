@@ -1,11 +1,13 @@
-"""One live line on a terminal, and the same figures in `logs/<stage>.jsonl`."""
+"""One live line on a terminal, a line a minute elsewhere, and the figures in `logs/*.jsonl`."""
 
 import json
 import shutil
 import sys
+import threading
 import time
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -17,6 +19,10 @@ LOGS = Path("logs")
 LINE_INTERVAL_SECONDS = 0.25
 LOG_INTERVAL_SECONDS = 5.0
 RATE_WINDOW_SECONDS = 30.0
+SIGN_INTERVAL_SECONDS = 60.0
+
+_AT_WORK: "list[Progress]" = []
+"""Jobs that are counted now, the innermost last."""
 
 
 class Progress:
@@ -49,6 +55,7 @@ class Progress:
         self._window = deque([(self._began, start)])
 
     def __enter__(self) -> Self:
+        _AT_WORK.append(self)
         return self
 
     def __exit__(
@@ -57,6 +64,7 @@ class Progress:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
+        _AT_WORK.remove(self)
         self._log(finished=kind is None)
         if self._live:
             self._draw()
@@ -88,6 +96,13 @@ class Progress:
         return (self.done - done) / max(now - began, 1e-9)
 
     def _draw(self) -> None:
+        # A line wider than the terminal would leave its remains behind.
+        width = shutil.get_terminal_size((250, 24)).columns - 1
+        sys.stderr.write(f"\r\x1b[K{self.line()[:width]}")
+        sys.stderr.flush()
+
+    def line(self) -> str:
+        """Where the job stands: done, rate, time left, memory and the latest figures."""
         rate = self.rate()
         left = (self.total - self.done) / rate if rate > 0 else float("inf")
         share = self.done / self.total if self.total else 1.0
@@ -97,14 +112,11 @@ class Progress:
             for name, label in shown.items()
             if name in self._figures
         )
-        line = (
+        return (
             f"{self.name}: {self.done:,}/{self.total:,} {self.unit} ({share:.0%})  "
             f"{rate:,.0f}/s  {format_seconds(left)} left  "
             f"{resident_memory_bytes() / 1e9:.1f} GB  {figures}"
         )
-        # A line wider than the terminal would leave its remains behind.
-        sys.stderr.write(f"\r\x1b[K{line[: shutil.get_terminal_size((250, 24)).columns - 1]}")
-        sys.stderr.flush()
 
     def _log(self, *, finished: bool) -> None:
         if not self._shows:
@@ -123,6 +135,32 @@ class Progress:
         }
         with self._log_path.open("a") as log:
             log.write(json.dumps(record) + "\n")
+
+
+@contextmanager
+def sign_of_life(name: str, interval_seconds: float = SIGN_INTERVAL_SECONDS) -> Iterator[None]:
+    """Where there is no terminal, write a line every minute from a thread of its own: where the
+    job stands, or how long the command is at work where nothing is counted."""
+    if sys.stderr.isatty() or not world().is_first:
+        yield
+        return
+    ended, began = threading.Event(), time.monotonic()
+
+    def write() -> None:
+        while not ended.wait(interval_seconds):
+            since = format_seconds(time.monotonic() - began)
+            memory = f"{resident_memory_bytes() / 1e9:.1f} GB"
+            line = _AT_WORK[-1].line() if _AT_WORK else f"{name}: at work for {since}  {memory}"
+            sys.stderr.write(f"{line.rstrip()}\n")
+            sys.stderr.flush()
+
+    thread = threading.Thread(target=write, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join()
 
 
 def format_seconds(seconds: float) -> str:

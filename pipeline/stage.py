@@ -5,7 +5,7 @@
 
 import json
 import os
-import sys
+import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
@@ -14,10 +14,12 @@ from typing import Any
 
 from pipeline import artifacts, bulk
 from pipeline.artifacts import Build, Manifest
+from pipeline.command import command, named, tell
 from pipeline.config import Config, load_config
-from pipeline.distributed import is_first_to_tell, joined, world
-from pipeline.errors import ConfigError, MismatchError, PipelineError
+from pipeline.distributed import joined, world
+from pipeline.errors import ConfigError, MismatchError
 from pipeline.paths import in_main_tree
+from pipeline.progress import format_seconds
 
 DATA = Path("data")
 MODELS = Path("data/models")
@@ -59,6 +61,8 @@ class Stage:
     format_version: raise it when the same configuration gives other bytes than before
     is_parallel: whether several processes of `torchrun` can do it together
     limits_memory: whether it keeps a limit on the memory of its whole process
+    resumes: whether a run that is stopped goes on from its unfinished work
+    written, unchanged: what the present run has made, and what it found as it would have made it
     """
 
     name: str
@@ -69,6 +73,9 @@ class Stage:
     format_version: int = 1
     is_parallel: bool = False
     limits_memory: bool = False
+    resumes: bool = False
+    written: list[Path] = field(default_factory=list, compare=False)
+    unchanged: list[Path] = field(default_factory=list, compare=False)
 
     def config(self, config: Config) -> dict[str, Any]:
         """The sections that decide this stage's output, as plain data."""
@@ -100,7 +107,11 @@ class Stage:
         """Lock and build the named output; see `artifacts.build`. Stores may go to the bulk. Of
         several processes the first has the lock, and the others are told where it builds."""
         with ExitStack() as stack:
-            yield world().from_first(lambda: stack.enter_context(self._locked(config, output)))
+            build = world().from_first(lambda: stack.enter_context(self._locked(config, output)))
+            was_complete = build.complete
+            yield build
+            told = self.unchanged if was_complete else self.written
+            told.append(self.outputs[output])
 
     @contextmanager
     def _locked(self, config: Config, output: str) -> Iterator[Build]:
@@ -128,10 +139,17 @@ class Stage:
             name: value if isinstance(value, bytes) else artifacts.canonical_json(value, indent=2)
             for name, value in files.items()
         }
-        for name, content in contents.items():
-            artifacts.write_bytes(RESULTS / name, content)
         manifest = self._results_manifest(config, contents, counts or {})
-        artifacts.write_bytes(RESULTS / f"{self.name}.manifest.json", manifest.to_json())
+        for name, content in [
+            *contents.items(),
+            (f"{self.name}.manifest.json", manifest.to_json()),
+        ]:
+            path = RESULTS / name
+            if path.is_file() and path.read_bytes() == content:
+                self.unchanged.append(path)
+            else:
+                artifacts.write_bytes(path, content)
+                self.written.append(path)
 
     def _results_manifest(
         self, config: Config, contents: Mapping[str, bytes], counts: Mapping[str, int]
@@ -170,21 +188,32 @@ def run(stage: Stage, main: Callable[[Config], None]) -> None:
     """Command line of a stage: `python -m stages.X [hydra overrides]`.
 
     Without overrides the stage reads `composed.yaml`, as `dvc repro` does; with overrides it
-    composes `conf/` itself. What a user can mend ends in one line and exit status 2; of several
-    processes the first to fail tells.
+    composes `conf/` itself. The last line names what was written.
     """
-    try:
-        config = load_config(sys.argv[1:])
+
+    def configured(typed: list[str]) -> None:
+        config = load_config(typed)
         use_runtime(config)
         check_processes(stage)
+        stage.written.clear()
+        stage.unchanged.clear()
+        began = time.monotonic()
         with artifacts.clear_space_errors(DATA), joined(config.runtime.answer_seconds):
             main(config)
-    except PipelineError as error:
-        tell(f"error: {error}\n")
-        sys.exit(2)
-    except KeyboardInterrupt:
-        tell(f"{stage.name}: interrupted; run the same command again to resume\n")
-        sys.exit(130)
+        if world().is_first:
+            tell(last_line(stage, time.monotonic() - began))
+
+    doc = getattr(main, "__globals__", {}).get("__doc__")
+    command(stage.name, configured, doc=doc, sections=stage.sections, resumes=stage.resumes)
+
+
+def last_line(stage: Stage, seconds: float) -> str:
+    """What a stage has done; nothing for one that writes nothing."""
+    if stage.written:
+        return f"{stage.name}: wrote {named(stage.written)} in {format_seconds(seconds)}\n"
+    if stage.unchanged:
+        return f"{stage.name}: nothing to do, {named(stage.unchanged)} as configured\n"
+    return ""
 
 
 def check_processes(stage: Stage) -> None:
@@ -194,13 +223,6 @@ def check_processes(stage: Stage) -> None:
             f"{stage.name} was started in {world().size} processes, but runs in one: "
             f"run `python -m stages.{stage.name}` without torchrun"
         )
-
-
-def tell(message: str) -> None:
-    """Write to the terminal, unless another process of the job told of an error before."""
-    if is_first_to_tell():
-        sys.stderr.write(message)
-        sys.stderr.flush()
 
 
 def use_runtime(config: Config) -> None:

@@ -4,8 +4,6 @@ Inputs are symbolic links to the artifacts of the main folder, so that nothing i
 twice; what the stages write stays in the workspace. Stages check the links' manifests as always.
 """
 
-import os
-import subprocess
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -14,6 +12,7 @@ from typing import Any
 from pipeline.artifacts import canonical_json, manifest_digest, read_manifest, write_json
 from pipeline.config.compose import CONF
 from pipeline.errors import PipelineError
+from pipeline.interruption import Interrupted, run_child
 
 ROOT = Path(__file__).resolve().parents[1]
 DONE = "done.json"
@@ -56,18 +55,19 @@ class Workspace:
     def _run(self, stages: Sequence[str], overrides: Sequence[str]) -> None:
         names = ",".join(stages)
         modules = [f"stages.{names}"] if len(stages) == 1 else ["stages.chain", names]
-        done = subprocess.run(
-            [sys.executable, "-m", *modules, *overrides],
-            cwd=self.path,
-            env={**os.environ, "PYTHONPATH": str(ROOT)},
-            stderr=subprocess.PIPE,
-            text=True,
-            check=False,
-        )
-        if done.returncode:
+        try:
+            status, said = run_child(
+                [sys.executable, "-m", *modules, *overrides],
+                cwd=self.path,
+                env={"PYTHONPATH": str(ROOT)},
+            )
+        except Interrupted as stopped:
+            stopped.kept.append(self.path)
+            raise
+        if status:
             raise WorkspaceError(
                 f"stage {names} failed in {self.path} with {' '.join(overrides)}:\n"
-                f"{done.stderr.strip()[-2000:]}"
+                f"{said.strip()[-2000:]}"
             )
 
     def _link(self, path: Path, target: Path) -> None:

@@ -49,6 +49,7 @@ STAGE = Stage(
     },
     outputs={"diff_sae": DIFF_SAE},
     results=("baselines.json", "baselines_summary.json"),
+    resumes=True,
 )
 NO_MODELS: dict[str, Any] = {
     "applicable": False,

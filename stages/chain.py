@@ -6,20 +6,22 @@ reads, writes, costs   what the stages do; every stage checks its inputs as if r
                        limits the memory of its process has a process of its own
 """
 
-import subprocess
 import sys
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+from pipeline.command import command
 from pipeline.errors import ConfigError
+from pipeline.interruption import run_child
 from pipeline.stage import run
 
 
-def main(names: list[str]) -> None:
-    if not names:
+def main(typed: list[str]) -> None:
+    if not typed:
         raise ConfigError("no stage given: name some, such as train,latent_scaling")
-    for position, stage in enumerate([named(name) for name in names]):
+    sys.argv[1:] = typed[1:]
+    for position, stage in enumerate([named(name) for name in typed[0].split(",")]):
         if stage.STAGE.limits_memory and position:
             run_apart(stage.STAGE.name)
         else:
@@ -29,11 +31,8 @@ def main(names: list[str]) -> None:
 def run_apart(name: str) -> None:
     """Run a stage in a process of its own, which holds nothing of the stages before; what stops it
     stops the chain."""
-    command = [sys.executable, "-m", f"stages.{name}", *sys.argv[1:]]
-    try:
-        status = subprocess.run(command, check=False).returncode
-    except KeyboardInterrupt:
-        sys.exit(130)
+    status, said = run_child([sys.executable, "-m", f"stages.{name}", *sys.argv[1:]])
+    sys.stderr.write(said)
     if status:
         sys.exit(status)
 
@@ -55,9 +54,4 @@ def stages() -> list[str]:
 
 
 if __name__ == "__main__":
-    chosen = sys.argv.pop(1).split(",") if len(sys.argv) > 1 else []
-    try:
-        main(chosen)
-    except ConfigError as error:
-        sys.stderr.write(f"error: {error}\n")
-        sys.exit(2)
+    command("chain", main)

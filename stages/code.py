@@ -8,17 +8,16 @@ writes  data/code/<stage>.json: project file -> sha256 of its syntax tree, comme
 costs   a second
 """
 
-import sys
 from pathlib import Path
 
 from pipeline import artifacts
-from pipeline.errors import PipelineError
+from pipeline.command import command
 from pipeline.imports import Project
 
 CODE = Path("data/code")
 
 
-def main() -> None:
+def main(typed: list[str]) -> None:  # noqa: ARG001
     project = Project(Path())
     for file in sorted(Path("stages").glob("[a-z]*.py")):
         digests = project.digests(f"stages.{file.stem}")
@@ -26,8 +25,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except PipelineError as error:
-        sys.stderr.write(f"error: {error}\n")
-        sys.exit(2)
+    command("code", main)

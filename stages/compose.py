@@ -8,23 +8,22 @@ writes  composed.yaml: every value of this run, checked; the only configuration 
 cost    a second
 """
 
-import sys
-
 from pipeline import artifacts
+from pipeline.command import command, tell
 from pipeline.config import COMPOSED, compose
 from pipeline.config.compose import check_unedited, composed_text, params_overrides
-from pipeline.errors import PipelineError
 
 
-def main() -> None:
+def main(typed: list[str]) -> None:
     check_unedited()
-    config = compose(sys.argv[1:] or params_overrides())
-    artifacts.write_bytes(COMPOSED, composed_text(config))
+    config = compose(typed or params_overrides())
+    text = composed_text(config)
+    if COMPOSED.exists() and COMPOSED.read_bytes() == text:
+        tell(f"compose: nothing to do, {COMPOSED} as configured\n")
+        return
+    artifacts.write_bytes(COMPOSED, text)
+    tell(f"compose: wrote {COMPOSED} of experiment {config.experiment}\n")
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except PipelineError as error:
-        sys.stderr.write(f"error: {error}\n")
-        sys.exit(2)
+    command("compose", main)

@@ -40,6 +40,7 @@ STAGE = Stage(
         "plant": PLANT,
     },
     is_parallel=True,
+    resumes=True,
 )
 STORES = ("activations", "heldout_activations")
 

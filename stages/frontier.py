@@ -40,6 +40,7 @@ STAGE = Stage(
         "heldout_activations": HELDOUT_ACTIVATIONS,
     },
     results=("frontier.json", "frontier.csv", "frontier.png", "frontier.svg"),
+    resumes=True,
 )
 WORKSPACES = Path("data/frontier")
 

@@ -20,6 +20,7 @@ STAGE = Stage(
     sections=("mix", "sources"),
     inputs={"models": MODELS},
     outputs={"tokens": TOKENS},
+    resumes=True,
 )
 
 

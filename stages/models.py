@@ -23,6 +23,7 @@ STAGE = Stage(
     outputs={"models": MODELS},
     results=("models.json",),
     format_version=2,
+    resumes=True,
 )
 
 NO_MODELS = {"applicable": False, "reason": "the experiment has no models (models.base.kind: none)"}

@@ -10,12 +10,11 @@ cost    under an hour on two cores; finished workspaces are not run again, a kil
         No stage of the graph: nothing depends on it
 """
 
-import sys
-
 from pipeline import artifacts
+from pipeline.command import command, tell
 from pipeline.config import Config, compose
 from pipeline.config.overrides import chosen_experiments
-from pipeline.errors import ConfigError, PipelineError
+from pipeline.errors import ConfigError
 from pipeline.stage import RESULTS, Stage
 
 STAGE = Stage(name="proof", sections=("proof",))
@@ -38,6 +37,7 @@ def main(config: Config) -> None:
     }
     for name, content in files.items():
         artifacts.write_bytes(RESULTS / name, content)
+    tell(f"proof: wrote {', '.join(str(RESULTS / name) for name in files)}\n")
     for row in proof["targets"]:
         reached = "nothing" if row["reached"] is None else f"{row['reached']:.3g}"
         print(f"{'met ' if row['met'] else 'MISS'} {row['target']}: {reached} (aim {row['aim']:g})")
@@ -53,9 +53,9 @@ def configuration(overrides: list[str]) -> Config:
     return compose([DEFAULT, *overrides])
 
 
+def started(typed: list[str]) -> None:
+    main(configuration(typed))
+
+
 if __name__ == "__main__":
-    try:
-        main(configuration(sys.argv[1:]))
-    except PipelineError as error:
-        sys.stderr.write(f"error: {error}\n")
-        sys.exit(2)
+    command("proof", started, sections=STAGE.sections, resumes=True)

@@ -21,6 +21,7 @@ STAGE = Stage(
     sections=("seeds", "crosscoder", "train"),
     inputs={"shuffled": SHUFFLED, "heldout_activations": HELDOUT_ACTIVATIONS},
     outputs={"seeds": SEEDS},
+    resumes=True,
 )
 
 

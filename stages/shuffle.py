@@ -26,6 +26,7 @@ STAGE = Stage(
     inputs={"activations": ACTIVATIONS},
     outputs={"shuffled": SHUFFLED},
     limits_memory=True,
+    resumes=True,
 )
 
 

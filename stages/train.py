@@ -25,6 +25,7 @@ STAGE = Stage(
     outputs={"crosscoder": CROSSCODER},
     results=("training.csv",),
     is_parallel=True,
+    resumes=True,
 )
 
 

@@ -12,12 +12,12 @@ cost    a look at the files' sizes
 """
 
 import shutil
-import sys
 from pathlib import Path
 
 from pipeline.artifacts import WORK_DIR, Unfinished, lock_beside, unfinished
 from pipeline.bulk import LINK
-from pipeline.errors import ConfigError, PipelineError
+from pipeline.command import command
+from pipeline.errors import ConfigError
 
 DATA = Path("data")
 
@@ -69,8 +69,4 @@ def remove(found: list[Unfinished]) -> None:
 
 
 if __name__ == "__main__":
-    try:
-        main(sys.argv[1:])
-    except PipelineError as error:
-        sys.stderr.write(f"error: {error}\n")
-        sys.exit(2)
+    command("unfinished", main)

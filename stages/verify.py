@@ -8,14 +8,14 @@ writes  nothing; prints a line for each
 cost    one read of the store
 """
 
-import argparse
-import sys
 import time
 from pathlib import Path
 
 from pipeline.artifacts import MANIFEST, check_files, read_manifest
 from pipeline.bulk import POINTER, resolve
-from pipeline.errors import MissingArtifactError, PipelineError, SourceError
+from pipeline.command import command
+from pipeline.errors import ConfigError, MissingArtifactError, SourceError
+from pipeline.paths import expanded
 from pipeline.shuffle.buckets import are_buckets, verify_buckets
 from pipeline.store import verify_store
 from pipeline.store.journal import JOURNAL
@@ -25,8 +25,10 @@ N_THREADS = 2
 OF_STORES = (SEAL, TABLE, JOURNAL, GROUP, POINTER)
 
 
-def main(paths: list[Path]) -> None:
-    for path in paths:
+def main(typed: list[str]) -> None:
+    if not typed:
+        raise ConfigError("no path given: name stores or artifacts, such as data/tokens.zarr")
+    for path in map(expanded, typed):
         began = time.monotonic()
         told = check(path)
         print(f"{path}{told} ({time.monotonic() - began:.1f} s)")
@@ -71,10 +73,4 @@ def check_store(path: Path) -> str:
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", maxsplit=1)[0])
-    parser.add_argument("paths", nargs="+", type=Path, metavar="PATH")
-    try:
-        main(parser.parse_args().paths)
-    except PipelineError as error:
-        sys.stderr.write(f"error: {error}\n")
-        sys.exit(2)
+    command("verify", main)

@@ -17,9 +17,13 @@ def prove(config: Config) -> Json:
         ThreadPoolExecutor(config.proof.n_workers) as pool,
         Progress("proof", total=len(everything), unit="experiments") as progress,
     ):
-        for step in (planned.rows, planned.paired, planned.judged()):
-            for _ in pool.map(Experiment.run, step):
-                progress.advance(1)
+        try:
+            for step in (planned.rows, planned.paired, planned.judged()):
+                for _ in pool.map(Experiment.run, step):
+                    progress.advance(1)
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)  # what has not begun need not begin
+            raise
     return gathered(config, planned)
 
 

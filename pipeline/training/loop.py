@@ -8,6 +8,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
+from pipeline import interruption
 from pipeline.config.crosscoder import TrainConfig
 from pipeline.crosscoder.variant import Moment, Step, Variant
 from pipeline.distributed import ALONE, Ranks
@@ -96,10 +97,17 @@ class Run:
         self._saved_step = self.step
 
     def train(self, report: Report) -> None:
-        """Train on the rest of the stream, and leave a checkpoint at its end.
+        """Train on the rest of the stream, and leave a checkpoint at its end or where a signal asks
+        to stop (Interrupted).
 
         Raises NonFiniteError before an update that would spoil the weights.
         """
+        with interruption.held() as is_asked:
+            self._train(report, is_asked)
+        self.save_checkpoint()
+
+    def _train(self, report: Report, is_asked: Callable[[], bool]) -> None:
+        """Step by step; a signal to any process of the job ends it after a step, saved."""
         began = time.perf_counter()
         n_rows_before, waited_before = self.n_rows, self.stream.waited_seconds
         for batch in self.stream.batches(self.n_rows):
@@ -114,7 +122,9 @@ class Run:
             report(len(batch), **figures)
             if self.step % self.config.checkpoint_every_steps == 0:
                 self.save_checkpoint()
-        self.save_checkpoint()
+            if self.variant.mesh.all.total(int(is_asked())):
+                self.save_checkpoint()
+                interruption.stop()
 
     def train_on(self, batch: Batch) -> dict[str, float]:
         """One step; the point of the curve where the step is logged, else nothing."""

@@ -1,0 +1,77 @@
+"""What every command shares: --help, mistakes in one line, signals, a sign of life, a last line."""
+
+import os
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from pipeline import interruption
+from pipeline.distributed import is_first_to_tell
+from pipeline.errors import PipelineError
+from pipeline.interruption import WORDS, Interrupted
+from pipeline.progress import sign_of_life
+
+HELP = {"-h", "--help"}
+MISTAKE = 2
+BROKEN_PIPE = 128 + 13
+
+
+def command(
+    name: str,
+    main: Callable[[list[str]], None],
+    *,
+    doc: str | None = None,
+    sections: Sequence[str] = (),
+    resumes: bool = False,
+) -> None:
+    """Run `python -m stages.<name>` with what was typed after it.
+
+    What a user can mend ends in one line and exit status 2, a signal in one line and 128 plus its
+    number; of several processes the first to fail tells.
+
+    doc: the text of --help, else the docstring of the module of `main`
+    sections: of the configuration that decide the output; resumes: whether work in its folder is
+    taken up by the next run
+    """
+    typed = sys.argv[1:]
+    if HELP & set(typed):
+        from pipeline.command_help import help_text
+
+        sys.stdout.write(help_text(doc or getattr(main, "__globals__", {})["__doc__"], sections))
+        return
+    try:
+        with interruption.listening(), sign_of_life(name):
+            main(typed)
+            sys.stdout.flush()
+    except PipelineError as error:
+        tell(f"error: {error}\n")
+        sys.exit(MISTAKE)
+    except Interrupted as stopped:
+        tell(f"{name}: {words_on(stopped, resumes)}\n")
+        sys.exit(128 + stopped.number)
+    except BrokenPipeError:
+        # Whoever read the output has gone, as `head` does; Python would complain once more at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(BROKEN_PIPE)
+
+
+def words_on(stopped: Interrupted, resumes: bool) -> str:
+    """What was lost and what was not."""
+    how = f"stopped by {WORDS[interruption.signal.Signals(stopped.number)]}"
+    if stopped.kept and resumes:
+        kept = ", ".join(map(str, stopped.kept))
+        return f"{how}; what is done is kept in {kept}: run the same command again to go on"
+    return f"{how}; nothing was finished: the same command begins anew"
+
+
+def tell(message: str) -> None:
+    """Write to the terminal, unless another process of the job told of an error before."""
+    if is_first_to_tell():
+        sys.stderr.write(message)
+        sys.stderr.flush()
+
+
+def named(paths: Sequence[Path], most: int = 4) -> str:
+    """`a, b and 3 more`."""
+    few = ", ".join(str(path) for path in paths[:most])
+    return few if len(paths) <= most else f"{few} and {len(paths) - most} more"
