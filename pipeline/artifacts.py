@@ -117,6 +117,12 @@ def clear_space_errors(path: Path) -> Iterator[None]:
     refused access into ArtifactError."""
     try:
         yield
+    except (FileExistsError, NotADirectoryError) as error:
+        if isinstance(error, PipelineError) or error.filename is None:
+            raise
+        raise ArtifactError(
+            f"{error.filename} is a file, expected a folder: move it away"
+        ) from error
     except OSError as error:
         if error.errno in REFUSED and not isinstance(error, PipelineError):
             raise ArtifactError(

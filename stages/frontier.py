@@ -14,9 +14,10 @@ import json
 import sys
 from pathlib import Path
 
-from pipeline.config import Config
+from pipeline.config import Config, compose
 from pipeline.config.compose import params_overrides
 from pipeline.config.frontier import SweepConfig
+from pipeline.errors import ConfigError
 from pipeline.progress import Progress
 from pipeline.stage import (
     HELDOUT_ACTIVATIONS,
@@ -58,10 +59,14 @@ def main(config: Config) -> None:
         for variant, sweep in config.frontier.sweeps.items()
         for value in sweep.values
     ]
+    overrides = {
+        (variant, value): point_overrides(config, variant, sweep, value)
+        for variant, sweep, value in points
+    }
     found = {}
     with Progress("frontier", total=len(points), unit="points") as progress:
-        for variant, sweep, value in points:
-            found[variant, value] = evaluated(config, variant, sweep, value)
+        for (variant, value), chosen in overrides.items():
+            found[variant, value] = evaluated(variant, value, chosen)
             progress.advance(1)
     table = frontier_table(found)
     figure = frontier_figure(table, FILE_PALETTE)
@@ -75,15 +80,36 @@ def main(config: Config) -> None:
     )
 
 
-def evaluated(config: Config, variant: str, sweep: SweepConfig, value: float) -> dict:
-    """`results/evaluation.json` of one point, trained and evaluated in its own workspace."""
+def point_overrides(config: Config, variant: str, sweep: SweepConfig, value: float) -> list[str]:
+    """The overrides of one point, composed once on trial: the sweep's variant and the frontier's
+    overrides, then the user's own, which prevail, then the keys that the sweep sets.
+
+    Raises ConfigError where they cannot be composed, before any point is trained.
+    """
+    own = sys.argv[1:] or params_overrides()
     overrides = [
-        *(sys.argv[1:] or params_overrides()),
         f"crosscoder={sweep.crosscoder}",
         *sweep.overrides,
-        *(f"{key}={value}" for key in sweep.keys),
         *config.frontier.overrides,
+        *(o for o in own if key_of_override(o) not in ("crosscoder", *sweep.keys)),
+        *(f"{key}={value}" for key in sweep.keys),
     ]
+    try:
+        compose(overrides)
+    except ConfigError as error:
+        raise ConfigError(
+            f"frontier.sweeps.{variant} cannot be run at {value:g}: {error}"
+        ) from error
+    return overrides
+
+
+def key_of_override(override: str) -> str:
+    """The key that an override sets."""
+    return override.lstrip("+~").partition("=")[0]
+
+
+def evaluated(variant: str, value: float, overrides: list[str]) -> dict:
+    """`results/evaluation.json` of one point, trained and evaluated in its own workspace."""
     linked = {path: MADE_BY[path] for path in STAGE.inputs.values()}
     workspace = Workspace(WORKSPACES / f"{variant}_{value:g}", linked)
     workspace.run(["train", "evaluate"], overrides)

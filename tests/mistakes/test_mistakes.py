@@ -4,10 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.mistakes import configuration
+from tests.mistakes import commands, configuration
 from tests.mistakes.table import Mistake, as_a_process, check, in_this_process, laid_out
 
-MISTAKES = [*configuration.MISTAKES]
+MISTAKES = [*configuration.MISTAKES, *commands.MISTAKES]
 AS_PROCESSES = MISTAKES[:: max(1, len(MISTAKES) // 22)]
 """Every so many-th row is typed into a shell too."""
 
@@ -26,4 +26,5 @@ def test_so_it_is_where_a_user_types_it(mistake: Mistake, tmp_path: Path) -> Non
 
 
 def test_the_table_is_long_and_no_mistake_is_in_it_twice() -> None:
-    assert len({mistake.name for mistake in MISTAKES}) == len(MISTAKES)
+    assert len({mistake.name for mistake in MISTAKES}) == len(MISTAKES) >= 100
+    assert len(AS_PROCESSES) >= 20

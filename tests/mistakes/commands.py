@@ -1,0 +1,64 @@
+"""Mistakes in what is started, where, and on what: stages, paths, files and rights."""
+
+from pathlib import Path
+
+from tests.mistakes.table import TINY, Mistake
+
+
+def refused(stage: str, name: str, typed: tuple[str, ...], *words: str) -> Mistake:
+    return Mistake(name, words, typed=typed, stage=stage)
+
+
+def lock_as_a_link(folder: Path) -> None:
+    (folder / "data/.work").mkdir(parents=True)
+    (folder / "precious").write_text("mine")
+    (folder / "data/.work/models.lock").symlink_to(folder / "precious")
+
+
+def altered_manifest(folder: Path) -> None:
+    (folder / "data/models").mkdir(parents=True)
+    (folder / "data/models/manifest.json").write_text('{"artifact": "models"}')
+
+
+MISTAKES = [
+    refused("train", "train before shuffle", (TINY,), "data/shuffled.zarr", "dvc repro shuffle"),
+    refused("mix", "mix before models", (TINY,), "data/models", "dvc repro models"),
+    refused("dump", "dump before models", (TINY,), "data/models", "dvc repro models"),
+    refused("shuffle", "shuffle before dump", (TINY,), "data/activations.zarr", "dvc repro dump"),
+    refused("evaluate", "evaluate before models", (TINY,), "not found", "dvc repro"),
+    refused("frontier", "frontier before models", (TINY,), "not found", "dvc repro"),
+    refused("chain", "a chain of nothing", (), "no stage given", "name some"),
+    refused("chain", "a chain of no stage", ("trian", TINY), "'trian'", "expected some of", "mend"),
+    refused("verify", "verify of nothing", (), "no path given", "data/tokens.zarr"),
+    refused(
+        "verify", "verify of a missing path", ("nowhere",), "nowhere not found", "name a store"
+    ),
+    refused("verify", "verify of a folder", ("conf",), "conf is a folder", "expected a store"),
+    refused("verify", "verify of a file", ("params.yaml",), "params.yaml is a file", "a store"),
+    refused("unfinished", "unfinished with another word", ("delete",), "'delete'", "`remove`"),
+    refused(
+        "unfinished", "unfinished of no work", ("remove", "x"), "x is no unfinished", "lists it"
+    ),
+    refused("proof", "the proof with an experiment", (TINY,), "expected none", "leave it out"),
+    Mistake(
+        "a link in place of a lock",
+        ("data/.work/models.lock is a link", "expected a lock file", "remove it"),
+        typed=("+experiment=planted",),
+        stage="models",
+        prepare=lock_as_a_link,
+    ),
+    Mistake(
+        "a manifest edited by hand",
+        ("data/models/manifest.json", "not a manifest", "dvc repro models"),
+        typed=(TINY,),
+        stage="mix",
+        prepare=altered_manifest,
+    ),
+    Mistake(
+        "a file in place of the data folder",
+        ("data", "expected"),
+        typed=("+experiment=planted",),
+        stage="models",
+        files={"data": "mine"},
+    ),
+]
