@@ -17,11 +17,15 @@ from pipeline.interruption import run_child
 from pipeline.stage import run
 
 
-def main(typed: list[str]) -> None:
-    if not typed:
-        raise ConfigError("no stage given: name some, such as train,latent_scaling")
+def started(typed: list[str]) -> None:
     sys.argv[1:] = typed[1:]
-    for position, stage in enumerate([named(name) for name in typed[0].split(",")]):
+    main(typed[0].split(",") if typed else [])
+
+
+def main(names: list[str]) -> None:
+    if not names:
+        raise ConfigError("no stage given: name some, such as train,latent_scaling")
+    for position, stage in enumerate([named(name) for name in names]):
         if stage.STAGE.limits_memory and position:
             run_apart(stage.STAGE.name)
         else:
@@ -54,4 +58,4 @@ def stages() -> list[str]:
 
 
 if __name__ == "__main__":
-    command("chain", main)
+    command("chain", started)
