@@ -13,7 +13,7 @@ FOUNDATION_IMPORTS = {
     "distributed": {"errors"},
     "runtime": {"distributed", "errors"},
     "progress": {"distributed", "runtime"},
-    "config": {"errors", "artifacts", "labels"},
+    "config": {"errors", "artifacts", "labels", "paths"},
     "signed": set(),
     "interruption": set(),
     "command": {"command_help", "distributed", "errors", "interruption", "progress"},
