@@ -146,6 +146,7 @@ def make_training(
             "threshold": "running_mean",
             "threshold_momentum": 0.999,
             "calibration_rows": 1,
+            "reconstruction": "squared",
             "auxk_coefficient": 0.03125,
             "k_aux": None,
         },

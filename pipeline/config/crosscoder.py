@@ -106,8 +106,12 @@ class BatchTopKConfig(_TrainedCrosscoder):
     """Momentum of the running mean, per step."""
     calibration_rows: Count
     """Held-out rows that the calibrated threshold is fitted on."""
+    reconstruction: Literal["squared", "norm"]
+    """Reconstruction term: squared error summed over models and width, or the norm of the error,
+    mean over the models, as published for crosscoders."""
     auxk_coefficient: NonNegative
-    """Weight of the auxiliary loss that revives dead latents."""
+    """Weight of the auxiliary loss that revives dead latents, over that of the reconstruction: both
+    count as shares of what there is to explain, so it means the same at any width."""
     k_aux: Count | None
     """Dead latents used per row in the auxiliary loss; null is half of d_model."""
 

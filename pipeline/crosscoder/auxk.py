@@ -14,6 +14,22 @@ from pipeline.distributed import ONE_PROCESS, Mesh
 
 
 @dataclass(frozen=True)
+class Unexplained:
+    """What the living latents leave of a batch, and what the dead ones could do about it.
+
+    pre_BL: preactivations; norm_L: sum of the decoder norms; rows_BP: the rows
+    residual_BP: x_hat - x; dead_L: whether a latent is dead; n_rows: rows of the whole batch
+    """
+
+    pre_BL: Tensor
+    norm_L: Tensor
+    rows_BP: Tensor
+    residual_BP: Tensor
+    dead_L: Tensor
+    n_rows: int
+
+
+@dataclass(frozen=True)
 class AuxK:
     """Dead latents are asked to explain what the living ones leave.
 
@@ -21,23 +37,23 @@ class AuxK:
         e_hat = sum over the `k_aux` dead latents of largest score in the row of f_i d_i, no bias
         auxk  = mean_B ||e_hat - e||^2 / mean_B ||e - mean_B e||^2
 
-    0 where no latent is dead, or where e does not vary (a last batch of one row).
+    0 where no latent is dead, or where e does not vary (a last batch of one row). A share, whatever
+    the width: 1 where the dead explain nothing.
     Source: Gao et al. 2024, arXiv 2406.04093; for crosscoders Minder, Dumas et al. 2025.
     """
 
+    crosscoder: Crosscoder
     k_aux: int
     mesh: Mesh = ONE_PROCESS
 
-    def loss(
-        self, crosscoder: Crosscoder, pre_BL: Tensor, residual_BP: Tensor, dead_L: Tensor
-    ) -> Tensor:
+    def loss(self, pre_BL: Tensor, residual_BP: Tensor, dead_L: Tensor) -> Tensor:
         """The term, differentiable. residual_BP is x_hat - x."""
         dead_Z = dead_L.nonzero().squeeze(1)
         if len(dead_Z) == 0:
             return residual_BP.new_zeros(())
-        norm_Z = crosscoder.decoder_norms().sum(-1)[dead_Z]
+        norm_Z = self.crosscoder.decoder_norms().sum(-1)[dead_Z]
         f_BZ = self._kept(torch.relu(pre_BL[:, dead_Z]), norm_Z.detach(), len(dead_Z))
-        error_BP = f_BZ @ crosscoder.W_dec_LP[dead_Z] + residual_BP
+        error_BP = f_BZ @ self.crosscoder.W_dec_LP[dead_Z] + residual_BP
         spread = self._inverse_spread(residual_BP, len(residual_BP))
         return error_BP.square().sum(-1).mean() * spread
 
@@ -53,35 +69,30 @@ class AuxK:
         edge_B1 = everywhere.topk(self.k_aux, dim=1, sorted=False).values.amin(1, keepdim=True)
         return f_BZ * (v_BZ >= edge_B1)
 
-    def step(
-        self,
-        crosscoder: Crosscoder,
-        pre_BL: Tensor,
-        rows_BP: Tensor,
-        residual_BP: Tensor,
-        dead_L: Tensor,
-        norm_L: Tensor,
-        coefficient: float,
-        n_rows: int,
-    ) -> Tensor:
-        """The term, this process's share of it; adds its gradient, times `coefficient`, to the
-        weights' gradients. n_rows: rows of the whole batch."""
-        dead_Z, latents = dead_L.nonzero().squeeze(1), self.mesh.latents
+    def step(self, batch: Unexplained, weight: float) -> Tensor:
+        """The term, this process's share of it; adds its gradient, times `weight`, to the weights'
+        gradients."""
+        latents, n_rows, rows_BP = self.mesh.latents, batch.n_rows, batch.rows_BP
+        dead_Z = batch.dead_L.nonzero().squeeze(1)
         n_dead = latents.total(len(dead_Z))
         if n_dead == 0:
-            return residual_BP.new_zeros(())
-        f_BZ = self._kept(pre_BL.index_select(1, dead_Z).relu_(), norm_L[dead_Z], n_dead)
-        f_BZ = f_BZ.to(rows_BP.dtype)
-        W_dec_ZP = crosscoder.W_dec_LP.detach()[dead_Z].to(rows_BP.dtype)
-        e_hat_BP = (f_BZ @ W_dec_ZP).to(residual_BP.dtype)
+            return batch.residual_BP.new_zeros(())
+        pre_BZ = batch.pre_BL.index_select(1, dead_Z)
+        f_BZ = self._kept(pre_BZ.relu_(), batch.norm_L[dead_Z], n_dead).to(rows_BP.dtype)
+        W_dec_ZP = self.crosscoder.W_dec_LP.detach()[dead_Z].to(rows_BP.dtype)
+        e_hat_BP = (f_BZ @ W_dec_ZP).to(batch.residual_BP.dtype)
         latents.sum(e_hat_BP)
-        error_BP = e_hat_BP.add_(residual_BP)
-        inverse_spread = self._inverse_spread(residual_BP, n_rows)
-        g_BP = (error_BP * (2 * coefficient / n_rows * inverse_spread)).to(rows_BP.dtype)
+        # e_hat - e is e_hat + (x_hat - x). e is taken as given: the living latents' gradient is
+        # that of the reconstruction alone, and so is the decoder bias's, which e_hat leaves out.
+        error_BP = e_hat_BP.add_(batch.residual_BP)
+        inverse_spread = self._inverse_spread(batch.residual_BP, n_rows)
+        g_BP = (error_BP * (2 * weight / n_rows * inverse_spread)).to(rows_BP.dtype)
+        # Only kept entries pass a gradient on: those that the relu or the choice left out stay so.
         pre_grad_BZ = (g_BP @ W_dec_ZP.t()).mul_(f_BZ > 0)
-        _add_rows(crosscoder.W_dec_LP, dead_Z, f_BZ.t() @ g_BP)
-        _add_rows(crosscoder.W_enc_LP, dead_Z, pre_grad_BZ.t() @ rows_BP)
-        _add_rows(crosscoder.b_enc_L, dead_Z, pre_grad_BZ.sum(0, dtype=residual_BP.dtype))
+        _add_rows(self.crosscoder.W_dec_LP, dead_Z, f_BZ.t() @ g_BP)
+        _add_rows(self.crosscoder.W_enc_LP, dead_Z, pre_grad_BZ.t() @ rows_BP)
+        sums_Z = pre_grad_BZ.sum(0, dtype=batch.residual_BP.dtype)
+        _add_rows(self.crosscoder.b_enc_L, dead_Z, sums_Z)
         return latents.once(error_BP.square().sum() / n_rows * inverse_spread)
 
     def _inverse_spread(self, residual_BP: Tensor, n_rows: int) -> Tensor:

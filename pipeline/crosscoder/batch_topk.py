@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from pipeline.config.crosscoder import BatchTopKConfig
-from pipeline.crosscoder.auxk import AuxK
+from pipeline.crosscoder.auxk import AuxK, Unexplained
 from pipeline.crosscoder.model import Crosscoder
 from pipeline.crosscoder.products import (
     Precision,
@@ -14,6 +14,7 @@ from pipeline.crosscoder.products import (
     SparseEntries,
     gradient_of,
 )
+from pipeline.crosscoder.reconstruction import Reconstruction
 from pipeline.crosscoder.selection import calibrated_threshold, positions_above
 from pipeline.crosscoder.variant import Loss, Moment, Step, Variant
 from pipeline.distributed import ONE_PROCESS, Mesh
@@ -29,7 +30,10 @@ class BatchTopK(Variant):
         v_i     = relu(pre_i) sum_m ||d_m,i||
         f       = pre where v is among the B k(t) largest of the batch and above 0, else 0
         x_hat_m = f W_dec_m + b_dec_m
-        total   = mean_B sum_{m,d} (x_hat - x)^2  +  c * auxk    (see `AuxK`)
+        total   = r * reconstruction + c * a * auxk    (`Reconstruction`, `AuxK`)
+
+    The reconstruction is squared, or the norm of the published crosscoders; r and a depend on the
+    widths alone, so that c means the same at any width (`Reconstruction.weights`).
 
     k(t) falls linearly from `k_start` to `k`. Equal scores at the edge are all kept. The choice is
     not differentiated. Inference keeps v > theta, with theta the running mean of the smallest
@@ -50,7 +54,10 @@ class BatchTopK(Variant):
         self.config = config
         self.products = Products(crosscoder, precision, mesh.latents)
         self.dead_after_rows = dead_after_rows
-        self.auxk = AuxK(config.k_aux or crosscoder.d_model // 2, mesh)
+        self.reconstruction = Reconstruction(
+            config.reconstruction, crosscoder.n_models, crosscoder.d_model
+        )
+        self.auxk = AuxK(crosscoder, config.k_aux or crosscoder.d_model // 2, mesh)
         device = crosscoder.W_dec_LP.device
         self.running_threshold = torch.full((), -1.0, dtype=torch.float64, device=device)
         self.guess = torch.zeros((), dtype=torch.float64, device=device)
@@ -85,11 +92,11 @@ class BatchTopK(Variant):
         smallest = v_BL.flatten().topk(n_kept).values[-1]
         f_BL = pre_BL * ((v_BL >= smallest) & (v_BL > 0))
         residual_BP = f_BL @ crosscoder.W_dec_LP + crosscoder.b_dec_P - x_BP
-        auxk = self.auxk.loss(crosscoder, pre_BL, residual_BP.detach(), self.dead())
-        return self._loss(residual_BP.square().sum(-1).mean(), auxk)
+        auxk = self.auxk.loss(pre_BL, residual_BP.detach(), self.dead())
+        return self._loss(self.reconstruction.term(residual_BP, len(x_BP)), auxk)
 
     def _loss(self, reconstruction: Tensor, auxk: Tensor) -> Loss:
-        weights = {"reconstruction": 1.0, "auxk": self.config.auxk_coefficient}
+        weights = self.reconstruction.weights(self.config.auxk_coefficient)
         return Loss({"reconstruction": reconstruction, "auxk": auxk}, weights)
 
     def _n_kept(self, n_rows: int, moment: Moment) -> int:
@@ -105,18 +112,19 @@ class BatchTopK(Variant):
         f = self._kept(pre_BL, norm_L, self._n_kept(n_rows, moment))
         residual_BP = products.reconstruct(f).sub_(x_BP)
 
-        g_BP = products.rounded("gradient", residual_BP * (2 / n_rows))
+        exact_g_BP = self.reconstruction.gradient(residual_BP, n_rows)
+        g_BP = products.rounded("gradient", exact_g_BP)
         f.outer_into(crosscoder.W_dec_LP, g_BP)
-        torch.sum(residual_BP, 0, out=gradient_of(crosscoder.b_dec_P)).mul_(2 / n_rows)
+        torch.sum(exact_g_BP, 0, out=gradient_of(crosscoder.b_dec_P))
         pre_grad = f.with_values(f.dot(g_BP, products.W_dec_LP))
         pre_grad.outer_into(crosscoder.W_enc_LP, rows_BP)
         gradient_of(crosscoder.b_enc_L).copy_(pre_grad.latent_sums())
 
-        coefficient = self.config.auxk_coefficient
-        auxk = self.auxk.step(
-            crosscoder, pre_BL, rows_BP, residual_BP, self.dead(), norm_L, coefficient, n_rows
-        )
-        loss = self._loss(self.mesh.latents.once(residual_BP.square().sum() / n_rows), auxk)
+        left = Unexplained(pre_BL, norm_L, rows_BP, residual_BP, self.dead(), n_rows)
+        weights = self.reconstruction.weights(self.config.auxk_coefficient)
+        auxk = self.auxk.step(left, weights["auxk"])
+        reconstruction = self.reconstruction.term(residual_BP, n_rows)
+        loss = self._loss(self.mesh.latents.once(reconstruction), auxk)
         fired_L = torch.zeros_like(norm_L, dtype=torch.bool).index_fill_(0, f.latent_N, True)
         return Step(loss, residual_BP, f.values, fired_L)
 

@@ -71,6 +71,7 @@ def test_gemma_batch_topk_is_the_published_one(gemma_batch_topk: Config, gemma: 
     assert isinstance(crosscoder, BatchTopKConfig)
     assert (crosscoder.n_latents, crosscoder.k) == (73_728, 100)
     assert (crosscoder.k_start, crosscoder.k_anneal_fraction) == (100, 0.0)
+    assert crosscoder.reconstruction == "norm"  # unsquared, mean over the models
     assert crosscoder.auxk_coefficient == pytest.approx(1 / 32)
     assert crosscoder.k_aux is None  # half of d_model
     assert crosscoder.threshold_momentum == pytest.approx(0.999)

@@ -4,12 +4,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.config.crosscoder import BatchTopKConfig
+from pipeline.crosscoder import Crosscoder
 from pipeline.crosscoder.batch_topk import BatchTopK
 from pipeline.crosscoder.initialise import initial_crosscoder
 from pipeline.crosscoder.variant import Moment
 from tests.training.planted_rows import crosscoder_config
 
 D_MODEL = 7
+MOMENT = Moment(19, 20)
 
 
 def make(seed: int = 3, **changes: object) -> BatchTopK:
@@ -182,11 +184,88 @@ def test_explaining_the_whole_residual_costs_nothing():
     dead_L = torch.zeros(crosscoder.n_latents, dtype=torch.bool)
     dead_L[5] = True
     with torch.no_grad():
-        explained = variant.auxk.loss(crosscoder, pre_BL, residual_BP, dead_L)
+        explained = variant.auxk.loss(pre_BL, residual_BP, dead_L)
     dead_L[5] = False
     dead_L[6] = True
     # A silent latent explains nothing: mean ||e||^2 is 30 / 4, its spread 5 / 4.
     with torch.no_grad():
-        silent = variant.auxk.loss(crosscoder, pre_BL, residual_BP, dead_L)
+        silent = variant.auxk.loss(pre_BL, residual_BP, dead_L)
     assert float(explained) == pytest.approx(0.0)
     assert float(silent) == pytest.approx(30 / 4 / 1.25)
+
+
+def dead_third(form: str, seed: int = 3) -> BatchTopK:
+    """A variant with a third of its latents dead."""
+    variant = make(seed, reconstruction=form)
+    variant.rows_since_fired_L[::3] = 100
+    return variant
+
+
+@pytest.mark.parametrize("form", ["squared", "norm"])
+@settings(max_examples=15, deadline=None)
+@given(seed=st.integers(0, 10_000))
+def test_both_forms_have_their_gradient_by_hand(form: str, seed: int):
+    variant, x_BP = dead_third(form, seed), rows(seed)
+    expected = torch.autograd.grad(variant.loss(x_BP, MOMENT).total, variant.parameters())
+    total = variant.step(x_BP, MOMENT).loss.total
+    assert float(total) == pytest.approx(float(variant.loss(x_BP, MOMENT).total), rel=1e-10)
+    for parameter, gradient in zip(variant.parameters(), expected, strict=True):
+        assert parameter.grad is not None
+        torch.testing.assert_close(parameter.grad, gradient, rtol=1e-10, atol=1e-10)
+
+
+def test_a_row_that_is_met_exactly_has_no_gradient_in_the_norm_form():
+    variant = make(reconstruction="norm")
+    with torch.no_grad():
+        variant.crosscoder.b_enc_L.fill_(-1e3)
+    variant.step(torch.zeros(4, 2 * D_MODEL, dtype=torch.float64), MOMENT)
+    for parameter in variant.parameters():
+        assert parameter.grad is not None
+        assert float(parameter.grad.abs().max()) == 0.0
+
+
+def test_the_norm_form_is_the_published_loss_on_rows_of_unit_norm():
+    """crosscoder_learning's, restated: rows there have a norm of 1, here one of sqrt(D), which
+    scales the biases and the latents, and neither decoder nor encoder."""
+    variant, x_BP = dead_third("norm"), rows(1)
+    crosscoder, root = variant.crosscoder, D_MODEL**0.5
+    x = x_BP.view(-1, 2, D_MODEL) / root
+    pre = torch.einsum("bmd,mdl->bl", x, crosscoder.W_enc) + crosscoder.b_enc_L / root
+    scores = torch.relu(pre) * crosscoder.W_dec.norm(dim=-1).sum(-1)
+    f = torch.relu(pre) * (scores >= scores.flatten().topk(3 * len(x)).values[-1])
+    error = x - torch.einsum("bl,lmd->bmd", f, crosscoder.W_dec) - crosscoder.b_dec / root
+    dead = variant.dead()
+    kept = torch.where(dead, scores, -torch.inf).topk(variant.auxk.k_aux, dim=1).indices
+    f_dead = torch.zeros_like(pre).scatter(1, kept, torch.relu(pre).gather(1, kept))
+    missed = error - torch.einsum("bl,lmd->bmd", f_dead, crosscoder.W_dec)
+    spread = (error - error.mean(0)).square().sum((1, 2)).mean()
+    published = error.norm(dim=-1).mean() + missed.square().sum((1, 2)).mean() / spread / 32
+    found = variant.loss(x_BP, Moment(19, 20)).total
+    assert float(found) == pytest.approx(float(published), rel=1e-10)
+
+
+@pytest.mark.parametrize("form", ["squared", "norm"])
+@pytest.mark.parametrize("times", [2, 9])
+def test_the_auxiliary_coefficient_means_the_same_at_any_width(form: str, times: int):
+    """Rows and weights written several times side by side leave the same share unexplained, so the
+    weighted terms stay in the same proportion."""
+
+    def proportion(times: int) -> float:
+        narrow = dead_third(form)
+        config = narrow.config
+        crosscoder = Crosscoder.from_weights(
+            kind="batch_topk",
+            W_enc=narrow.crosscoder.W_enc.detach().repeat(1, times, 1) / times,
+            W_dec=narrow.crosscoder.W_dec.detach().repeat(1, 1, times),
+            b_enc=narrow.crosscoder.b_enc_L.detach(),
+            b_dec=narrow.crosscoder.b_dec.detach().repeat(1, times),
+        )
+        variant = BatchTopK(crosscoder, config, precision="fp32", dead_after_rows=100)
+        variant.rows_since_fired_L[::3] = 100
+        x_BP = rows(1).view(-1, 2, D_MODEL).repeat(1, 1, times).flatten(1)
+        loss = variant.step(x_BP, MOMENT).loss
+        shares = {name: loss.weights[name] * float(term) for name, term in loss.terms.items()}
+        return shares["auxk"] / shares["reconstruction"]
+
+    assert proportion(1) > 0
+    assert proportion(times) == pytest.approx(proportion(1), rel=1e-10)

@@ -89,6 +89,7 @@ def crosscoder_config(kind: str, **changes: Any) -> TrainableConfig:
             "threshold": "calibrated",
             "threshold_momentum": 0.9,
             "calibration_rows": 300,
+            "reconstruction": "squared",
             "auxk_coefficient": 0.03125,
             "k_aux": 5,
         },

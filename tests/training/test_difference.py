@@ -61,6 +61,7 @@ def test_the_trainer_learns_a_dictionary_of_the_difference(tmp_path: Path) -> No
         threshold="calibrated",
         threshold_momentum=0.9,
         calibration_rows=512,
+        reconstruction="squared",
         auxk_coefficient=0.03,
         k_aux=None,
         seed=0,
