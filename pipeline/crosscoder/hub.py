@@ -1,7 +1,9 @@
 """Crosscoders on the Hugging Face Hub, in its conventions."""
 
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from pipeline.crosscoder import layouts
 from pipeline.crosscoder.layouts import Layout
@@ -41,7 +43,7 @@ def push(weights: Weights, repo: str, *, layout: Layout, private: bool, commit_m
     hub = HfApi()
     with tempfile.TemporaryDirectory() as folder:
         layouts.write(weights, Path(folder), layout)
-        (Path(folder) / CARD).write_text(model_card(weights, repo))
+        (Path(folder) / CARD).write_text(model_card(weights, repo, layout))
         try:
             hub.create_repo(repo, private=private, exist_ok=True)
             commit = hub.upload_folder(
@@ -55,15 +57,19 @@ def push(weights: Weights, repo: str, *, layout: Layout, private: bool, commit_m
     return str(commit)
 
 
-def model_card(weights: Weights, repo: str) -> str:
-    """The repository's page: what the weights are and how to read them."""
+def model_card(weights: Weights, repo: str, layout: Layout) -> str:
+    """The repository's page: what the weights are, what made them, how well they fit at the end of
+    training, and what to feed them."""
     n_models, d_model, n_latents = weights.shape
-    models = weights.provenance.get("models", {})
+    provenance = weights.provenance
+    models = provenance.get("models", {})
     named = [
         f"- {name}: `{spec.get('repo') or spec.get('path') or spec.get('kind')}`"
         for name, spec in models.items()
         if name in {"base", "it"}
     ]
+    if "layer" in provenance.get("hook_point", {}):
+        named.append(f"- hook point: `hidden_states[{provenance['hook_point']['layer']}]`")
     return "\n".join(
         [
             "---",
@@ -76,8 +82,11 @@ def model_card(weights: Weights, repo: str) -> str:
             "",
             *named,
             "",
-            "`config.json` says what made it, `weights.safetensors` holds weights, normalisation "
-            "factors and inference thresholds.",
+            *_table("Recipe", {**provenance.get("crosscoder", {}), **provenance.get("train", {})}),
+            *_table("Last batch of training", provenance.get("training", {}).get("last", {})),
+            "## Use",
+            "",
+            _input(weights),
             "",
             "```python",
             "from pipeline.crosscoder import Crosscoder",
@@ -86,5 +95,28 @@ def model_card(weights: Weights, repo: str) -> str:
             "f = crosscoder.latents(x_raw)  # raw activations [row, model, d_model]",
             "```",
             "",
+            f"The files are in the layout `{layout}`.",
+            "",
         ]
+    )
+
+
+def _table(title: str, values: Mapping[str, Any]) -> list[str]:
+    """A section of one table, or nothing where there is nothing to tell."""
+    if not values:
+        return []
+    rows = [f"| `{name}` | {value} |" for name, value in values.items()]
+    return [f"## {title}", "", "| | |", "|---|---|", *rows, ""]
+
+
+def _input(weights: Weights) -> str:
+    """What to feed the tensors, for who reads them without this library."""
+    if weights.activation_scale is None:
+        return "The tensors take normalised activations; the factors are not known."
+    factors = weights.activation_scale.tolist()
+    if all(factor == 1 for factor in factors):
+        return "The tensors take raw activations: the normalisation is folded into them."
+    return (
+        f"The tensors take the raw activations of model m times its factor, {factors}. To fold the "
+        "factors in: `crosscoder.folded()`."
     )

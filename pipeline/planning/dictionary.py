@@ -37,5 +37,9 @@ def crosscoder_file(crosscoder: PretrainedConfig, name: str) -> Path | None:
 
 
 def is_here(crosscoder: PretrainedConfig) -> bool:
-    """Whether a finished crosscoder is on this machine."""
+    """Whether a finished crosscoder is on this machine; a trainer's own `.pt` file counts too."""
+    if crosscoder.path is not None:
+        path = Path(crosscoder.path, crosscoder.subfolder or "")
+        if path.is_file() or any(path.glob("*.pt")):
+            return True
     return any(crosscoder_file(crosscoder, name) for name in WEIGHTS)

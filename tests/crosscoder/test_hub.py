@@ -18,7 +18,11 @@ PROVENANCE = {
         "base": {"kind": "hub", "repo": "google/gemma-2-2b"},
         "it": {"kind": "hub", "repo": "google/gemma-2-2b-it"},
         "heldout": {"seed": 1},
-    }
+    },
+    "hook_point": {"layer": 14},
+    "crosscoder": {"kind": "batch_topk", "k": 100},
+    "train": {"learning_rate": 1e-4},
+    "training": {"n_rows": 9, "last": {"l0": 99.5, "fve_it": 0.871}},
 }
 
 
@@ -90,8 +94,19 @@ def test_the_repository_has_a_card_that_names_the_models_and_how_to_load(api: Re
     assert card.startswith("---\nlibrary_name: crosscoder-pipeline\n")
     assert "- base: `google/gemma-2-2b`" in card
     assert 'Crosscoder.from_pretrained("someone/diff")' in card
+    for told in ("| `k` | 100 |", "| `learning_rate` | 0.0001 |", "| `fve_it` | 0.871 |"):
+        assert told in card
+    assert "hidden_states[14]" in card
+    assert f"times its factor, {crosscoder.activation_scale.tolist()}" in card
     config = json.loads((api.root / "someone/diff/config.json").read_text())
     assert config["provenance"] == PROVENANCE
+
+
+def test_the_card_of_folded_weights_says_that_raw_activations_are_fed(api: RecordedApi):
+    random_crosscoder(3, gated=False).folded().push_to_hub("someone/diff", layout="reference")
+    card = (api.root / "someone/diff/README.md").read_text()
+    assert "take raw activations: the normalisation is folded" in card
+    assert "layout `reference`" in card
 
 
 def test_a_public_crosscoder_in_a_subfolder_is_fetched(api: RecordedApi):

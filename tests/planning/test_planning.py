@@ -9,6 +9,7 @@ from pipeline.config import Config, compose
 from pipeline.models.configuration import read_configuration
 from pipeline.planning import Machine, estimate, missing_for, plan_table, size_of
 from pipeline.planning.cost import CODED_SHARE, STAGE_START_SECONDS, StageCost, n_train_rows
+from pipeline.planning.dictionary import is_here
 from pipeline.planning.machine import H200
 from pipeline.planning.model_size import size_from_config
 from pipeline.planning.table import format_bytes
@@ -299,3 +300,17 @@ def test_a_plan_asks_local_folders_what_the_models_stage_asks(
     (line,) = plan_local(*folders, short)
     assert line.startswith("models.it: ")
     assert "is cut off or no safetensors file" in line
+
+
+@pytest.mark.parametrize("name", ["7.pt", "model_final.pt", "weights.safetensors"])
+def test_a_finished_crosscoder_is_here_as_a_folder_and_as_a_file(tmp_path: Path, name: str) -> None:
+    def found(path: Path) -> bool:
+        overrides = ["+experiment=tiny", "crosscoder=pretrained", f"crosscoder.path={path}"]
+        crosscoder = compose(overrides).crosscoder
+        assert crosscoder.kind == "pretrained"
+        return is_here(crosscoder)
+
+    assert not found(tmp_path)
+    (tmp_path / name).touch()
+    assert found(tmp_path)
+    assert found(tmp_path / name)
