@@ -35,6 +35,7 @@ DASHBOARDS = RESULTS / "dashboards"
 LATENT_SCALING = RESULTS / "latent_scaling.manifest.json"
 EVALUATION = RESULTS / "evaluate.manifest.json"
 DIFF_SAE = Path("data/diff_sae")
+CHANGES = Path("data/changes")
 
 MADE_BY = {
     MODELS: "models",
@@ -48,6 +49,7 @@ MADE_BY = {
     LATENT_SCALING: "latent_scaling",
     EVALUATION: "evaluate",
     DIFF_SAE: "baselines",
+    CHANGES: "changes",
     SEEDS: "seed_runs",
 }
 

@@ -109,9 +109,9 @@ def over_sequences(
     """Both models on held-out sequences: clean, spliced, zero- and mean-ablated."""
     import torch
 
-    from pipeline.analysis.evaluation.splice import merge, sample_sequences, splice_batch
+    from pipeline.analysis.evaluation.splice import merge, splice_batch
     from pipeline.analysis.groups import cells_of
-    from pipeline.analysis.splicing import hooked_pair
+    from pipeline.analysis.splicing import hooked_pair, sample_sequences
     from pipeline.models.load import load_tokenizer
     from pipeline.progress import Progress
     from pipeline.text.tokens import bos_id

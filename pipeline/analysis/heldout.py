@@ -44,6 +44,12 @@ def as_float(activations: NDArray[np.generic], device: torch.device) -> Tensor:
     return rows.to(device).float()
 
 
+def spread_rows(reader: StoreReader, n_rows: int, block_rows: int, device: torch.device) -> Tensor:
+    """[n_rows, M, D] rows spread over the store in blocks, all of them in memory."""
+    blocks = spread_blocks(reader.n_rows, n_rows, block_rows)
+    return torch.cat([as_float(reader.read("activations", *block), device) for block in blocks])
+
+
 @torch.inference_mode()
 def firing_counts(
     crosscoder: Crosscoder, reader: StoreReader, *, n_rows: int, batch_rows: int, name: str

@@ -129,3 +129,14 @@ def hooked_model(
         residual=partial(residual, model, hook_point.layer),
         logits_with=partial(logits_with, model, hook_point.layer),
     )
+
+
+def sample_sequences(
+    source_Q: NDArray[np.integer], n_sequences: int, random: np.random.Generator
+) -> NDArray[np.int64]:
+    """Indices, ascending, of at most `n_sequences` sequences, the same number from each source
+    as far as there are enough."""
+    sources = np.unique(source_Q)
+    share = -(-n_sequences // len(sources))
+    chosen = [random.permutation(np.flatnonzero(source_Q == source))[:share] for source in sources]
+    return np.sort(np.concatenate(chosen))[: max(n_sequences, len(sources))]

@@ -16,6 +16,7 @@ from pipeline.config.analysis import (
     SeedsConfig,
 )
 from pipeline.config.causal import BaselinesConfig, CausalConfig
+from pipeline.config.changes import ChangesConfig
 from pipeline.config.crosscoder import CrosscoderConfig, TrainConfig
 from pipeline.config.frontier import FrontierConfig
 from pipeline.config.models import DumpConfig, HookPointConfig, ModelsConfig, TrainedModel
@@ -91,6 +92,7 @@ class Config(Section):
     latent_scaling: LatentScalingConfig
     causal: CausalConfig
     baselines: BaselinesConfig
+    changes: ChangesConfig
     organism: OrganismConfig
     dashboards: DashboardsConfig
     seeds: SeedsConfig

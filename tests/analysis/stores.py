@@ -26,12 +26,14 @@ def random_crosscoder(n_latents: int = 12, d_model: int = 5, seed: int = 0) -> C
     )
 
 
-def heldout_store(path: Path, rows: torch.Tensor, tokens_per_sequence: int = 10) -> StoreReader:
+def heldout_store(
+    path: Path, rows: torch.Tensor, tokens_per_sequence: int = 10, rows_per_chunk: int = 16
+) -> StoreReader:
     """A sealed store of raw rows [N, 2, D]; odd sequences are chats, every third token template."""
     n, n_models, d_model = rows.shape
     at = np.arange(n)
     sequence = (at // tokens_per_sequence).astype(np.int32)
-    with StoreWriter.open(path, activation_layout(n_models, d_model, 16)) as writer:
+    with StoreWriter.open(path, activation_layout(n_models, d_model, rows_per_chunk)) as writer:
         writer.append(
             {
                 "activations": rows.bfloat16().view(torch.uint16).numpy(),

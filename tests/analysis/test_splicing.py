@@ -11,12 +11,16 @@ from pipeline.analysis.evaluation.splice import (
     PATCHES,
     SpliceSums,
     merge,
-    sample_sequences,
     splice_batch,
 )
 from pipeline.analysis.evaluation.splice_table import splice_table
 from pipeline.analysis.groups import CELLS, GROUPS
-from pipeline.analysis.splicing import HookedModel, prediction_mask, token_losses
+from pipeline.analysis.splicing import (
+    HookedModel,
+    prediction_mask,
+    sample_sequences,
+    token_losses,
+)
 from pipeline.crosscoder import Crosscoder
 from tests.analysis.stores import random_crosscoder
 

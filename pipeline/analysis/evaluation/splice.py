@@ -5,7 +5,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from pipeline.analysis.splicing import Floats, HookedModel, Predictions, patched, prediction_mask
@@ -74,14 +73,3 @@ def merge(batches: Iterator[SpliceSums]) -> SpliceSums:
         np.concatenate([p.ce_MQCP for p in parts], axis=1),
         np.concatenate([p.kl_MQCP for p in parts], axis=1),
     )
-
-
-def sample_sequences(
-    source_Q: NDArray[np.integer], n_sequences: int, random: np.random.Generator
-) -> NDArray[np.int64]:
-    """Indices, ascending, of at most `n_sequences` sequences, the same number from each source
-    as far as there are enough."""
-    sources = np.unique(source_Q)
-    share = -(-n_sequences // len(sources))
-    chosen = [random.permutation(np.flatnonzero(source_Q == source))[:share] for source in sources]
-    return np.sort(np.concatenate(chosen))[: max(n_sequences, len(sources))]

@@ -1,0 +1,95 @@
+"""Which crosscoder latents a change rests on, and the rows that show it best; one held-out pass.
+
+A latent stands under a change where it fires on the rows that the change acts on (correlation of f
+with |h|); the cosine of its decoders' difference with the change's direction tells whether it
+explains the change, or is the concept that changed.
+
+Letters: B rows, L latents, J changes, M models, D d_model, E examples.
+"""
+
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from pipeline.analysis.changes.measure import Changes
+from pipeline.analysis.heldout import as_float, spread_blocks
+from pipeline.config.changes import ChangesConfig
+from pipeline.crosscoder import Crosscoder
+from pipeline.progress import Progress
+from pipeline.store import StoreReader
+
+Floats = NDArray[np.float64]
+
+
+@dataclass
+class Shown:
+    """The strongest rows of a change, each of another document: document -> (|h|, h, sequence,
+    position)."""
+
+    by_document: dict[int, tuple[float, float, int, int]] = field(default_factory=dict)
+
+    def see(self, rows: dict[str, NDArray[np.generic]], h_B: NDArray[np.floating], n: int) -> None:
+        """Look at a batch; only its n strongest rows can matter, and n documents are kept."""
+        for row in np.argsort(-np.abs(h_B), kind="stable")[: 4 * n]:
+            strength, document = float(abs(h_B[row])), int(rows["document"][row])
+            known = self.by_document.get(document)
+            if strength > 0 and (known is None or known[0] < strength):
+                place = (int(rows["sequence"][row]), int(rows["position"][row]))
+                self.by_document[document] = (strength, float(h_B[row]), *place)
+        if len(self.by_document) > n:
+            kept = sorted(self.by_document.items(), key=lambda item: (-item[1][0], item[0]))[:n]
+            self.by_document = dict(kept)
+
+
+@dataclass(frozen=True)
+class Rests:
+    """correlation_JL: of |h| with f; cosine_JL: of a latent's decoder difference with the change's
+    direction; both 0 where a latent never fires. shown: per change."""
+
+    correlation_JL: Floats
+    cosine_JL: Floats
+    shown: list[Shown]
+
+
+@torch.inference_mode()
+def rests_on(
+    changes: Changes, crosscoder: Crosscoder, reader: StoreReader, section: ChangesConfig
+) -> Rests:
+    """One pass over the held-out rows that the changes are measured on."""
+    device, L = crosscoder.W_dec.device, crosscoder.n_latents
+    sums_JL = torch.zeros(changes.n, L, dtype=torch.float64, device=device)
+    of_h, of_f = (torch.zeros(2, n, dtype=torch.float64, device=device) for n in (changes.n, L))
+    shown = [Shown() for _ in range(changes.n)]
+    blocks = spread_blocks(reader.n_rows, section.n_rows, section.batch_rows)
+    n_rows = sum(stop - start for start, stop in blocks)
+    with Progress("changes_latents", total=n_rows, unit="rows") as progress:
+        for start, stop in blocks:
+            rows = reader.rows(start, stop, ("activations", "document", "sequence", "position"))
+            x_BMD = as_float(rows["activations"], device)
+            h_BJ = changes.activity(x_BMD, section).h_BJ
+            f_BL, size_BJ = crosscoder.latents(x_BMD).double(), h_BJ.abs().double()
+            sums_JL += size_BJ.T @ f_BL
+            of_h += torch.stack([size_BJ.sum(0), size_BJ.square().sum(0)])
+            of_f += torch.stack([f_BL.sum(0), f_BL.square().sum(0)])
+            for change, found in enumerate(shown):
+                found.see(rows, h_BJ[:, change].cpu().numpy(), section.n_examples)
+            progress.advance(stop - start)
+    covariance = sums_JL / n_rows - torch.outer(of_h[0], of_f[0]) / n_rows**2
+    deviation_J, deviation_L = (
+        (s[1] / n_rows - (s[0] / n_rows) ** 2).clamp_min(0).sqrt() for s in (of_h, of_f)
+    )
+    correlation = covariance / torch.outer(deviation_J, deviation_L).clamp_min(1e-30)
+    return Rests(
+        correlation.cpu().numpy(),
+        (changes.direction_JD @ _unit_differences(crosscoder).T).double().cpu().numpy(),
+        shown,
+    )
+
+
+def _unit_differences(crosscoder: Crosscoder) -> Tensor:
+    """[L, D] d_it - d_base in raw units, of length 1; 0 where the two are equal."""
+    raw_LMD = crosscoder.W_dec.detach() / crosscoder.activation_scale[:, None]
+    return torch.nn.functional.normalize(raw_LMD[:, 1] - raw_LMD[:, 0], dim=1)

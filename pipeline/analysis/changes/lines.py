@@ -1,0 +1,201 @@
+"""The directions that differences lie along.
+
+A change writes one direction on few rows, so difference rows crowd along few lines through the
+origin, and a line is found where they crowd most: from rows drawn by their squared norm, the
+weighted power iteration
+
+    a <- normalise( sum_t |r_t| cos_t^(q-1) r_t ),   cos_t = max(0, <r_t, a>) / |r_t|
+
+climbs to a direction that maximises sum_t |r_t|^2 cos_t^q. With q = 2 this is the principal
+component of a half space, which mixes the changes that rows share; a larger q counts the rows that
+lie close to one line, and finds single ones (the contrast of independent component analysis with
+q = 4: Hyvarinen 1999, IEEE Transactions on Neural Networks 10). The line is then taken off its
+rows (matching pursuit: Mallat and Zhang 1993, IEEE Transactions on Signal Processing 41) and the
+next one is looked for in what remains, until none explains enough.
+
+Lines whose directions coincide, either way round, are one change.
+
+Letters: T rows, D d_model, L lines, J changes, K starts.
+"""
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Self
+
+import torch
+from torch import Tensor
+
+from pipeline.config.changes import ChangesConfig
+from pipeline.progress import Progress
+
+LINES_FILE = "lines.safetensors"
+BASE, IT = 0, 1
+STEP_EXPONENT = 2.0**-7
+"""bfloat16 has 8 significant bits: neighbours of x are 2^-7 of the power of 2 at or below |x| apart
+at most."""
+UNCHANGED = 0.02
+"""Rows whose difference has less than this share of the mean squared norm start no search."""
+PATIENCE = 4
+"""Draws of starts without a line that explains enough, after which the search ends."""
+
+
+@dataclass(frozen=True)
+class Lines:
+    """What rows are read by. In raw units.
+
+    mean_MD: of the models' rows
+    shift_D, scale: what holds on every row, shift + scale (x_base - mean_base)
+    direction_LD: unit vectors; change_L: the change that each line belongs to, 0 to J - 1
+    weight_L: sum of squares along each line
+    """
+
+    mean_MD: Tensor
+    shift_D: Tensor
+    scale: Tensor
+    direction_LD: Tensor
+    change_L: Tensor
+    weight_L: Tensor
+
+    def everywhere(self, x_TMD: Tensor) -> Tensor:
+        """[T, D] what holds on every row."""
+        return self.shift_D + self.scale * (x_TMD[:, BASE] - self.mean_MD[BASE])
+
+    @property
+    def n_changes(self) -> int:
+        return int(self.change_L.max()) + 1 if len(self.change_L) else 0
+
+    def save(self, folder: Path) -> None:
+        from safetensors.torch import save_file
+
+        save_file({name: t.contiguous() for name, t in vars(self).items()}, folder / LINES_FILE)
+
+    @classmethod
+    def load(cls, folder: Path) -> Self:
+        from safetensors.torch import load_file
+
+        return cls(**load_file(folder / LINES_FILE))
+
+    def to(self, device: torch.device) -> Self:
+        return type(self)(**{name: tensor.to(device) for name, tensor in vars(self).items()})
+
+
+@torch.inference_mode()
+def find_lines(x_TMD: Tensor, section: ChangesConfig, random: torch.Generator) -> Lines:
+    """The lines of rows x [T, base and IT, D], by falling share of the difference."""
+    mean_MD, shift_D, scale = _everywhere(x_TMD)
+    none_L = torch.zeros(0, device=x_TMD.device)
+    lines = Lines(
+        mean_MD, shift_D, scale, x_TMD.new_zeros(0, x_TMD.shape[2]), none_L.long(), none_L
+    )
+    delta_TD = differences(x_TMD)
+    rest_TD = (delta_TD - lines.everywhere(x_TMD))[differs(x_TMD)]
+    direction_LD = _modes(rest_TD, float(delta_TD.square().sum()), section, random)
+    change_L = _coinciding(direction_LD, section.same_cosine)
+    lines = replace(lines, direction_LD=direction_LD, change_L=change_L)
+    weight_L = torch.zeros(len(change_L), device=x_TMD.device)
+    for part in x_TMD.split(section.batch_rows):
+        weight_L += code(lines, part, section)[0].square().sum(dim=0)
+    return replace(lines, weight_L=weight_L)
+
+
+def differences(x_TMD: Tensor) -> Tensor:
+    """[T, D] h_it - h_base."""
+    return x_TMD[:, IT] - x_TMD[:, BASE]
+
+
+def differs(x_TMD: Tensor) -> Tensor:
+    """[T] whether rows differ by more than the type they are stored in can tell: by more than one
+    step of bfloat16 in the mean square over coordinates. Two runs of one model do not."""
+    size_TD = x_TMD.abs().amax(dim=1).clamp_min(torch.finfo(torch.float32).tiny)
+    step_TD = STEP_EXPONENT * 2.0 ** size_TD.log2().floor()
+    return (differences(x_TMD) / step_TD).square().mean(dim=1) > 1
+
+
+def code(lines: Lines, x_TMD: Tensor, section: ChangesConfig) -> tuple[Tensor, Tensor]:
+    """How far each row lies along each line, f [T, L] >= 0, and what is left of its difference
+    [T, D]: everywhere + f direction + left = h_it - h_base.
+
+    By matching pursuit: at most `max_lines` times the line with the largest product, if its cosine
+    with what is left reaches `min_cosine`.
+    """
+    left_TD = differences(x_TMD) - lines.everywhere(x_TMD)
+    f_TL = left_TD.new_zeros(len(left_TD), len(lines.direction_LD))
+    if not len(lines.direction_LD):
+        return f_TL, left_TD
+    changed_T, row_T = differs(x_TMD), torch.arange(len(left_TD), device=left_TD.device)
+    for _ in range(section.max_lines):
+        product_T, line_T = (left_TD @ lines.direction_LD.T).max(dim=1)
+        along_T = changed_T & (product_T > section.min_cosine * left_TD.norm(dim=1))
+        step_T = torch.where(along_T, product_T, 0)
+        f_TL[row_T, line_T] += step_T
+        left_TD = left_TD - step_T[:, None] * lines.direction_LD[line_T]
+    return f_TL, left_TD
+
+
+def _everywhere(x_TMD: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Means of the models, and the shift and scale that hold on every row. Medians, because a
+    change on few rows is no shift of all."""
+    mean_MD, delta_TD = x_TMD.mean(dim=0), differences(x_TMD)
+    away_TD, shift_D = x_TMD[:, BASE] - mean_MD[BASE], delta_TD.median(dim=0).values
+    slope_T = ((delta_TD - shift_D) * away_TD).sum(dim=1)
+    scale = (slope_T / away_TD.square().sum(dim=1).clamp_min(1e-30)).median()
+    return mean_MD, shift_D, scale
+
+
+def _modes(
+    rest_TD: Tensor, total: float, section: ChangesConfig, random: torch.Generator
+) -> Tensor:
+    """[L, D] lines by falling density, each of which explains `min_gain` of the total."""
+    found: list[Tensor] = []
+    square_T = rest_TD.square().sum(dim=1)
+    left_TD = rest_TD[square_T > UNCHANGED * square_T.mean()].clone()
+    failures = 0 if len(left_TD) else PATIENCE
+    with Progress("changes_find", total=section.max_changes, unit="lines") as progress:
+        while len(found) < section.max_changes and failures < PATIENCE:
+            norm_T = left_TD.norm(dim=1).clamp_min(1e-20)
+            direction_D, gain = _densest(left_TD, norm_T, section, random)
+            if gain < section.min_gain * total:
+                failures += 1
+                continue
+            failures = 0
+            found.append(direction_D)
+            product_T = left_TD @ direction_D
+            along_T = torch.where(product_T > section.min_cosine * norm_T, product_T, 0)
+            left_TD -= along_T[:, None] * direction_D
+            progress.advance(1)
+    return torch.stack(found) if found else rest_TD.new_zeros(0, rest_TD.shape[1])
+
+
+def _densest(
+    left_TD: Tensor, norm_T: Tensor, section: ChangesConfig, random: torch.Generator
+) -> tuple[Tensor, float]:
+    """The best direction of `n_starts` climbs, and the squares it explains on rows that lie closest
+    to it."""
+    weight_T = norm_T.square().cpu()
+    start_K = torch.multinomial(weight_T, section.n_starts, replacement=True, generator=random)
+    start_K = start_K.to(left_TD.device)
+    direction_KD = left_TD[start_K] / norm_T[start_K, None]
+    for _ in range(section.n_iterations):
+        cosine_TK = (left_TD @ direction_KD.T).clamp_min(0) / norm_T[:, None]
+        pull_TK = norm_T[:, None] * cosine_TK ** (section.contrast - 1)
+        direction_KD = torch.nn.functional.normalize(pull_TK.T @ left_TD, dim=1)
+    product_TK = left_TD @ direction_KD.T
+    close_TK = product_TK > section.close_cosine * norm_T[:, None]
+    gain_K = torch.where(close_TK, product_TK, 0).square().sum(dim=0)
+    best = int(gain_K.argmax())
+    return direction_KD[best], float(gain_K[best])
+
+
+def _coinciding(direction_LD: Tensor, same_cosine: float) -> Tensor:
+    """[L] number of the change of each line: that of the first earlier line with which its
+    direction coincides, or the next free number."""
+    leaders: list[int] = []
+    change = []
+    for line in range(len(direction_LD)):
+        cosines = (direction_LD[leaders] @ direction_LD[line]).abs()
+        if len(leaders) and float(cosines.max()) > same_cosine:
+            change.append(int(cosines.argmax()))
+        else:
+            change.append(len(leaders))
+            leaders.append(line)
+    return torch.tensor(change, dtype=torch.long, device=direction_LD.device)

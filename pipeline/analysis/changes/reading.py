@@ -1,0 +1,51 @@
+"""What a person reads of a change: tokens that its direction promotes, and examples in context.
+
+Letters: J changes, D d_model, M models.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from pipeline.analysis.changes.latents import Shown
+from pipeline.analysis.changes.records import LENS, Example, Lens
+from pipeline.analysis.dashboards.token_text import Pieces
+from pipeline.analysis.lens import Head, logit_lens
+from pipeline.store import StoreReader
+
+
+def lenses(
+    heads: tuple[Head, Head], direction_JD: Tensor, pieces: Pieces, *, n_tokens: int, n_vocab: int
+) -> list[dict[str, Lens]]:
+    """Of each direction, the tokens it promotes and suppresses through either model's head."""
+    both_JMD = torch.stack([direction_JD, direction_JD], dim=1)
+    found = logit_lens(heads, both_JMD, n_tokens=n_tokens, n_vocab=n_vocab)
+
+    def tokens(name: str, change: int) -> Lens:
+        listed = found[name]
+        texts = [pieces.single(int(token)) for token in listed.token_JK[change]]
+        logits = [round(float(logit), 4) for logit in listed.logit_JK[change]]
+        return list(zip(texts, logits, strict=True))
+
+    return [
+        {field: tokens(name, change) for field, name in LENS.items()}
+        for change in range(len(direction_JD))
+    ]
+
+
+def examples(
+    shown: Shown, tokens: StoreReader, pieces: Pieces, *, n_context: int
+) -> Sequence[Example]:
+    """The strongest rows as text, strongest first."""
+    found = sorted(shown.by_document.items(), key=lambda item: (-item[1][0], item[0]))
+    sequences = np.array([place[2] for _, place in found], dtype=np.int64)
+    token_ids = tokens.take("token_id", sequences)
+    written = []
+    for (document, (_, strength, sequence, position)), ids in zip(found, token_ids, strict=True):
+        context = pieces.of(int(i) for i in ids[max(0, position - n_context) : position + 1])
+        written.append(
+            Example(document, sequence, position, strength, "".join(context[:-1]), context[-1])
+        )
+    return written
