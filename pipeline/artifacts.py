@@ -17,6 +17,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from pipeline import bulk
@@ -44,7 +45,8 @@ class Manifest:
     artifact: name, such as `shuffled`; format_version: of its files
     fingerprint: sha256 over (config, inputs, format_version, artifact)
     config: the sections that made it; lineage: these and all sections of its inputs' lineages
-    inputs: name -> sha256 of the input's manifest; counts: rows, tokens, dropped by reason
+    inputs: name -> sha256 of the input's manifest, or over the local files read
+    counts: rows, tokens, dropped by reason
     facts: what consumers need to know, such as `d_model`; files: path -> bytes and sha256
     """
 
@@ -308,16 +310,19 @@ def build(
     format_version: int,
     config: Mapping[str, Any],
     inputs: Mapping[str, Path],
+    local_files: Mapping[str, str] = MappingProxyType({}),
     bulk_dir: Path | None = None,
 ) -> Iterator[Build]:
     """Lock `output`, find or make its work directory, and hand out the Build.
 
+    local_files: digests of what was read besides, which count as inputs do
     bulk_dir: build and keep the artifact there, under its fingerprint, and let `output` point to it
     Work of the same artifact under another fingerprint stays, for the configuration that began it;
     `unfinished` finds it. Raises BusyError where another process builds the same artifact, in this
     folder or, under the same fingerprint, in the bulk.
     """
     digests = {name: manifest_digest(path) for name, path in inputs.items()}
+    digests |= local_files
     lineage: dict[str, Any] = {}
     for path in inputs.values():
         lineage |= read_manifest(path).lineage

@@ -3,6 +3,7 @@
 `dvc.yaml` repeats these declarations for DVC; a test holds the two against each other.
 """
 
+import hashlib
 import json
 import os
 import time
@@ -12,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from pipeline import artifacts, bulk
+from pipeline import artifacts, bulk, local_files
 from pipeline.artifacts import Build, Manifest
 from pipeline.command import command, named, tell
 from pipeline.config import Config, load_config
@@ -59,6 +60,7 @@ class Stage:
     """A stage's declaration.
 
     sections: of the configuration that decide its output (never `runtime`)
+    local_files: those of the sections whose local files it reads (see `pipeline.local_files`)
     inputs, outputs: artifact name -> path; results: file names under `results/`
     format_version: raise it when the same configuration gives other bytes than before
     is_parallel: whether several processes of `torchrun` can do it together
@@ -69,6 +71,7 @@ class Stage:
 
     name: str
     sections: tuple[str, ...]
+    local_files: tuple[str, ...] = ()
     inputs: Mapping[str, Path] = field(default_factory=dict)
     outputs: Mapping[str, Path] = field(default_factory=dict)
     results: tuple[str, ...] = ()
@@ -126,9 +129,20 @@ class Stage:
             format_version=self.format_version,
             config=self.config(config),
             inputs=self.inputs,
+            local_files=self._local_files(config),
             bulk_dir=in_main_tree(bulk_dir) if bulk_dir and path.suffix == ".zarr" else None,
         ) as build:
             yield build
+
+    def _local_files(self, config: Config) -> dict[str, str]:
+        """One digest over the local files of each section that names some."""
+        sections = self.config(config)
+        found = {name: local_files.digests(sections[name]) for name in self.local_files}
+        return {
+            f"local files of {name}": hashlib.sha256(artifacts.canonical_json(files)).hexdigest()
+            for name, files in found.items()
+            if files
+        }
 
     def publish_results(
         self, config: Config, files: Mapping[str, Any], counts: Mapping[str, int] | None = None
@@ -158,6 +172,7 @@ class Stage:
     ) -> Manifest:
         own = self.config(config)
         digests = {name: artifacts.manifest_digest(path) for name, path in self.inputs.items()}
+        digests |= self._local_files(config)
         lineage: dict[str, Any] = {}
         for path in self.inputs.values():
             lineage |= artifacts.read_manifest(path).lineage

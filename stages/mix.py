@@ -18,6 +18,7 @@ from pipeline.stage import MODELS, TOKENS, Stage, run
 STAGE = Stage(
     name="mix",
     sections=("mix", "sources"),
+    local_files=("sources",),
     inputs={"models": MODELS},
     outputs={"tokens": TOKENS},
     resumes=True,

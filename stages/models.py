@@ -20,6 +20,7 @@ from pipeline.stage import MODELS, Stage, run, tell
 STAGE = Stage(
     name="models",
     sections=("models", "sources"),
+    local_files=("models", "sources"),
     outputs={"models": MODELS},
     results=("models.json",),
     format_version=2,

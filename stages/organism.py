@@ -40,6 +40,7 @@ if TYPE_CHECKING:
 STAGE = Stage(
     name="organism",
     sections=("organism", "sources", "mix", "hook_point"),
+    local_files=("sources",),
     inputs={
         "models": MODELS,
         "tokens": TOKENS,

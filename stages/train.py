@@ -21,6 +21,7 @@ from pipeline.stage import CROSSCODER, HELDOUT_ACTIVATIONS, SHUFFLED, Stage, run
 STAGE = Stage(
     name="train",
     sections=("crosscoder", "train"),
+    local_files=("crosscoder",),
     inputs={"shuffled": SHUFFLED, "heldout_activations": HELDOUT_ACTIVATIONS},
     outputs={"crosscoder": CROSSCODER},
     results=("training.csv",),

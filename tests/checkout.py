@@ -6,7 +6,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 import yaml
 
@@ -23,7 +23,9 @@ LEFT_OUT = shutil.ignore_patterns(
     "dvc.lock",
     ".*_cache",
 )
-STAGES = list(yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"])
+GRAPH = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
+STAGES = list(GRAPH)
+ALWAYS_RUN = [name for name in STAGES if GRAPH[name].get("always_changed")]
 
 
 class Checkout:
@@ -61,9 +63,15 @@ class Checkout:
         return done
 
     def repro(self, *targets: str) -> list[str]:
-        """Run `dvc repro` and tell which stages ran."""
+        """Run `dvc repro` and tell which stages ran, but for those that run every time."""
         out = self.run("dvc", "repro", *targets).stdout
-        return [name for name in STAGES if f"Running stage '{name}'" in out]
+        ran = [name for name in STAGES if f"Running stage '{name}'" in out]
+        return [name for name in ran if name not in ALWAYS_RUN]
+
+    def status(self, *targets: str) -> dict[str, Any]:
+        """What `dvc status` says has changed, but for the stages that run every time."""
+        status = json.loads(self.run("dvc", "status", "--json", *targets).stdout)
+        return {name: what for name, what in status.items() if name not in ALWAYS_RUN}
 
     def override(self, overrides: str) -> None:
         (self.path / "params.yaml").write_text(

@@ -10,13 +10,14 @@ import yaml
 from pipeline.config import Config, compose, load_config
 from pipeline.config.compose import params_overrides
 from pipeline.imports import PROJECT, Project
+from pipeline.local_files import SECTIONS
 from pipeline.report.results import OPTIONAL
 from pipeline.stage import MADE_BY, Stage
 
 ROOT = Path(__file__).parents[1]
 CODE = "data/code"
 GRAPH: dict[str, Any] = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
-STAGES = sorted(set(GRAPH) - {"code", "compose"})
+STAGES = sorted(set(GRAPH) - {"code", "compose", "local_files"})
 
 
 @pytest.fixture(autouse=True)
@@ -46,6 +47,7 @@ def test_dvc_yaml_lists_the_files_that_the_stage_declares(name: str) -> None:
     stage, node = stage_of(name), GRAPH[name]
     reads = {dep for dep in node["deps"] if dep.startswith("data/") or Path(dep) in MADE_BY}
     reads.remove(f"{CODE}/{name}.json")
+    reads -= {f"data/local_files/{section}.json" for section in stage.local_files}
     assert reads == {str(path) for path in stage.inputs.values()}
     entries = [*node.get("outs", []), *node.get("metrics", [])]
     writes = {next(iter(entry)) if isinstance(entry, dict) else entry for entry in entries}
@@ -53,6 +55,19 @@ def test_dvc_yaml_lists_the_files_that_the_stage_declares(name: str) -> None:
     if results:
         results.add(f"results/{name}.manifest.json")
     assert writes == {str(path) for path in stage.outputs.values()} | results
+
+
+@pytest.mark.parametrize("name", STAGES)
+def test_a_stage_depends_on_the_local_files_of_the_sections_that_it_declares(name: str) -> None:
+    declared = {f"data/local_files/{section}.json" for section in stage_of(name).local_files}
+    assert declared == {dep for dep in GRAPH[name]["deps"] if dep.startswith("data/local_files/")}
+    assert set(stage_of(name).local_files) <= set(stage_of(name).sections) & set(SECTIONS)
+
+
+def test_local_files_are_looked_at_in_every_run_and_nothing_else_is() -> None:
+    assert [name for name in GRAPH if GRAPH[name].get("always_changed")] == ["local_files"]
+    (params,) = GRAPH["local_files"]["params"]
+    assert tuple(params["composed.yaml"]) == SECTIONS
 
 
 def test_the_report_depends_on_every_part_of_the_page() -> None:

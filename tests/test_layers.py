@@ -21,6 +21,7 @@ FOUNDATION_IMPORTS = {
     "paths": set(),
     "bulk": {"errors"},
     "artifacts": {"errors", "bulk", "interruption", "signed"},
+    "local_files": {"artifacts", "paths"},
     "stage": {
         "artifacts",
         "bulk",
@@ -28,6 +29,7 @@ FOUNDATION_IMPORTS = {
         "config",
         "distributed",
         "errors",
+        "local_files",
         "paths",
         "progress",
     },

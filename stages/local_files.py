@@ -1,0 +1,37 @@
+"""Record what the local files are that the configuration names: text, models, a crosscoder.
+
+    python -m stages.local_files
+
+reads   composed.yaml, and each named file whose size or time has changed since the last look
+writes  data/local_files/: one file per section (models, sources, crosscoder), path -> bytes, sha256
+cost    a fraction of a second, and about a second per GB to be read; DVC runs it every time
+"""
+
+import sys
+from pathlib import Path
+
+import yaml
+
+from pipeline.artifacts import write_json
+from pipeline.errors import MissingArtifactError, PipelineError
+from pipeline.local_files import SECTIONS, digests
+
+# `pipeline.config` knows this file too, but takes half a second to load, which every run would pay.
+COMPOSED = Path("composed.yaml")
+LOCAL_FILES = Path("data/local_files")
+
+
+def main() -> None:
+    if not COMPOSED.exists():
+        raise MissingArtifactError(f"{COMPOSED} not found: run `dvc repro compose`")
+    config = yaml.load(COMPOSED.read_text(), Loader=yaml.CSafeLoader)
+    for section in SECTIONS:
+        write_json(LOCAL_FILES / f"{section}.json", digests(config[section]))
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except PipelineError as error:
+        sys.stderr.write(f"error: {error}\n")
+        sys.exit(2)
