@@ -8,6 +8,7 @@ gets the same bits: with one number of ranks a run gives the same bits every tim
 """
 
 import os
+import re
 import signal
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -16,10 +17,23 @@ from datetime import timedelta
 from types import FrameType
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
-from pipeline.errors import LostProcessError, PipelineError
+from pipeline.errors import (
+    ConfigError,
+    LostProcessError,
+    PipelineError,
+    ReductionError,
+    is_lack_of_memory,
+)
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+LOST = re.compile(
+    r"gloo/transport|connection|closed by peer|timed? ?out|broken pipe|socket(?!, malloc)|"
+    r"remote process|ncclRemoteError",
+    re.IGNORECASE,
+)
+"""What Gloo, NCCL and the store of the job say when they do not hear of another process."""
 
 T = TypeVar("T")
 Shard = Literal["data", "latents"]
@@ -219,8 +233,12 @@ def share_of_threads(n_threads: int) -> int:
 
 
 @contextmanager
-def joined(timeout_seconds: float) -> Iterator[None]:
-    """Join the ranks of the job; a reduction that takes longer than the timeout is given up."""
+def joined(timeout_seconds: float, device: str) -> Iterator[None]:
+    """Join the ranks of the job; a reduction that takes longer than the timeout is given up.
+
+    device: as `runtime.device`. Each rank has a card of its own; ConfigError where there are too
+    few of them.
+    """
     if world().size == 1:
         yield
         return
@@ -228,9 +246,10 @@ def joined(timeout_seconds: float) -> Iterator[None]:
     import torch.distributed as dist
 
     signal.signal(signal.SIGTERM, _stopped)
-    has_gpu = torch.cuda.is_available()
+    has_gpu = device != "cpu" and torch.cuda.is_available()
     if has_gpu:
-        torch.cuda.set_device(local_rank() % torch.cuda.device_count())
+        check_cards(torch.cuda.device_count())
+        torch.cuda.set_device(local_rank())
     with _peers():
         dist.init_process_group(
             "cpu:gloo,cuda:nccl" if has_gpu else "gloo",
@@ -244,6 +263,18 @@ def joined(timeout_seconds: float) -> Iterator[None]:
         raise
     dist.destroy_process_group()
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+
+def check_cards(n_cards: int) -> None:
+    """Raise ConfigError where two ranks on this machine would share a card: NCCL refuses that,
+    later and in many lines."""
+    n_ranks = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+    if n_ranks > n_cards:
+        raise ConfigError(
+            f"{n_ranks} processes were started on this machine, which has {n_cards} CUDA "
+            f"device(s), expected one for each: start torchrun with --nproc-per-node={n_cards}, or "
+            "set runtime.device=cpu"
+        )
 
 
 def is_first_to_tell() -> bool:
@@ -278,15 +309,21 @@ def _sum_together(tensors: "list[Tensor]") -> None:
 
 @contextmanager
 def _peers() -> Iterator[None]:
-    """Turn what the backends raise when another rank is gone into LostProcessError."""
+    """Turn what the backends raise into LostProcessError where another rank is gone, and into
+    ReductionError otherwise. The lack of memory is passed on as it is."""
     try:
         yield
-    except LostProcessError:
-        raise
     except RuntimeError as error:
-        # Gloo begins with its source file in brackets and ends in advice.
-        reason = str(error).splitlines()[0].split("] ", 1)[-1].split(". ", 1)[0]
-        raise LostProcessError(_lost(f"({reason})")) from error
+        if isinstance(error, PipelineError) or is_lack_of_memory(error):
+            raise
+        # Gloo puts its source file in brackets before the reason; NCCL's reason has many lines.
+        reason = " ".join(str(error).split()).split("] ", 1)[-1]
+        if LOST.search(str(error)):
+            raise LostProcessError(_lost(f"({reason})")) from error
+        raise ReductionError(
+            f"rank {world().rank} of {world().size} cannot reduce with the other processes of this "
+            f"job ({reason}): mend that and run the same command again to resume"
+        ) from error
 
 
 def _stopped(signal_number: int, frame: FrameType | None) -> None:  # noqa: ARG001

@@ -44,9 +44,27 @@ class NoSpaceError(PipelineError, OSError):
     """The disk is full; the work done so far is kept."""
 
 
+class OutOfMemoryError(PipelineError, MemoryError):
+    """A device or the machine has too little memory for the sizes configured."""
+
+
+class ReductionError(PipelineError, RuntimeError):
+    """The processes of a job cannot reduce together, though none is known to be lost."""
+
+
 class LostProcessError(PipelineError, RuntimeError):
     """Another process of a job that runs in several has ended or does not answer."""
 
 
 class NonFiniteError(PipelineError, ArithmeticError):
     """A loss, gradient or activation is not finite."""
+
+
+def is_lack_of_memory(error: Exception) -> bool:
+    """Whether an error of Python, NumPy or PyTorch says that memory could not be had.
+
+    PyTorch has a class for it on a GPU, told by its name so that this imports nothing; on the CPU
+    it raises a RuntimeError that says so.
+    """
+    named = isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError"
+    return named or "can't allocate memory" in str(error)

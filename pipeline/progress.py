@@ -13,7 +13,7 @@ from types import TracebackType
 from typing import Self
 
 from pipeline.distributed import world
-from pipeline.runtime import resident_memory_bytes
+from pipeline.runtime import peak_device_bytes, resident_memory_bytes
 
 LOGS = Path("logs")
 LINE_INTERVAL_SECONDS = 0.25
@@ -122,6 +122,7 @@ class Progress:
         if not self._shows:
             return
         self._log_path.parent.mkdir(parents=True, exist_ok=True)
+        on_device = peak_device_bytes()
         record = {
             "stage": self.name,
             "done": self.done,
@@ -130,6 +131,7 @@ class Progress:
             "per_second": round(self.rate(), 3),
             "elapsed_seconds": round(time.monotonic() - self._began, 3),
             "resident_bytes": resident_memory_bytes(),
+            **({} if on_device is None else {"device_peak_bytes": on_device}),
             "finished": finished,
             **self._figures,
         }

@@ -4,6 +4,7 @@ import ctypes
 import hashlib
 import resource
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -14,6 +15,7 @@ from pipeline.errors import ConfigError
 if TYPE_CHECKING:
     import torch
 
+CARD_FILE = Path("/dev/nvidia0")
 MALLOPT_TRIM_THRESHOLD, MALLOPT_MMAP_MAX = -1, -4  # of glibc's malloc.h
 
 
@@ -45,10 +47,37 @@ def resolve_device(name: str) -> "torch.device":
         return torch.device("cpu")
     if not has_gpu:
         raise ConfigError(
-            f"runtime.device is {name!r}, but this machine has no CUDA device: "
-            "set runtime.device=auto or runtime.device=cpu"
+            f"runtime.device is {name!r}, but {why_no_card()}: "
+            "mend that, or set runtime.device=auto or runtime.device=cpu"
         )
-    return torch.device("cuda", local_rank() % torch.cuda.device_count())
+    return torch.device("cuda", local_rank())
+
+
+def describe_device(name: str) -> str:
+    """One line on the device called `name`: which it is, and, where a card lies idle, why."""
+    import torch
+
+    device = resolve_device(name)
+    if device.type == "cuda":
+        card = torch.cuda.get_device_properties(device)
+        memory = f"{card.total_memory / 2**30:.0f} GiB"
+        return f"computing on {device}: {card.name}, {memory}, CUDA {torch.version.cuda}"
+    idle = name == "auto" and CARD_FILE.exists()
+    return "computing on the CPU" + (f"; warning: {why_no_card()}" if idle else "")
+
+
+def why_no_card() -> str:
+    """Why PyTorch finds no CUDA device."""
+    import torch
+
+    if torch.version.cuda is None:
+        return "this PyTorch is built for CPUs alone"
+    if not CARD_FILE.exists():
+        return "this machine has no CUDA device"
+    return (
+        f"PyTorch, built for CUDA {torch.version.cuda}, cannot use the card of this machine: its "
+        "driver may be older than that"
+    )
 
 
 def set_threads(n_threads: int) -> None:
@@ -60,6 +89,8 @@ def set_threads(n_threads: int) -> None:
     torch.set_num_threads(share_of_threads(n_threads))
     # As use_deterministic_algorithms(True, warn_only=True), which imports the compiler (0.9 s).
     torch.set_deterministic_debug_mode("warn")
+    # Products of bfloat16 that are cut into parts add these up in float32.
+    torch.backends.cuda.matmul.allow_bf16_reduced_precision_reduction = False
     # Filling every new tensor with NaN guards against reads of unset memory and costs a pass each.
     setattr(torch.utils.deterministic, "fill_uninitialized_memory", False)  # noqa: B010 (untyped)
     # Denormal optimiser moments make fused Adam ten times slower on a CPU.
@@ -84,6 +115,14 @@ def peak_memory_bytes() -> int:
     """Largest resident size of this process so far, in bytes."""
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else peak * 1024
+
+
+def peak_device_bytes() -> int | None:
+    """Most memory that this process has had on its CUDA device; None where it uses none."""
+    torch = sys.modules.get("torch")
+    if torch is None or not torch.cuda.is_initialized():
+        return None
+    return torch.cuda.max_memory_allocated()
 
 
 def resident_memory_bytes() -> int:

@@ -6,6 +6,7 @@
 import hashlib
 import json
 import os
+import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
@@ -18,7 +19,13 @@ from pipeline.artifacts import Build, Manifest
 from pipeline.command import command, named, tell
 from pipeline.config import Config, load_config
 from pipeline.distributed import joined, world
-from pipeline.errors import ConfigError, MismatchError
+from pipeline.errors import (
+    ConfigError,
+    MismatchError,
+    OutOfMemoryError,
+    PipelineError,
+    is_lack_of_memory,
+)
 from pipeline.paths import in_main_tree
 from pipeline.progress import format_seconds
 
@@ -64,6 +71,7 @@ class Stage:
     inputs, outputs: artifact name -> path; results: file names under `results/`
     format_version: raise it when the same configuration gives other bytes than before
     is_parallel: whether several processes of `torchrun` can do it together
+    memory_keys: what to lower where its device runs out of memory; none: it computes on no device
     limits_memory: whether it keeps a limit on the memory of its whole process
     resumes: whether a run that is stopped goes on from its unfinished work
     written, unchanged: what the present run has made, and what it found as it would have made it
@@ -77,6 +85,7 @@ class Stage:
     results: tuple[str, ...] = ()
     format_version: int = 1
     is_parallel: bool = False
+    memory_keys: tuple[str, ...] = ()
     limits_memory: bool = False
     resumes: bool = False
     written: list[Path] = field(default_factory=list, compare=False)
@@ -215,7 +224,12 @@ def run(stage: Stage, main: Callable[[Config], None]) -> None:
         stage.written.clear()
         stage.unchanged.clear()
         began = time.monotonic()
-        with artifacts.clear_space_errors(DATA), joined(config.runtime.answer_seconds):
+        with (
+            artifacts.clear_space_errors(DATA),
+            joined(config.runtime.answer_seconds, config.runtime.device),
+            clear_memory_errors(stage),
+        ):
+            tell_device(stage, config)
             main(config)
         if world().is_first:
             tell(last_line(stage, time.monotonic() - began))
@@ -242,6 +256,29 @@ def check_processes(stage: Stage) -> None:
         )
 
 
+def tell_device(stage: Stage, config: Config) -> None:
+    """Say on the terminal which device the stage computes on, if it computes on one."""
+    if stage.memory_keys and world().is_first:
+        from pipeline.runtime import describe_device
+
+        sys.stderr.write(f"{stage.name}: {describe_device(config.runtime.device)}\n")
+        sys.stderr.flush()
+
+
+@contextmanager
+def clear_memory_errors(stage: Stage) -> Iterator[None]:
+    """Turn the lack of memory into OutOfMemoryError with the keys to lower."""
+    try:
+        yield
+    except (MemoryError, RuntimeError) as error:
+        if isinstance(error, PipelineError) or not is_lack_of_memory(error):
+            raise
+        wanted = " ".join(str(error).split()) or "no size given"
+        keys = " or ".join(stage.memory_keys) or "the sizes in the configuration"
+        message = f"{stage.name} ran out of memory ({wanted}): lower {keys}"
+        raise OutOfMemoryError(message) from error
+
+
 def use_runtime(config: Config) -> None:
     """Apply what must be in force before a library reads its environment, and before a store is
     looked for: an experiment that ran elsewhere filled the bulk, but left no link here."""
@@ -252,6 +289,8 @@ def use_runtime(config: Config) -> None:
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
     os.environ.setdefault("HF_HUB_DISABLE_TELEMETRY", "1")
     os.environ.setdefault("OMP_NUM_THREADS", str(config.runtime.n_threads))
+    # cuBLAS gives the same bits every time only with a workspace of a fixed size.
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
 
 
 def seed_folder(root: Path, run: int) -> Path:

@@ -50,6 +50,7 @@ STAGE = Stage(
     outputs={"diff_sae": DIFF_SAE},
     results=("baselines.json", "baselines_summary.json"),
     resumes=True,
+    memory_keys=("baselines.batch_rows", "causal.batch_sequences"),
 )
 NO_MODELS: dict[str, Any] = {
     "applicable": False,

@@ -31,6 +31,7 @@ STAGE = Stage(
         "latent_scaling": LATENT_SCALING,
     },
     results=("causal.json", "causal_summary.json", "causal.csv", "causal.png", "causal.svg"),
+    memory_keys=("causal.batch_sequences",),
 )
 NO_MODELS: dict[str, Any] = {
     "applicable": False,

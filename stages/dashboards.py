@@ -47,6 +47,7 @@ STAGE = Stage(
         "latent_scaling": LATENT_SCALING,
     },
     outputs={"dashboards": DASHBOARDS},
+    memory_keys=("dashboards.batch_rows",),
 )
 
 

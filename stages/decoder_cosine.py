@@ -22,6 +22,7 @@ STAGE = Stage(
         "decoder_cosine.png",
         "decoder_cosine.svg",
     ),
+    memory_keys=("decoder_cosine.batch_rows",),
 )
 
 

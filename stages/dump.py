@@ -41,6 +41,7 @@ STAGE = Stage(
     },
     is_parallel=True,
     resumes=True,
+    memory_keys=("dump.batch_tokens",),
 )
 STORES = ("activations", "heldout_activations")
 

@@ -33,6 +33,7 @@ STAGE = Stage(
         "crosscoder": CROSSCODER,
     },
     results=("evaluation.json", "evaluation_summary.json", "latents.csv"),
+    memory_keys=("evaluate.batch_sequences", "evaluate.batch_rows"),
 )
 
 

@@ -29,6 +29,7 @@ STAGE = Stage(
         "latent_scaling.png",
         "latent_scaling.svg",
     ),
+    memory_keys=("latent_scaling.batch_rows",),
 )
 
 

@@ -25,6 +25,7 @@ STAGE = Stage(
     results=("models.json",),
     format_version=2,
     resumes=True,
+    memory_keys=("models.base.micro_batch_sequences", "models.it.micro_batch_sequences"),
 )
 
 NO_MODELS = {"applicable": False, "reason": "the experiment has no models (models.base.kind: none)"}

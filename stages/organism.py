@@ -49,6 +49,7 @@ STAGE = Stage(
         "latent_scaling": LATENT_SCALING,
     },
     results=("organism.json", "organism.csv", "organism.png", "organism.svg"),
+    memory_keys=("organism.batch_prompts", "organism.batch_rows"),
 )
 
 

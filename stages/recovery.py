@@ -39,6 +39,7 @@ STAGE = Stage(
         "recovery.png",
         "recovery.svg",
     ),
+    memory_keys=("recovery.batch_rows",),
 )
 
 

@@ -22,6 +22,7 @@ STAGE = Stage(
         "relative_norm.png",
         "relative_norm.svg",
     ),
+    memory_keys=("relative_norm.batch_rows",),
 )
 
 

@@ -22,6 +22,7 @@ STAGE = Stage(
     inputs={"shuffled": SHUFFLED, "heldout_activations": HELDOUT_ACTIVATIONS},
     outputs={"seeds": SEEDS},
     resumes=True,
+    memory_keys=("train.batch_rows",),
 )
 
 

@@ -37,6 +37,7 @@ STAGE = Stage(
         "latent_scaling": LATENT_SCALING,
     },
     results=("seeds.json", "seeds.csv", "seeds.png", "seeds.svg"),
+    memory_keys=("latent_scaling.batch_rows",),
 )
 
 

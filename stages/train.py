@@ -27,6 +27,7 @@ STAGE = Stage(
     results=("training.csv",),
     is_parallel=True,
     resumes=True,
+    memory_keys=("train.batch_rows",),
 )
 
 

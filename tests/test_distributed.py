@@ -11,8 +11,17 @@ from hypothesis import strategies as st
 
 from pipeline import distributed
 from pipeline.distributed import Mesh, Ranks
-from pipeline.errors import ConfigError
+from pipeline.errors import ConfigError, LostProcessError, ReductionError
 from pipeline.stage import Stage, check_processes
+
+DUPLICATE = """NCCL error in: ProcessGroupNCCL.cpp:3690, invalid usage, NCCL version 2.27.5
+ncclInvalidUsage: This usually reflects invalid usage of NCCL library.
+Last error:
+Duplicate GPU detected : rank 0 and rank 1 both on CUDA device 1b000"""
+SHARED_MEMORY = """NCCL error in: NCCLUtils.hpp:268, unhandled system error, NCCL version 2.27.5
+ncclSystemError: System call (e.g. socket, malloc) or external library call failed or device error.
+Last error:
+Error while creating shared memory segment /dev/shm/nccl-7ziPmx (size 9637888)"""
 
 
 @given(n=st.integers(0, 1000), size=st.integers(1, 40))
@@ -77,10 +86,39 @@ def test_a_process_without_its_peers_says_so_in_bounded_time():
         "from pipeline.distributed import joined\n"
         "from pipeline.errors import LostProcessError\n"
         "try:\n"
-        "    with joined(2.0): pass\n"
+        "    with joined(2.0, 'cpu'): pass\n"
         "except LostProcessError as error: print(error)\n"
     )
     done = subprocess.run(
         [sys.executable, "-c", code], env=environment, capture_output=True, text=True, timeout=60
     )
     assert done.stdout.startswith("rank 1 of 2: another process of this job has ended")
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("[../gloo/transport/tcp/pair.cc:534] Connection closed by peer", LostProcessError),
+        ("Timed out waiting 1800000ms for recv operation to complete", LostProcessError),
+        ("ncclRemoteError: a remote process exiting prematurely", LostProcessError),
+        (DUPLICATE, ReductionError),
+        (SHARED_MEMORY, ReductionError),
+    ],
+)
+def test_an_error_in_a_reduction_is_told_for_what_it_is(text: str, expected: type[Exception]):
+    with pytest.raises(expected) as told, distributed._peers():
+        raise RuntimeError(text)
+    assert text.splitlines()[-1].split("] ")[-1] in str(told.value)
+    assert "\n" not in str(told.value)
+
+
+def test_a_lack_of_memory_in_a_reduction_stays_what_it_is():
+    with pytest.raises(torch.OutOfMemoryError), distributed._peers():
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
+
+
+def test_more_processes_than_cards_are_refused(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "2")
+    distributed.check_cards(2)
+    with pytest.raises(ConfigError, match=r"2 processes .* 1 CUDA .*--nproc-per-node=1"):
+        distributed.check_cards(1)

@@ -1,5 +1,8 @@
 """Named random streams, device and memory."""
 
+from pathlib import Path
+from types import SimpleNamespace
+
 import pytest
 import torch
 from hypothesis import given
@@ -36,3 +39,29 @@ def test_asking_for_an_absent_gpu_names_the_key(monkeypatch: pytest.MonkeyPatch)
 
 def test_memory_is_measured_in_bytes() -> None:
     assert 10 * 2**20 < runtime.resident_memory_bytes() <= runtime.peak_memory_bytes() * 1.05
+
+
+def test_the_device_is_told_in_one_line(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(runtime, "CARD_FILE", tmp_path / "none")
+    assert runtime.describe_device("auto") == "computing on the CPU"
+    card = SimpleNamespace(name="NVIDIA H100", total_memory=80 * 2**30)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda device: card)
+    monkeypatch.setattr(torch.version, "cuda", "13.0")
+    assert runtime.describe_device("auto") == "computing on cuda:0: NVIDIA H100, 80 GiB, CUDA 13.0"
+
+
+def test_a_card_that_cannot_be_used_is_told(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(torch.version, "cuda", "13.0")
+    monkeypatch.setattr(runtime, "CARD_FILE", tmp_path)
+    told = runtime.describe_device("auto")
+    assert told.startswith(
+        "computing on the CPU; warning: PyTorch, built for CUDA 13.0, cannot use"
+    )
+    assert runtime.describe_device("cpu") == "computing on the CPU"
+    with pytest.raises(ConfigError, match="driver may be older"):
+        runtime.resolve_device("cuda")

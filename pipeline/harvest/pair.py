@@ -1,7 +1,8 @@
 """Paired activations of one batch of sequences: both models to the hook point, the start left out.
 
-On a GPU nothing here waits: rows are gathered in bfloat16 on the card and copied to page-locked
-memory on a second stream, while the card goes on with the next batch.
+On a GPU the host queues a batch without waiting for the card: rows are gathered in bfloat16 there
+and copied to page-locked memory on a second stream, while the card goes on with the next batch.
+`Rows.ready` is the one place that waits.
 
 Letters: B sequences, S positions, R rows (tokens but the start), M models, D d_model.
 """

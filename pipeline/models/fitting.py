@@ -9,6 +9,7 @@ Letters: B sequences, S positions, V vocabulary.
 from __future__ import annotations
 
 import os
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -55,12 +56,27 @@ def fit(
         for step in range(first_step, config.n_steps):
             start = step * config.batch_sequences
             batch = np.array(sequences[start : start + config.batch_sequences])
-            loss = update(model, optimizer, torch.from_numpy(batch), config, step)
+            with reproducible_attention(model.device):
+                loss = update(model, optimizer, torch.from_numpy(batch), config, step)
             progress.advance(tokens_per_step, loss=loss)
             done = step + 1
             if done % config.checkpoint_every_steps == 0 and done < config.n_steps:
                 save_checkpoint(checkpoint, done, model, optimizer)
     model.requires_grad_(False).eval()
+
+
+def reproducible_attention(device: torch.device) -> AbstractContextManager[object]:
+    """While this is open, attention gives the same gradients every time, on a GPU too.
+
+    There the fused attention kernels add up gradients in whatever order their blocks end, unless
+    PyTorch is told to fail at the first operation that has no reproducible form
+    (https://github.com/pytorch/pytorch/issues/182551). The plain form is products alone.
+    """
+    if device.type == "cpu":
+        return nullcontext()
+    from torch.nn.attention import SDPBackend, sdpa_kernel
+
+    return sdpa_kernel(SDPBackend.MATH)
 
 
 def new_optimizer(model: PreTrainedModel, config: TrainingConfig) -> torch.optim.AdamW:

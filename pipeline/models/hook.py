@@ -63,7 +63,8 @@ def residual(model: PreTrainedModel, layer: int, token_ids: Tensor) -> Tensor:
         assert layer == len(stack), f"layer {layer} of a model with {len(stack)} blocks"
         handle = stack[layer - 1].register_forward_hook(_stop_after)
     try:
-        decoder_of(model)(input_ids=token_ids, use_cache=False)
+        with _one_sequence_per_row():
+            decoder_of(model)(input_ids=token_ids, use_cache=False)
     except _Reached as reached:
         return _checked(model, reached.hidden, token_ids)
     finally:
@@ -100,7 +101,8 @@ def logits_with(model: PreTrainedModel, layer: int, token_ids: Tensor, hidden: T
         return args, {**kwargs, "hidden_states": replaced}
 
     stack = blocks(model)
-    with _passed_through(stack[:layer], _n_returned(model) if layer else None):
+    passed = _passed_through(stack[:layer], _n_returned(model) if layer else None)
+    with passed, _one_sequence_per_row():
         first = stack[min(layer, len(stack) - 1)]
         handle = first.register_forward_pre_hook(replace, with_kwargs=True)
         try:
@@ -135,7 +137,8 @@ def _n_returned(model: PreTrainedModel) -> int | None:
         one_token = torch.zeros(1, 1, dtype=torch.long, device=model.device)
         handle = blocks(model)[0].register_forward_hook(_stop_with_all)
         try:
-            decoder_of(model)(input_ids=one_token, use_cache=False)
+            with _one_sequence_per_row():
+                decoder_of(model)(input_ids=one_token, use_cache=False)
         except _Reached as reached:
             returned: Any = reached.hidden
             _RETURNED[model] = len(returned) if isinstance(returned, tuple) else None
@@ -149,6 +152,21 @@ _RETURNED: MutableMapping[PreTrainedModel, int | None] = WeakKeyDictionary()
 
 def _stop_with_all(_block: nn.Module, _args: tuple[Any, ...], output: Any) -> None:
     raise _Reached(output)
+
+
+@contextmanager
+def _one_sequence_per_row() -> Iterator[None]:
+    """While this is open, transformers takes each row of a batch for one sequence, as all of ours
+    are. Left to itself it reads the positions back from the device to see whether a row holds
+    several, once for each mask, and the device waits for the host meanwhile."""
+    from transformers import masking_utils
+
+    asked = masking_utils.find_packed_sequence_indices
+    masking_utils.find_packed_sequence_indices = lambda position_ids: None  # noqa: ARG005
+    try:
+        yield
+    finally:
+        masking_utils.find_packed_sequence_indices = asked
 
 
 @contextmanager

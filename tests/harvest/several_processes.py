@@ -43,7 +43,7 @@ def main() -> None:
     if death and world().rank == int(death[0]):
         die_before_batch(int(death[1]))
     try:
-        with joined(60.0), StoreReader.open(Path(tokens)) as reader:
+        with joined(60.0, "cpu"), StoreReader.open(Path(tokens)) as reader:
             dump(
                 lambda layout, n_rows: StoreWriter.open(
                     Path(store), layout, ranks=world(), n_rows=n_rows

@@ -10,7 +10,14 @@ from transformers import PreTrainedModel
 from pipeline.config.models import TunedModel
 from pipeline.errors import NonFiniteError
 from pipeline.models import fitting
-from pipeline.models.fitting import fit, heldout_loss, learning_rate, new_optimizer, update
+from pipeline.models.fitting import (
+    fit,
+    heldout_loss,
+    learning_rate,
+    new_optimizer,
+    reproducible_attention,
+    update,
+)
 
 RandomWeights = Callable[..., PreTrainedModel]
 TUNED: dict[str, Any] = {
@@ -139,3 +146,14 @@ def test_vectors_have_no_weight_decay(random_weights: RandomWeights) -> None:
     assert [group["weight_decay"] for group in groups] == [0.1, 0.0]
     assert {p.ndim for p in groups[0]["params"]} == {2}
     assert {p.ndim for p in groups[1]["params"]} == {1}
+
+
+def test_attention_on_a_gpu_is_of_the_reproducible_kind_while_fitting() -> None:
+    cuda = torch.backends.cuda
+    with reproducible_attention(torch.device("cpu")):
+        assert cuda.flash_sdp_enabled()
+    with reproducible_attention(torch.device("cuda")):
+        assert cuda.math_sdp_enabled()
+        assert not cuda.flash_sdp_enabled()
+        assert not cuda.mem_efficient_sdp_enabled()
+    assert cuda.flash_sdp_enabled()

@@ -7,6 +7,7 @@ from transformers import PreTrainedModel
 
 from pipeline.errors import ModelError
 from pipeline.models.hook import blocks, head_logits, logits_with, residual
+from tests.waits import waits
 
 FAMILIES = ("gemma2", "llama")
 N_LAYERS = 4
@@ -51,6 +52,13 @@ def calls_of(modules: list[nn.Module], run: Callable[[], object]) -> list[int]:
 
 def mlps(model: PreTrainedModel) -> list[nn.Module]:
     return [block.get_submodule("mlp") for block in blocks(model)]
+
+
+def test_reading_the_residual_does_not_make_the_host_wait(model) -> None:
+    with waits() as counted:
+        residual(model, 2, TOKEN_IDS)
+        logits_with(model, 2, TOKEN_IDS, residual(model, 2, TOKEN_IDS))
+    assert counted.found == {}
 
 
 @pytest.mark.parametrize("layer", range(N_LAYERS))

@@ -58,7 +58,7 @@ def train(name: str, folder: Path) -> None:
 def main() -> None:
     set_threads(1)
     try:
-        with joined(ANSWER_SECONDS):
+        with joined(ANSWER_SECONDS, "cpu"):
             for name in sys.argv[2:]:
                 train(name, Path(sys.argv[1]) / name)
     except PipelineError as error:
