@@ -43,7 +43,7 @@ def main(config: Config) -> None:
     from pipeline.analysis.causal.chart import causal_figure
     from pipeline.analysis.causal.table import causal_columns, headline
     from pipeline.analysis.charts.look import FILE_PALETTE, image_files
-    from pipeline.analysis.columns import csv_bytes
+    from pipeline.columns import csv_bytes
     from pipeline.crosscoder import Crosscoder
 
     for name in STAGE.inputs:

@@ -28,11 +28,11 @@ STAGE = Stage(
 
 def main(config: Config) -> None:
     from pipeline.analysis.charts.look import FILE_PALETTE, image_files
-    from pipeline.analysis.columns import csv_bytes
     from pipeline.analysis.decoders.charts import decoder_cosine_figure
     from pipeline.analysis.decoders.geometry import decoder_geometry
     from pipeline.analysis.decoders.summaries import decoder_cosine_summary, decoder_cosine_table
     from pipeline.analysis.heldout import firing_counts
+    from pipeline.columns import csv_bytes
     from pipeline.crosscoder import Crosscoder
     from pipeline.store import StoreReader
 

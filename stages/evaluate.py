@@ -39,8 +39,9 @@ STAGE = Stage(
 
 def main(config: Config) -> None:
     from pipeline.analysis.decoders.geometry import decoder_geometry
-    from pipeline.analysis.evaluation.latent_table import latent_table, to_csv
+    from pipeline.analysis.evaluation.latent_table import DIGITS, latent_table
     from pipeline.analysis.evaluation.table import evaluation, summary
+    from pipeline.columns import csv_bytes
     from pipeline.crosscoder import Crosscoder
     from pipeline.store import StoreReader
 
@@ -71,7 +72,7 @@ def main(config: Config) -> None:
         {
             "evaluation.json": full,
             "evaluation_summary.json": summary(full),
-            "latents.csv": to_csv(table),
+            "latents.csv": csv_bytes(table, digits=DIGITS),
         },
     )
 

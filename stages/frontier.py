@@ -48,7 +48,7 @@ WORKSPACES = Path("data/frontier")
 
 def main(config: Config) -> None:
     from pipeline.analysis.charts.look import FILE_PALETTE, image_files
-    from pipeline.analysis.columns import csv_bytes
+    from pipeline.columns import csv_bytes
     from pipeline.proving.charts import frontier_figure
     from pipeline.proving.frontier import COLUMNS, frontier_table, nested
 

@@ -55,9 +55,9 @@ STAGE = Stage(
 
 def main(config: Config) -> None:
     from pipeline.analysis.charts.look import FILE_PALETTE, image_files
-    from pipeline.analysis.columns import csv_bytes
     from pipeline.analysis.organism.chart import organism_figure
     from pipeline.analysis.organism.table import ablation_table, not_applicable
+    from pipeline.columns import csv_bytes
     from pipeline.crosscoder import Crosscoder
 
     source = config.sources[config.mix.chat_source]

@@ -23,7 +23,7 @@ DEFAULT = "+experiment=planted"
 
 def main(config: Config) -> None:
     from pipeline.analysis.charts.look import FILE_PALETTE, image_files
-    from pipeline.analysis.columns import csv_bytes
+    from pipeline.columns import csv_bytes
     from pipeline.proving.charts import proof_figure
     from pipeline.proving.proof import proof_table
     from pipeline.proving.prove import prove

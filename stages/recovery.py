@@ -42,10 +42,14 @@ STAGE = Stage(
     memory_keys=("recovery.batch_rows",),
 )
 
+DIGITS = 6
+"""Significant ones of the floats in the tables."""
+
 
 def main(config: Config) -> None:
     from pipeline.analysis.charts.look import image_files
     from pipeline.analysis.recovery.chart import NOTHING_PLANTED, recovery_figure
+    from pipeline.columns import csv_bytes
 
     for name in STAGE.inputs:
         STAGE.input(config, name)
@@ -60,8 +64,8 @@ def main(config: Config) -> None:
         config,
         {
             "recovery.json": scores,
-            "recovery.csv": csv_bytes(features),
-            "recovery_latents.csv": csv_bytes(latents),
+            "recovery.csv": csv_bytes(features, digits=DIGITS),
+            "recovery_latents.csv": csv_bytes(latents, digits=DIGITS),
             **image_files("recovery", recovery_figure(scores)),
         },
     )
@@ -127,10 +131,6 @@ def score(config: Config) -> tuple[dict[str, Any], Any, Any]:
     )
     scores = recovery_scores(features, latents, exclusive_below=section.exclusive_below)
     return scores, features, latents
-
-
-def csv_bytes(table: Any) -> bytes:
-    return table.to_csv(index=False, float_format="%.6g", lineterminator="\n").encode()
 
 
 if __name__ == "__main__":

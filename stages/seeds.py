@@ -43,9 +43,9 @@ STAGE = Stage(
 
 def main(config: Config) -> None:
     from pipeline.analysis.charts.look import FILE_PALETTE, image_files
-    from pipeline.analysis.columns import csv_bytes
     from pipeline.analysis.seeds.chart import seeds_figure
     from pipeline.analysis.seeds.compare import COLUMNS, summary, table
+    from pipeline.columns import csv_bytes
 
     manifests = {name: STAGE.input(config, name) for name in STAGE.inputs}
     n_runs = manifests["seeds"].counts["n_runs"]

@@ -10,6 +10,7 @@ FOUNDATION_IMPORTS = {
     "errors": set(),
     "imports": {"errors"},
     "labels": set(),
+    "columns": set(),
     "distributed": {"errors"},
     "runtime": {"distributed", "errors"},
     "progress": {"distributed", "runtime"},

@@ -2,7 +2,8 @@
 
 import altair as alt
 
-from pipeline.analysis.charts.look import Palette, Table, colour, inline_values
+from pipeline.analysis.charts.look import Palette, colour, inline_values
+from pipeline.columns import Table, rows_of, table_of
 
 
 def frontier_figure(table: Table, palette: Palette) -> alt.TopLevelMixin:
@@ -56,9 +57,7 @@ def proof_figure(table: Table, palette: Palette) -> alt.TopLevelMixin:
             "measure": row["measure"],
             **{end: row[end] for end in ("value", "low", "high")},
         }
-        for row in (
-            dict(zip(table, line, strict=True)) for line in zip(*table.values(), strict=True)
-        )
+        for row in rows_of(table)
         if row["class"] == "exclusive"
         and row["frequency"] in ("common", "rare")
         and row["measure"] in PROOF_MEASURES
@@ -74,7 +73,7 @@ def proof_figure(table: Table, palette: Palette) -> alt.TopLevelMixin:
 def _proof_panel(rows: list[dict], title: str, palette: Palette) -> alt.LayerChart | alt.FacetChart:
     names = list(PROOF_CRITERIA.values())
     columns = ("group", "criterion", "value", "low", "high")
-    values = inline_values({name: [row[name] for row in rows] for name in columns})
+    values = inline_values(table_of(rows, columns))
     base = alt.Chart(values, width=250, height=260).encode(
         y=alt.Y("group:N", title=None, sort=None, axis=alt.Axis(labelLimit=140)),
         yOffset=alt.YOffset("criterion:N", sort=names),

@@ -3,9 +3,8 @@
 from collections.abc import Mapping
 from typing import Any
 
+from pipeline.columns import Table, rows_of
 from pipeline.labels import MODELS
-
-Table = dict[str, list[Any]]
 
 FIGURES = {
     "l0": ("reconstruction", "l0"),
@@ -49,7 +48,7 @@ def frontier_table(points: Mapping[tuple[str, float], Mapping[str, Any]]) -> Tab
 
 def nested(table: Table) -> dict[str, list[dict[str, Any]]]:
     """Variant -> its points, from sparse to dense."""
-    rows = [dict(zip(table, row, strict=True)) for row in zip(*table.values(), strict=True)]
+    rows = rows_of(table)
     variants = dict.fromkeys(table["variant"])
     return {
         variant: sorted(

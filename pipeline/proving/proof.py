@@ -9,6 +9,7 @@ from typing import Any
 from scipy import stats
 
 from pipeline.analysis.decoders.geometry import EXCLUSIVE_BINS
+from pipeline.columns import Table, table_of
 
 Json = dict[str, Any]
 NORM_BINS, NU = "norm_bins", "nu"
@@ -157,7 +158,13 @@ def _l1_of(proof: Mapping[str, Any]) -> Json:
     return {name: found for name, found in everything.items() if name.startswith("L1")}
 
 
-def proof_table(proof: Mapping[str, Any]) -> dict[str, list[Any]]:
+COLUMNS = (
+    *("variant", "l0", "fve", "class", "frequency", "criterion", "measure"),
+    *("value", "low", "high"),
+)
+
+
+def proof_table(proof: Mapping[str, Any]) -> Table:
     """Columns of `results/proof.csv`: one row per variant, class, frequency, criterion, measure."""
     rows = [
         {
@@ -176,4 +183,4 @@ def proof_table(proof: Mapping[str, Any]) -> dict[str, list[Any]]:
         for criterion, figures in criteria.items()
         for measure in MEASURES
     ]
-    return {name: [row[name] for row in rows] for name in rows[0]} if rows else {}
+    return table_of(rows, COLUMNS)

@@ -1,14 +1,12 @@
 """One chart of the page: its caption, its data, and its picture."""
 
-import csv
-import io
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 from pipeline.analysis.charts import look
 from pipeline.analysis.charts.look import Palette
-from pipeline.report.results import Table
+from pipeline.columns import Table, csv_bytes
 
 
 @dataclass(frozen=True)
@@ -37,12 +35,3 @@ class Chart:
         drawn = self.draw(self.table, look.FILE_PALETTE)
         image = look.image_files(name, drawn, height=self.height)
         return {f"{name}.png": image[f"{name}.png"], f"{name}.csv": csv_bytes(self.table)}
-
-
-def csv_bytes(table: Table) -> bytes:
-    """The table as CSV with a header line; what is not known is blank."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(table)
-    writer.writerows(zip(*table.values(), strict=True))
-    return text.getvalue().encode()

@@ -1,7 +1,5 @@
 """A training job goes from a shuffled store to a crosscoder's folder, and on after a kill."""
 
-import csv
-import io
 import shutil
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
@@ -12,6 +10,7 @@ import torch
 from torch import Tensor
 
 from pipeline.artifacts import write_bytes
+from pipeline.columns import csv_bytes, table_of
 from pipeline.config.crosscoder import TrainableConfig, TrainConfig
 from pipeline.crosscoder.initialise import initial_crosscoder
 from pipeline.crosscoder.layouts.own import CONFIG, read_config
@@ -53,15 +52,6 @@ def read_outcome(folder: Path) -> Outcome:
         counts={"n_rows": training["n_rows"], "n_steps": training["n_steps"]},
         facts={**shape, "last": training["last"]},
     )
-
-
-def csv_bytes(curve: list[dict[str, float]]) -> bytes:
-    """The training curve as CSV, one line per point."""
-    text = io.StringIO()
-    writer = csv.DictWriter(text, list(curve[0]), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(curve)
-    return text.getvalue().encode()
 
 
 def is_finished(folder: Path) -> bool:
@@ -107,7 +97,7 @@ class Training:
         run.variant.finish(self._calibration_batches(run.variant))
         crosscoder = self._whole(run.variant.crosscoder)
         if crosscoder is not None:
-            write_bytes(self.folder / CURVE, csv_bytes(run.curve))
+            write_bytes(self.folder / CURVE, csv_bytes(table_of(run.curve, run.curve[0])))
             facts = {"n_rows": run.n_rows, "n_steps": run.step, "last": run.curve[-1]}
             crosscoder.provenance = {**provenance, "training": facts}
             crosscoder.save(self.folder)

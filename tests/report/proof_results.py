@@ -4,10 +4,10 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.analysis.causal.table import causal_columns
-from pipeline.analysis.columns import csv_bytes
 from pipeline.analysis.organism.table import ablation_table
 from pipeline.analysis.seeds.compare import JUDGED, table
 from pipeline.artifacts import write_bytes, write_json
+from pipeline.columns import csv_bytes
 
 PATCHES = ("none", "all", "nu_low", "random_nu_low", "template", "error", "everything", "full")
 

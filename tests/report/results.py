@@ -7,7 +7,6 @@ from typing import Any
 import numpy as np
 
 from pipeline.analysis.bootstrap import Bootstrap
-from pipeline.analysis.columns import Table, csv_bytes
 from pipeline.analysis.dashboards.file import Record
 from pipeline.analysis.decoders.geometry import Geometry, decoder_geometry
 from pipeline.analysis.decoders.summaries import (
@@ -16,7 +15,7 @@ from pipeline.analysis.decoders.summaries import (
     relative_norm_summary,
     relative_norm_table,
 )
-from pipeline.analysis.evaluation.latent_table import latent_table, to_csv
+from pipeline.analysis.evaluation.latent_table import DIGITS, latent_table
 from pipeline.analysis.evaluation.rows_pass import HeldoutSums
 from pipeline.analysis.evaluation.splice import SpliceSums
 from pipeline.analysis.evaluation.table import evaluation
@@ -25,6 +24,7 @@ from pipeline.analysis.lens import LISTS
 from pipeline.analysis.verdicts.columns import COLUMNS
 from pipeline.analysis.verdicts.table import summary
 from pipeline.artifacts import Manifest, write_bytes, write_json
+from pipeline.columns import Table, csv_bytes
 from pipeline.config import compose
 from pipeline.report.results import Findings, read_findings
 from tests.report.proof_results import write_proof
@@ -73,7 +73,7 @@ def made_up_findings(
         write_json(results / name, document)
     write_bytes(results / "relative_norm.csv", csv_bytes(norm_bins))
     write_bytes(results / "decoder_cosine.csv", csv_bytes(cosine_bins))
-    write_bytes(results / "latents.csv", to_csv(table))
+    write_bytes(results / "latents.csv", csv_bytes(table, digits=DIGITS))
     verdicts = _verdicts(random, geometry, table)
     verdicts.to_parquet(results / "latents.parquet", index=False)
     write_json(

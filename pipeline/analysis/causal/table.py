@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from pipeline.analysis.bootstrap import Bootstrap
 from pipeline.analysis.causal.patches import GROUPS, CausalSums
-from pipeline.analysis.columns import Table
+from pipeline.columns import Table, table_of
 
 Floats = NDArray[np.float64]
 
@@ -98,7 +98,7 @@ def causal_columns(table: Mapping[str, Mapping[str, Any]]) -> Table:
                 row[f"{figure}_low"] = _blank(estimate["low"])
                 row[f"{figure}_high"] = _blank(estimate["high"])
             rows.append(row)
-    return {name: [row[name] for row in rows] for name in COLUMNS}
+    return table_of(rows, COLUMNS)
 
 
 COLUMNS = (

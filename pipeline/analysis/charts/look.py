@@ -10,7 +10,7 @@ from typing import Any
 
 import altair as alt
 
-Table = dict[str, list[Any]]
+from pipeline.columns import Table, rows_of
 
 FONT = "ui-sans-serif, system-ui, -apple-system, 'Segoe UI', Roboto, 'Helvetica Neue', sans-serif"
 PNG_SCALE = 2.0
@@ -79,8 +79,7 @@ def image_files(name: str, chart: alt.TopLevelMixin, *, height: int = 300) -> di
 
 
 def inline_values(table: Table) -> alt.InlineData:
-    rows = [dict(zip(table, row, strict=True)) for row in zip(*table.values(), strict=True)]
-    return alt.InlineData(values=rows)
+    return alt.InlineData(values=rows_of(table))
 
 
 def colour(field: str, domain: list[str], colours: list[str]) -> alt.Color:

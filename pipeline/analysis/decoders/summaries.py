@@ -4,7 +4,6 @@ from typing import Any
 
 import numpy as np
 
-from pipeline.analysis.columns import Table
 from pipeline.analysis.decoders.geometry import (
     CRITERIA,
     Geometry,
@@ -13,6 +12,7 @@ from pipeline.analysis.decoders.geometry import (
     histogram,
     shared_mask,
 )
+from pipeline.columns import Table
 
 ALIGNED_COSINE = 0.9
 UNALIGNED_COSINE = 0.1

@@ -8,6 +8,9 @@ from pipeline.analysis.decoders.geometry import Geometry, bins_of
 from pipeline.analysis.evaluation.rows_pass import HeldoutSums
 from pipeline.analysis.groups import GROUPS
 
+DIGITS = 7
+"""Significant ones of the floats in `results/latents.csv`."""
+
 if TYPE_CHECKING:
     import pandas as pd
 
@@ -55,8 +58,3 @@ def latent_table(geometry: Geometry, sums: HeldoutSums) -> "pd.DataFrame":
         }
     )
     return table.loc[:, list(COLUMNS)]
-
-
-def to_csv(table: "pd.DataFrame") -> bytes:
-    """The table as CSV with seven significant digits."""
-    return table.to_csv(index=False, float_format="%.7g", lineterminator="\n").encode()

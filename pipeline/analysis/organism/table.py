@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from pipeline.analysis.columns import Table
+from pipeline.columns import Table
 
 SERIES = {
     "chosen": "chosen latents",

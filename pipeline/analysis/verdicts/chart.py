@@ -9,14 +9,13 @@ from numpy.typing import NDArray
 
 from pipeline.analysis.charts.look import Palette, colour, inline_values
 from pipeline.analysis.decoders.geometry import EXCLUSIVE_BINS
+from pipeline.columns import Table
 
 N_SHARED = 1_500
 N_INTERVALS = 300
 """Latents drawn with their intervals; more would hide each other."""
 NU_SHOWN = (-0.5, 1.5)
 """nu beyond this is drawn on the edge."""
-
-Table = dict[str, list[Any]]
 
 
 def scaling_points(latents: Mapping[str, Any]) -> Table:

@@ -3,7 +3,6 @@ import io
 
 import numpy as np
 
-from pipeline.analysis.columns import csv_bytes
 from pipeline.analysis.decoders.geometry import decoder_geometry
 from pipeline.analysis.decoders.summaries import (
     decoder_cosine_summary,
@@ -11,6 +10,7 @@ from pipeline.analysis.decoders.summaries import (
     relative_norm_summary,
     relative_norm_table,
 )
+from pipeline.columns import csv_bytes
 
 W = np.random.default_rng(0).normal(size=(50, 2, 4))
 W[:5, 0] = 0.0
