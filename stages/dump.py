@@ -23,7 +23,16 @@ from pipeline.config import Config
 from pipeline.distributed import ALONE, Ranks, world
 from pipeline.errors import ConfigError
 from pipeline.shuffle.scatter import BucketWriter, deal_as_produced
-from pipeline.stage import ACTIVATIONS, HELDOUT_ACTIVATIONS, MODELS, PLANT, TOKENS, Stage, run
+from pipeline.stage import (
+    ACTIVATIONS,
+    HELDOUT_ACTIVATIONS,
+    MODELS,
+    PLANT,
+    TOKENS,
+    Stage,
+    not_applicable,
+    run,
+)
 from pipeline.store import OpenWriter, StoreLayout, StoreReader, StoreWriter
 
 if TYPE_CHECKING:
@@ -141,11 +150,12 @@ def plant_all(config: Config, builds: Mapping[str, Build]) -> None:
 
 def publish_truth(builds: Mapping[str, Build], plant: "Plant | None") -> None:
     """Publish `data/plant/`, which says so where nothing was planted."""
-    from pipeline.plant.truth import NOTHING, write_truth
+    from pipeline.plant.truth import write_truth
 
     if "plant" not in builds or not world().is_first:
         return
-    facts = write_truth(builds["plant"].work, plant) if plant else NOTHING
+    nothing = not_applicable("the experiment plants nothing (plant is null)")
+    facts = write_truth(builds["plant"].work, plant) if plant else nothing
     builds["plant"].publish(counts={}, facts=facts)
 
 

@@ -15,7 +15,6 @@ cost    one pass over `latent_scaling.n_rows` rows: encoding them, and twelve pr
 import io
 
 from pipeline.config import Config
-from pipeline.runtime import resolve_device, set_threads
 from pipeline.stage import CROSSCODER, HELDOUT_ACTIVATIONS, Stage, run
 
 STAGE = Stage(
@@ -35,24 +34,21 @@ STAGE = Stage(
 
 def main(config: Config) -> None:
     from pipeline.analysis.charts.look import FILE_PALETTE, image_files
+    from pipeline.analysis.opening import Opened
     from pipeline.analysis.verdicts.chart import scaling_figure, scaling_points
     from pipeline.analysis.verdicts.columns import COLUMNS
     from pipeline.analysis.verdicts.judge import judge
     from pipeline.analysis.verdicts.table import summary
-    from pipeline.crosscoder import Crosscoder
-    from pipeline.store import StoreReader
 
-    for name in STAGE.inputs:
-        STAGE.input(config, name)
-    set_threads(config.runtime.n_threads)
-    section = config.latent_scaling
-    model = Crosscoder.load(CROSSCODER).to(resolve_device(config.runtime.device))
-    with StoreReader.open(HELDOUT_ACTIVATIONS, n_threads=config.runtime.io_threads) as reader:
-        table = judge(model, reader, section)
+    opened, section = Opened(STAGE, config), config.latent_scaling
+    with opened.reader(HELDOUT_ACTIVATIONS) as reader:
+        table = judge(opened.crosscoder(), reader, section)
         window = min(section.n_rows, reader.n_rows)
     parquet = io.BytesIO()
     table.to_parquet(parquet, index=False)
-    figure = scaling_figure(scaling_points(table.to_dict("list")), FILE_PALETTE)
+    limits = (section.max_nu_error, section.max_nu_reconstruction)
+    points = scaling_points(table.to_dict("list"))
+    figure = scaling_figure(points, FILE_PALETTE, limits=limits)
     STAGE.publish_results(
         config,
         {

@@ -13,7 +13,7 @@ from collections.abc import Callable
 
 from pipeline.config import Config
 from pipeline.progress import Progress
-from pipeline.stage import MODELS, TOKENS, Stage, run
+from pipeline.stage import MODELS, TOKENS, Stage, not_applicable, run
 
 STAGE = Stage(
     name="mix",
@@ -25,7 +25,7 @@ STAGE = Stage(
 )
 
 
-NO_TOKENS = {"applicable": False, "reason": "the experiment has no models to read tokens"}
+NO_TOKENS = not_applicable("the experiment has no models to read tokens")
 
 
 def main(config: Config) -> None:

@@ -15,7 +15,7 @@ from pipeline.artifacts import Build, read_manifest
 from pipeline.config import Config
 from pipeline.models.records import is_current
 from pipeline.models.start import read_start
-from pipeline.stage import MODELS, Stage, run, tell
+from pipeline.stage import MODELS, Stage, not_applicable, run, tell
 
 STAGE = Stage(
     name="models",
@@ -28,7 +28,7 @@ STAGE = Stage(
     memory_keys=("models.base.micro_batch_sequences", "models.it.micro_batch_sequences"),
 )
 
-NO_MODELS = {"applicable": False, "reason": "the experiment has no models (models.base.kind: none)"}
+NO_MODELS = not_applicable("the experiment has no models (models.base.kind: none)")
 
 
 def main(config: Config) -> None:

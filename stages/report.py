@@ -20,6 +20,7 @@ from pipeline.stage import (
     SHUFFLED,
     TOKENS,
     Stage,
+    applies,
     run,
 )
 
@@ -57,7 +58,7 @@ def main(config: Config) -> None:
             for file, content in chart.files(name).items():
                 (build.work / file).write_bytes(content)
         build.publish(counts={"n_figures": len(charts)}, facts={})
-    has_text = manifests["dashboards"].facts.get("applicable", True)
+    has_text = applies(manifests["dashboards"].facts)
     browser = browser_data(findings, read_dashboards(DASHBOARDS) if has_text else ())
     STAGE.publish_results(config, {"report.html": render(findings, charts, browser)})
 

@@ -8,24 +8,16 @@ cost    latent scaling once per further run; a one-to-one matching of the latent
         runs, with 24 bytes per pair of latents; nothing where seeds.n_runs is 1
 """
 
-from itertools import combinations
-from typing import TYPE_CHECKING, Any
-
 from pipeline.config import Config
-from pipeline.runtime import numpy_generator, resolve_device, set_threads
 from pipeline.stage import (
     CROSSCODER,
     HELDOUT_ACTIVATIONS,
     LATENT_SCALING,
-    RESULTS,
     SEEDS,
     Stage,
+    not_applicable,
     run,
-    seed_folder,
 )
-
-if TYPE_CHECKING:
-    from pipeline.analysis.seeds.compare import SeedRun
 
 STAGE = Stage(
     name="seeds",
@@ -43,71 +35,26 @@ STAGE = Stage(
 
 def main(config: Config) -> None:
     from pipeline.analysis.charts.look import FILE_PALETTE, image_files
+    from pipeline.analysis.opening import Opened
     from pipeline.analysis.seeds.chart import seeds_figure
-    from pipeline.analysis.seeds.compare import COLUMNS, summary, table
+    from pipeline.analysis.seeds.compare import table
+    from pipeline.analysis.seeds.run import compare_all
     from pipeline.columns import csv_bytes
 
-    manifests = {name: STAGE.input(config, name) for name in STAGE.inputs}
-    n_runs = manifests["seeds"].counts["n_runs"]
-    result: dict[str, Any] = {"applicable": False, "reason": "one run (seeds.n_runs is 1)"}
+    opened = Opened(STAGE, config)
+    n_runs = opened.manifests["seeds"].counts["n_runs"]
+    result = not_applicable("one run (seeds.n_runs is 1)")
     if n_runs > 1:
-        set_threads(config.runtime.n_threads)
-        pairs = compare_all(config, judged_runs(config, n_runs))
-        result = {
-            "applicable": True,
-            "n_runs": n_runs,
-            "confidence": config.latent_scaling.confidence,
-            "columns": COLUMNS,
-            "summary": summary(pairs),
-            "pairs": pairs,
-        }
-    table = table(result.get("pairs", []))
-    figure = seeds_figure(table, FILE_PALETTE)
+        result = compare_all(opened, n_runs)
+    columns = table(result.get("pairs", []))
     STAGE.publish_results(
         config,
         {
             "seeds.json": result,
-            "seeds.csv": csv_bytes(table),
-            **image_files("seeds", figure),
+            "seeds.csv": csv_bytes(columns),
+            **image_files("seeds", seeds_figure(columns, FILE_PALETTE)),
         },
     )
-
-
-def judged_runs(config: Config, n_runs: int) -> "list[SeedRun]":
-    """The live latents of every run with their verdicts; those of run 0 are there already."""
-    import pandas as pd
-
-    from pipeline.analysis.seeds.compare import SeedRun
-    from pipeline.analysis.verdicts.judge import judge
-    from pipeline.crosscoder import Crosscoder
-    from pipeline.store import StoreReader
-
-    device = resolve_device(config.runtime.device)
-    first = Crosscoder.load(CROSSCODER)
-    verdicts = pd.read_parquet(RESULTS / "latents.parquet")["verdict"].tolist()
-    runs = [SeedRun.of(first.W_dec.numpy(), verdicts)]
-    with StoreReader.open(HELDOUT_ACTIVATIONS, n_threads=config.runtime.io_threads) as reader:
-        for number in range(1, n_runs):
-            model = Crosscoder.load(seed_folder(SEEDS, number)).to(device)
-            verdicts = judge(model, reader, config.latent_scaling)["verdict"].tolist()
-            runs.append(SeedRun.of(model.W_dec.cpu().numpy(), verdicts))
-    return runs
-
-
-def compare_all(config: Config, runs: "list[SeedRun]") -> list[dict[str, Any]]:
-    """Every pair of runs."""
-    from pipeline.analysis.seeds.compare import Comparing, compare
-
-    section = config.latent_scaling
-    pairs = []
-    for a, b in combinations(range(len(runs)), 2):
-        how = Comparing(
-            n_bootstrap=section.n_bootstrap,
-            confidence=section.confidence,
-            random=numpy_generator(section.seed, "seeds", f"{a}-{b}"),
-        )
-        pairs.append({"runs": [a, b], **compare(runs[a], runs[b], how)})
-    return pairs
 
 
 if __name__ == "__main__":

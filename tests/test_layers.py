@@ -46,7 +46,7 @@ PART_IMPORTS = {
     "plant": set(),
     "crosscoder": set(),
     "training": {"crosscoder"},
-    "analysis": {"crosscoder", "models", "plant"},
+    "analysis": {"crosscoder", "models", "plant", "text"},
     "report": {"analysis"},
     "planning": {"models"},
     "proving": {"analysis"},

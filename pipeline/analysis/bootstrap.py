@@ -5,9 +5,12 @@ Letters: U units (sequences, or runs of them), R resamples, K sums per unit.
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Protocol, Self
 
 import numpy as np
 from numpy.typing import NDArray
+
+from pipeline.runtime import numpy_generator
 
 Floats = NDArray[np.float64]
 
@@ -24,6 +27,17 @@ class Estimate:
         return {"value": self.value, "low": self.low, "high": self.high}
 
 
+class Resampled(Protocol):
+    """A section of the configuration that asks for intervals."""
+
+    @property
+    def n_bootstrap(self) -> int: ...
+    @property
+    def confidence(self) -> float: ...
+    @property
+    def seed(self) -> int: ...
+
+
 class Bootstrap:
     """The same resamples of U units for every figure, so that differences stay paired."""
 
@@ -33,6 +47,16 @@ class Bootstrap:
         shares = np.full(n_units, 1 / n_units)
         self._weights_RU = random.multinomial(n_units, shares, size=n_resamples).astype(np.float64)
         self._tails = ((1 - confidence) / 2, (1 + confidence) / 2)
+
+    @classmethod
+    def of(cls, section: Resampled, n_units: int, *stream: str) -> Self:
+        """As a section of the configuration asks. stream: name of the random stream."""
+        return cls(
+            n_units,
+            n_resamples=section.n_bootstrap,
+            confidence=section.confidence,
+            random=numpy_generator(section.seed, *stream),
+        )
 
     def estimate(self, sums_UK: Floats, figure: Callable[[Floats], Floats]) -> Estimate:
         """`figure` maps sums over units, [..., K], to the quantity, [...]; it may return NaN."""

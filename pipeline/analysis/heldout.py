@@ -1,17 +1,19 @@
-"""One pass over held-out activation rows: which latents fire, and how well rows are rebuilt.
+"""Rows of a store, an even sample of them, in batches; and the units behind intervals.
 
-Letters: B rows, M models (base, IT), D d_model, L latents, C cells (see `cells`), U units (whole
-sequences, or runs of them, for intervals), K series (base, IT, their difference).
+Letters: B rows, M models (base, IT), D d_model.
 """
 
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from itertools import accumulate
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from pipeline.crosscoder import Crosscoder
+from pipeline.analysis.groups import cells_of
 from pipeline.progress import Progress
 from pipeline.store import StoreReader
 
@@ -50,28 +52,57 @@ def spread_rows(reader: StoreReader, n_rows: int, block_rows: int, device: torch
     return torch.cat([as_float(reader.read("activations", *block), device) for block in blocks])
 
 
-@torch.inference_mode()
-def firing_counts(
-    crosscoder: Crosscoder, reader: StoreReader, *, n_rows: int, batch_rows: int, name: str
-) -> tuple[Ints, int]:
-    """[L] rows in which each latent is active, and the number of rows (tokens) looked at.
+@dataclass(frozen=True)
+class Rows:
+    """Some rows of a store. place: where they lie in it; x: activations [B, M, D] in float32, raw
+    units, on the device of the pass; columns: name -> [B] of the columns asked for."""
 
-    name: of the progress line and log
-    """
-    device = crosscoder.W_dec.device
-    counts = torch.zeros(crosscoder.n_latents, dtype=torch.int64, device=device)
-    blocks = spread_blocks(reader.n_rows, n_rows, batch_rows)
-    n_seen = sum(stop - start for start, stop in blocks)
-    with Progress(name, total=n_seen, unit="rows") as progress:
+    place: slice
+    x: Tensor
+    columns: Mapping[str, NDArray[Any]]
+
+    @property
+    def cells(self) -> Ints:
+        """[B] group of each row; `source` and `token_class` must be among the columns."""
+        return cells_of(self.columns["source"], self.columns["token_class"])
+
+
+def rows_of_blocks(
+    reader: StoreReader,
+    blocks: Sequence[tuple[int, int]],
+    device: torch.device,
+    *,
+    name: str,
+    columns: Sequence[str] = (),
+) -> Iterator[Rows]:
+    """The rows of one block after the other. name: of the progress line and log."""
+    total = sum(stop - start for start, stop in blocks)
+    with Progress(name, total=total, unit="rows") as progress:
         for start, stop in blocks:
-            x = as_float(reader.read("activations", start, stop), device)
-            counts += (crosscoder.encode(crosscoder.normalise(x)) > 0).sum(dim=0)
+            read = reader.rows(start, stop, ("activations", *columns))
+            x = as_float(read.pop("activations"), device)
+            yield Rows(slice(start, stop), x, read)
             progress.advance(stop - start)
-    return counts.cpu().numpy(), n_seen
+
+
+def row_batches(
+    reader: StoreReader,
+    device: torch.device,
+    *,
+    n_rows: int,
+    batch_rows: int,
+    name: str,
+    columns: Sequence[str] = (),
+) -> Iterator[Rows]:
+    """At most `n_rows` rows spread evenly over the store, `batch_rows` at a time."""
+    blocks = spread_blocks(reader.n_rows, n_rows, batch_rows)
+    return rows_of_blocks(reader, blocks, device, name=name, columns=columns)
 
 
 class Units:
-    """Numbers the sequences in the order met; `width` sequences make one unit."""
+    """Numbers the sequences in the order met, so that intervals resample whole ones: neighbouring
+    tokens are alike, and counted singly they would make every interval too narrow. At most
+    MAX_UNITS units, each of as many sequences."""
 
     def __init__(self, n_sequences: int) -> None:
         self._width = -(-n_sequences // MAX_UNITS)

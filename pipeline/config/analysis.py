@@ -15,10 +15,6 @@ class RelativeNormConfig(Section):
 
     n_bins: Annotated[int, Field(ge=2, le=10_000)]
     """Bins of equal width over r in [0, 1]."""
-    n_rows: PositiveInt
-    """Held-out tokens at most in the window that decides which latents are dead."""
-    batch_rows: PositiveInt
-    """Rows encoded at once."""
 
 
 class DecoderCosineConfig(Section):
@@ -30,10 +26,6 @@ class DecoderCosineConfig(Section):
     """A latent is shared where r is above this."""
     shared_high: Fraction
     """A latent is shared where r is below this."""
-    n_rows: PositiveInt
-    """Held-out tokens at most in the window that decides which latents are dead."""
-    batch_rows: PositiveInt
-    """Rows encoded at once."""
 
     @model_validator(mode="after")
     def _ordered(self) -> Self:

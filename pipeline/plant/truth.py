@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from pipeline.plant.rows import Plant
 
 FEATURES, DIRECTIONS, ABOUT = "features.parquet", "directions.npy", "columns.json"
-NOTHING = {"applicable": False, "reason": "the experiment plants nothing (plant is null)"}
 
 
 def write_truth(folder: Path, plant: "Plant") -> dict[str, Any]:

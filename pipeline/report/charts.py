@@ -78,6 +78,7 @@ def _latents(findings: Findings) -> Chart:
 
 def _scaling(findings: Findings) -> Chart:
     table, found = scaling_points(findings.verdicts), findings.scaling
+    limits = findings.config["latent_scaling"]
     n = found["it_only"] + found["base_only"]
     return Chart(
         f"{n:,} latents lie surely bottom left, where the other model lacks their direction"
@@ -86,7 +87,7 @@ def _scaling(findings: Findings) -> Chart:
         "or the data do not decide",
         340,
         table,
-        scaling_figure,
+        partial(scaling_figure, limits=(limits["max_nu_error"], limits["max_nu_reconstruction"])),
         opens="latent",
     )
 

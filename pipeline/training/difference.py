@@ -1,4 +1,4 @@
-"""The store as one model: rows of h_it - h_base, for a dictionary of the difference itself.
+"""A dictionary of the difference itself: the store as one model, of rows h_it - h_base.
 
 Letters: B rows, M models (base, IT), D d_model.
 """
@@ -9,6 +9,8 @@ from typing import Any
 
 import numpy as np
 
+from pipeline.config.causal import BaselinesConfig
+from pipeline.config.crosscoder import BatchTopKConfig, TrainConfig
 from pipeline.store.batches import WHOLE, Part
 from pipeline.training.stream import ACTIVATIONS, RowSource, as_tensor
 
@@ -42,6 +44,23 @@ class DifferenceRows:
             batch_rows, start_row, stop_row, epoch=epoch, seed=seed, part=part
         ):
             yield {ACTIVATIONS: difference(rows[ACTIVATIONS])}
+
+
+def diff_sae_config(section: BaselinesConfig, l0: float) -> BatchTopKConfig:
+    """The dictionary's configuration; where `match_l0` asks for it, k is the crosscoder's held-out
+    L0, so that both explain the difference with as many latents a row."""
+    sae = section.diff_sae
+    if not section.match_l0:
+        return sae
+    k = min(max(1, round(l0)), sae.n_latents)
+    return sae.model_copy(update={"k": k, "k_start": k, "k_anneal_fraction": 0.0})
+
+
+def trained_as(section: BaselinesConfig, train: TrainConfig) -> TrainConfig:
+    """The crosscoder's own training section, with the baseline's rows and learning rate."""
+    n_rows = section.n_train_rows or train.n_rows
+    update = {"n_rows": n_rows, "learning_rate": section.learning_rate}
+    return train.model_copy(update=update)
 
 
 def difference(activations: np.ndarray) -> np.ndarray:

@@ -14,7 +14,7 @@ from pipeline.analysis.evaluation.rows_pass import (
     heldout_pass,
     with_difference,
 )
-from pipeline.analysis.heldout import firing_counts, spread_blocks
+from pipeline.analysis.heldout import row_batches, spread_blocks
 from pipeline.crosscoder import Crosscoder
 from tests.analysis.stores import heldout_store, random_crosscoder
 
@@ -110,13 +110,25 @@ def test_l0_and_firing_agree_with_encoding_everything_at_once(tmp_path: Path) ->
     assert sums.n_fired_CL.sum(axis=0).tolist() == (f > 0).sum(dim=0).tolist()
     assert sums.sum_fired_CL.sum(axis=0) == pytest.approx(f.sum(dim=0).numpy(), rel=1e-5)
     assert sums.max_L == pytest.approx(f.amax(dim=0).numpy())
-    with heldout_store(tmp_path / "again", rows) as reader:
-        counts, window = firing_counts(
-            crosscoder, reader, n_rows=10**6, batch_rows=64, name="counts"
+    assert sums.n_fired_CL.sum(axis=0)[4] == 0
+
+
+def test_a_pass_sees_the_rows_of_its_blocks_with_the_columns_asked_for(tmp_path: Path) -> None:
+    rows = offset_rows()
+    with heldout_store(tmp_path / "store", rows) as reader:
+        spread = row_batches(
+            reader,
+            torch.device("cpu"),
+            n_rows=90,
+            batch_rows=37,
+            name="rows",
+            columns=("source", "token_class"),
         )
-    assert counts.tolist() == (f > 0).sum(dim=0).tolist()
-    assert counts[4] == 0
-    assert window == N_ROWS
+        for seen in spread:
+            at = np.arange(N_ROWS)[seen.place]
+            assert torch.equal(seen.x, rows[seen.place])
+            assert seen.columns["source"].tolist() == (at // 10 % 2).tolist()
+            assert seen.cells.tolist() == (2 * (at // 10 % 2) + (at % 3 == 0)).tolist()
 
 
 def test_evaluating_leaves_the_crosscoder_untouched(tmp_path: Path) -> None:

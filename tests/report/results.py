@@ -10,6 +10,7 @@ from pipeline.analysis.bootstrap import Bootstrap
 from pipeline.analysis.dashboards.file import Record
 from pipeline.analysis.decoders.geometry import Geometry, decoder_geometry
 from pipeline.analysis.decoders.summaries import (
+    Latents,
     decoder_cosine_summary,
     decoder_cosine_table,
     relative_norm_summary,
@@ -55,12 +56,13 @@ def made_up_findings(
         for name, n in (("rows", len(sums.n_UC)), ("splice", len(splice.n_QC)))
     }
     config = compose([f"+experiment={experiment}"]).model_dump(mode="json", exclude={"runtime"})
-    norm_bins = relative_norm_table(geometry, live, 60)
-    cosine_bins = decoder_cosine_table(geometry, live, low=0.3, high=0.7, n_bins=60)
+    latents = Latents(geometry.relative_norm, geometry.cosine, live)
+    norm_bins = relative_norm_table(latents, 60)
+    cosine_bins = decoder_cosine_table(latents, low=0.3, high=0.7, n_bins=60)
     documents: dict[str, Any] = {
         "models.json": _models(),
-        "relative_norm.json": relative_norm_summary(geometry, live, window_tokens=65_536),
-        "decoder_cosine.json": decoder_cosine_summary(geometry, live, 0.3, 0.7),
+        "relative_norm.json": relative_norm_summary(latents, window_tokens=65_536),
+        "decoder_cosine.json": decoder_cosine_summary(latents, low=0.3, high=0.7),
         "evaluation.json": evaluation(
             sums,
             splice if spliced else None,

@@ -14,10 +14,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from pipeline.analysis.bootstrap import Bootstrap
-from pipeline.analysis.groups import GROUPS, N_CELLS, cells_of
-from pipeline.analysis.heldout import MAX_UNITS, Units, as_float, spread_blocks
+from pipeline.analysis.groups import GROUPS, N_CELLS
+from pipeline.analysis.heldout import MAX_UNITS, Units, row_batches
 from pipeline.crosscoder import Crosscoder
-from pipeline.progress import Progress
 from pipeline.store import StoreReader
 
 Floats = NDArray[np.float64]
@@ -43,6 +42,11 @@ class CellMeans:
     sum_CMD: Floats
     square_C: Floats
 
+    @property
+    def differ(self) -> bool:
+        """Whether the two models differ on any of the rows."""
+        return bool(self.square_C.sum() > 0)
+
     def difference(self, cells: list[int]) -> Floats:
         """[D] mean difference over the rows of these cells; 0 where there are none."""
         sums = self.sum_CMD[cells].sum(axis=0)
@@ -54,27 +58,22 @@ def cell_means(
     reader: StoreReader, *, n_rows: int, batch_rows: int, device: torch.device
 ) -> CellMeans:
     """One pass over `n_rows` rows spread over the store. Memory: one batch, and a mean per cell."""
-    blocks = spread_blocks(reader.n_rows, n_rows, batch_rows)
     n_models, d_model = reader.read("activations", 0, 1).shape[1:]
     n = torch.zeros(N_CELLS, dtype=torch.float64, device=device)
     square, sums = torch.zeros_like(n), n.new_zeros(N_CELLS, n_models, d_model)
-    total = sum(stop - start for start, stop in blocks)
-    with Progress("mean_difference", total=total, unit="rows") as progress:
-        for start, stop in blocks:
-            x, cell = _rows(reader, start, stop, device)
-            n.index_add_(0, cell, torch.ones_like(cell, dtype=torch.float64))
-            sums.index_add_(0, cell, x.double())
-            square.index_add_(0, cell, (x[:, 1] - x[:, 0]).double().square().sum(dim=1))
-            progress.advance(stop - start)
+    for rows in row_batches(
+        reader,
+        device,
+        n_rows=n_rows,
+        batch_rows=batch_rows,
+        name="mean_difference",
+        columns=("source", "token_class"),
+    ):
+        x, cell = rows.x, torch.from_numpy(rows.cells).to(device)
+        n.index_add_(0, cell, torch.ones_like(cell, dtype=torch.float64))
+        sums.index_add_(0, cell, x.double())
+        square.index_add_(0, cell, (x[:, 1] - x[:, 0]).double().square().sum(dim=1))
     return CellMeans(n.cpu().numpy(), sums.cpu().numpy(), square.cpu().numpy())
-
-
-def _rows(
-    reader: StoreReader, start: int, stop: int, device: torch.device
-) -> tuple[Tensor, Tensor]:
-    rows = reader.rows(start, stop, ("activations", "source", "token_class"))
-    cell = cells_of(rows["source"], rows["token_class"])
-    return as_float(rows["activations"], device), torch.from_numpy(cell).to(device)
 
 
 def mean_table(means: CellMeans) -> dict[str, dict[str, Any]]:
@@ -134,17 +133,19 @@ def difference_pass(
     width = 1 + 2 + len(ESTIMATORS)
     sums = torch.zeros(MAX_UNITS * N_CELLS, width, dtype=torch.float64, device=device)
     units, n_units = Units(max(1, n_sequences)), 0
-    blocks = spread_blocks(reader.n_rows, n_rows, batch_rows)
-    total = sum(stop - start for start, stop in blocks)
-    with Progress("baselines", total=total, unit="rows") as progress:
-        for start, stop in blocks:
-            x, cell = _rows(reader, start, stop, device)
-            unit = units.of(reader.read("sequence", start, stop))
-            n_units = max(n_units, int(unit.max()) + 1)
-            key = torch.from_numpy(unit).to(device) * N_CELLS + cell
-            figures = _figures(crosscoder, diff_sae, x, mean_D, mean_CD[cell])
-            sums.index_add_(0, key, figures.double())
-            progress.advance(stop - start)
+    for rows in row_batches(
+        reader,
+        device,
+        n_rows=n_rows,
+        batch_rows=batch_rows,
+        name="baselines",
+        columns=("source", "token_class", "sequence"),
+    ):
+        unit, cell = units.of(rows.columns["sequence"]), torch.from_numpy(rows.cells).to(device)
+        n_units = max(n_units, int(unit.max()) + 1)
+        key = torch.from_numpy(unit).to(device) * N_CELLS + cell
+        figures = _figures(crosscoder, diff_sae, rows.x, mean_D, mean_CD[cell])
+        sums.index_add_(0, key, figures.double())
     found = sums[: n_units * N_CELLS].reshape(n_units, N_CELLS, width).cpu().numpy()
     return DifferenceSums(found[..., 0], found[..., 1:3], found[..., 3:])
 

@@ -11,17 +11,14 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from pipeline.analysis.dashboards.excerpts import Sequences, Windows, sequences_of
+from pipeline.analysis.dashboards.excerpts import FIELDS, Sequences, Windows, sequences_of
 from pipeline.analysis.dashboards.histograms import Activity
-from pipeline.analysis.groups import cells_of
-from pipeline.analysis.heldout import as_float
+from pipeline.analysis.heldout import rows_of_blocks
 from pipeline.crosscoder import Crosscoder
-from pipeline.progress import Progress
 from pipeline.store import StoreReader
 
 SPARE = 3
 """Rows sampled per one shown: bands that the sample hit often have more than they show."""
-ROWS = ("activations", "sequence", "position", "document", "source", "token_class")
 
 
 @dataclass(frozen=True)
@@ -139,19 +136,14 @@ def example_pass(
     device = chosen.W_dec.device
     running = ExamplePass(len(latents_J), shape, random)
     blocks = sequence_blocks(activations.read("sequence"), n_rows, batch_rows)
-    total = sum(stop - start for start, stop in blocks)
-    with Progress("dashboards", total=total, unit="rows") as progress:
-        for start, stop in blocks:
-            rows = activations.rows(start, stop, ROWS)
-            first, last = int(rows["sequence"][0]), int(rows["sequence"][-1])
-            around = sequences_of(
-                rows,
-                tokens.read("token_id", first, last + 1),
-                first_sequence=first,
-                before=shape.before,
-                after=shape.after,
-            )
-            f_BJ = chosen.encode(chosen.normalise(as_float(rows["activations"], device)))
-            running.see(f_BJ, around, cells_of(rows["source"], rows["token_class"]))
-            progress.advance(stop - start)
+    for rows in rows_of_blocks(activations, blocks, device, name="dashboards", columns=FIELDS):
+        first, last = (int(rows.columns["sequence"][at]) for at in (0, -1))
+        around = sequences_of(
+            rows.columns,
+            tokens.read("token_id", first, last + 1),
+            first_sequence=first,
+            before=shape.before,
+            after=shape.after,
+        )
+        running.see(chosen.encode(chosen.normalise(rows.x)), around, rows.cells)
     return running.kept

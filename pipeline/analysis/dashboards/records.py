@@ -64,6 +64,11 @@ class Records:
         self._nearest, self._text_of, self._name_of = nearest, text_of, name_of
         self._n_bands, self._n_per_band = n_bands, n_per_band
 
+    @property
+    def n_tokens(self) -> int:
+        """Tokens of the window."""
+        return int(self._kept.activity.n_C.sum())
+
     def __iter__(self) -> Iterator[Record]:
         return map(self._record, range(len(self._latents)))
 

@@ -1,12 +1,13 @@
 """Tables of the two decoder histograms, and the few numbers that sum each up."""
 
-from typing import Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from pipeline.analysis.decoders.geometry import (
     CRITERIA,
-    Geometry,
+    Floats,
     Mask,
     criterion_counts,
     histogram,
@@ -14,13 +15,36 @@ from pipeline.analysis.decoders.geometry import (
 )
 from pipeline.columns import Table
 
+if TYPE_CHECKING:
+    import pandas as pd
+
 ALIGNED_COSINE = 0.9
 UNALIGNED_COSINE = 0.1
 
 
-def relative_norm_summary(geometry: Geometry, live: Mask, *, window_tokens: int) -> dict[str, Any]:
+@dataclass(frozen=True)
+class Latents:
+    """What the two histograms are made of, [L]: relative norm, decoder cosine, and whether the
+    latent is active at all in the window of the verdicts."""
+
+    relative_norm: Floats
+    cosine: Floats
+    live: Mask
+
+
+def live_latents(table: "pd.DataFrame") -> Latents:
+    """The columns of `results/latents.parquet` that the histograms need. Which latents are dead is
+    counted once, by the pass behind the verdicts."""
+    return Latents(
+        table["relative_norm"].to_numpy(),
+        table["decoder_cosine"].to_numpy(),
+        table["n_active"].to_numpy() > 0,
+    )
+
+
+def relative_norm_summary(latents: Latents, *, window_tokens: int) -> dict[str, Any]:
     """Counts of live latents under the published criteria, in the normalised space."""
-    r = geometry.relative_norm[live]
+    live, r = latents.live, latents.relative_norm[latents.live]
     return {
         "space": "normalised",
         "n_latents": int(live.size),
@@ -32,9 +56,9 @@ def relative_norm_summary(geometry: Geometry, live: Mask, *, window_tokens: int)
     }
 
 
-def relative_norm_table(geometry: Geometry, live: Mask, n_bins: int) -> Table:
+def relative_norm_table(latents: Latents, n_bins: int) -> Table:
     """Histogram of r: bin edges, centre, and counts of live and of dead latents."""
-    r = geometry.relative_norm
+    r, live = latents.relative_norm, latents.live
     bins = histogram(r[live], n_bins=n_bins, low=0.0, high=1.0)
     dead = histogram(r[~live], n_bins=n_bins, low=0.0, high=1.0)
     return {
@@ -46,12 +70,10 @@ def relative_norm_table(geometry: Geometry, live: Mask, n_bins: int) -> Table:
     }
 
 
-def decoder_cosine_summary(
-    geometry: Geometry, live: Mask, low: float, high: float
-) -> dict[str, Any]:
+def decoder_cosine_summary(latents: Latents, *, low: float, high: float) -> dict[str, Any]:
     """How far the two decoders of the live shared latents (low < r < high) point the same way."""
-    shared = live & shared_mask(geometry.relative_norm, low, high)
-    cosine = geometry.cosine[shared]
+    shared = latents.live & shared_mask(latents.relative_norm, low, high)
+    cosine = latents.cosine[shared]
     return {
         "shared_low": low,
         "shared_high": high,
@@ -64,12 +86,10 @@ def decoder_cosine_summary(
     }
 
 
-def decoder_cosine_table(
-    geometry: Geometry, live: Mask, *, low: float, high: float, n_bins: int
-) -> Table:
+def decoder_cosine_table(latents: Latents, *, low: float, high: float, n_bins: int) -> Table:
     """Histogram of the cosine over the live shared latents: bin edges, centre, count."""
-    shared = live & shared_mask(geometry.relative_norm, low, high)
-    bins = histogram(geometry.cosine[shared], n_bins=n_bins, low=-1.0, high=1.0)
+    shared = latents.live & shared_mask(latents.relative_norm, low, high)
+    bins = histogram(latents.cosine[shared], n_bins=n_bins, low=-1.0, high=1.0)
     return {
         "decoder_cosine": _centres(bins),
         "low": bins["low"],

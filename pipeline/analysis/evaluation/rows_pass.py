@@ -5,10 +5,17 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from pipeline.analysis.groups import N_CELLS, cells_of
-from pipeline.analysis.heldout import MAX_UNITS, Floats, Ints, Units, as_float, spread_blocks
+from pipeline.analysis.groups import N_CELLS
+from pipeline.analysis.heldout import (
+    MAX_UNITS,
+    Floats,
+    Ints,
+    Units,
+    as_float,
+    row_batches,
+    spread_blocks,
+)
 from pipeline.crosscoder import Crosscoder
-from pipeline.progress import Progress
 from pipeline.store import StoreReader
 
 SERIES = ("base", "it", "difference")
@@ -158,16 +165,15 @@ def heldout_pass(
     device = crosscoder.W_dec.device
     sums = _Sums(crosscoder, spread_mean(reader, device))
     units = Units(max(1, n_sequences))
-    blocks = spread_blocks(reader.n_rows, n_rows, batch_rows)
-    names = ("activations", "source", "token_class", "sequence")
-    total = sum(stop - start for start, stop in blocks)
-    with Progress("evaluate", total=total, unit="rows") as progress:
-        for start, stop in blocks:
-            rows = reader.rows(start, stop, names)
-            unit = units.of(rows["sequence"])
-            sums.n_units = max(sums.n_units, int(unit.max()) + 1)
-            cell = cells_of(rows["source"], rows["token_class"])
-            x_raw = as_float(rows["activations"], device)
-            sums.add(x_raw, *(torch.from_numpy(a).to(device) for a in (cell, unit)))
-            progress.advance(stop - start)
+    for rows in row_batches(
+        reader,
+        device,
+        n_rows=n_rows,
+        batch_rows=batch_rows,
+        name="evaluate",
+        columns=("source", "token_class", "sequence"),
+    ):
+        unit = units.of(rows.columns["sequence"])
+        sums.n_units = max(sums.n_units, int(unit.max()) + 1)
+        sums.add(rows.x, *(torch.from_numpy(a).to(device) for a in (rows.cells, unit)))
     return sums.finish()

@@ -9,6 +9,7 @@ from pipeline.analysis.evaluation.rows_pass import HeldoutSums
 from pipeline.analysis.evaluation.splice import SpliceSums
 from pipeline.analysis.evaluation.splice_table import splice_table
 from pipeline.labels import MODELS
+from pipeline.stage import applies, not_applicable
 
 UNITS = {
     "l0": "active latents per token",
@@ -21,7 +22,7 @@ UNITS = {
 }
 
 
-NO_MODELS = {"applicable": False, "reason": "the experiment has no models to splice into"}
+NO_MODELS = not_applicable("the experiment has no models to splice into")
 
 
 def evaluation(
@@ -76,7 +77,7 @@ def summary(full: dict[str, Any]) -> dict[str, Any]:
         "fve_difference": everything["fve_difference"]["value"],
         "reference_ev_both": everything["reference_ev_both"]["value"],
     }
-    for model in MODELS if full["splice"] != NO_MODELS else ():
+    for model in MODELS if applies(full["splice"]) else ():
         figures = full["splice"][model]["all"]
         short[f"delta_ce_{model}"] = figures["delta_ce_spliced"]["value"]
         short[f"ce_recovered_{model}"] = figures["ce_recovered_zero"]["value"]

@@ -16,11 +16,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from pipeline.analysis.heldout import as_float, spread_blocks
+from pipeline.analysis.heldout import row_batches
 from pipeline.crosscoder import Crosscoder
 from pipeline.errors import MismatchError
 from pipeline.labels import CHAT
-from pipeline.progress import Progress
 from pipeline.store import StoreReader
 
 Floats = NDArray[np.float64]
@@ -152,30 +151,25 @@ def planted_pass(
     fired, total = (torch.zeros(n_keys, L, dtype=torch.float64, device=device) for _ in range(2))
     caught = torch.zeros(len(SITES), MAX_EXCHANGES, L, dtype=torch.bool, device=device)
     n_K = np.zeros(n_keys)
-    blocks = spread_blocks(reader.n_rows, n_rows, batch_rows)
     seen: dict[int, int] = {}
     half_of: list[int] = []
-    with Progress("organism", total=sum(b - a for a, b in blocks), unit="rows") as progress:
-        for start, stop in blocks:
-            f = crosscoder.encode(
-                crosscoder.normalise(as_float(reader.read("activations", start, stop), device))
-            )
-            region, half = labels.region[start:stop], labels.half[start:stop]
-            key = half.astype(np.int64) * N_REGIONS + region
-            n_K += np.bincount(key, minlength=n_keys)
-            for k in np.unique(key).tolist():
-                rows = f[torch.from_numpy(key == k).to(device)]
-                fired[k] += (rows > 0).sum(dim=0)
-                total[k] += rows.sum(dim=0, dtype=torch.float64)
-            exchange = labels.exchange[start:stop]
-            for number in np.unique(exchange[exchange >= 0]).tolist():
-                inside = exchange == number
-                if number not in seen and len(seen) < MAX_EXCHANGES:
-                    seen[number] = len(seen)
-                    half_of.append(int(half[inside][0]))
-                if number in seen:
-                    _catch(caught[:, seen[number]], f, inside, region)
-            progress.advance(stop - start)
+    for rows in row_batches(reader, device, n_rows=n_rows, batch_rows=batch_rows, name="organism"):
+        f = crosscoder.encode(crosscoder.normalise(rows.x))
+        region, half = labels.region[rows.place], labels.half[rows.place]
+        key = half.astype(np.int64) * N_REGIONS + region
+        n_K += np.bincount(key, minlength=n_keys)
+        for k in np.unique(key).tolist():
+            of_key = f[torch.from_numpy(key == k).to(device)]
+            fired[k] += (of_key > 0).sum(dim=0)
+            total[k] += of_key.sum(dim=0, dtype=torch.float64)
+        exchange = labels.exchange[rows.place]
+        for number in np.unique(exchange[exchange >= 0]).tolist():
+            inside = exchange == number
+            if number not in seen and len(seen) < MAX_EXCHANGES:
+                seen[number] = len(seen)
+                half_of.append(int(half[inside][0]))
+            if number in seen:
+                _catch(caught[:, seen[number]], f, inside, region)
     halves = np.array(half_of, dtype=np.int64)
     found = caught[:, : len(seen)].cpu().numpy()
     shape = (2, N_REGIONS)

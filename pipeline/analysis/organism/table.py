@@ -1,4 +1,4 @@
-"""The results of the model organism as a table to draw, and what stands there without one."""
+"""The results of the model organism as a table to draw."""
 
 from typing import Any
 
@@ -26,11 +26,6 @@ SET_NAMES = {
     "it_only_best": "most selective IT-only latent",
     "it_only": "all IT-only latents",
 }
-
-
-def not_applicable(reason: str) -> dict[str, Any]:
-    """The result of an experiment that plants nothing."""
-    return {"applicable": False, "reason": reason}
 
 
 def ablation_table(result: dict[str, Any]) -> Table:

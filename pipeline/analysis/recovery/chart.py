@@ -4,7 +4,8 @@ from typing import Any
 
 import altair as alt
 
-from pipeline.analysis.charts.look import FILE_PALETTE, Palette
+from pipeline.analysis.charts.look import Palette
+from pipeline.stage import applies
 
 CRITERION_NAMES = {
     "norm_reference": "norm: r < 0.3 or > 0.7",
@@ -18,8 +19,10 @@ NOTHING_PLANTED = alt.Chart(alt.InlineData(values=[{"text": "nothing is planted"
 NOTHING_PLANTED = NOTHING_PLANTED.encode(text="text:N")
 
 
-def recovery_figure(scores: dict[str, Any], palette: Palette = FILE_PALETTE) -> alt.TopLevelMixin:
-    """Of the `exclusive` scores of `results/recovery.json`."""
+def recovery_figure(scores: dict[str, Any], palette: Palette) -> alt.TopLevelMixin:
+    """Recall and false discovery rate of the `exclusive` scores of `results/recovery.json`."""
+    if not applies(scores):
+        return NOTHING_PLANTED
     rows = [
         {"criterion": name, "frequency": frequency, "measure": measure, "value": found[key]}
         for criterion, name in CRITERION_NAMES.items()

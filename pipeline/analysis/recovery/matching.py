@@ -11,10 +11,9 @@ from numpy.typing import NDArray
 from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
-from pipeline.analysis.heldout import as_float, spread_blocks
+from pipeline.analysis.heldout import row_batches
 from pipeline.crosscoder import Crosscoder
 from pipeline.plant.features import Features
-from pipeline.progress import Progress
 from pipeline.store import StoreReader
 
 Floats = NDArray[np.float64]
@@ -42,16 +41,14 @@ def cooccurrence(
 ) -> Cooccurrence:
     """One pass over `n_rows` held-out rows. The features' activations are drawn anew, row by row;
     of a feature with different contexts in the two models, those of either."""
-    blocks = spread_blocks(reader.n_rows, n_rows, batch_rows)
-    sums = _Sums(crosscoder.n_latents, features.n, crosscoder.W_dec.device)
-    total = sum(stop - start for start, stop in blocks)
-    with Progress("recovery", total=total, unit="rows") as progress:
-        for start, stop in blocks:
-            x_raw = as_float(reader.read("activations", start, stop), crosscoder.W_dec.device)
-            labels = [reader.read(name, start, stop).astype(np.int64) for name in LABELS]
-            g = features.anywhere(features.activations(*labels[:3]), labels[3])
-            sums.add(crosscoder.encode(crosscoder.normalise(x_raw)), torch.from_numpy(g))
-            progress.advance(stop - start)
+    device = crosscoder.W_dec.device
+    sums = _Sums(crosscoder.n_latents, features.n, device)
+    for rows in row_batches(
+        reader, device, n_rows=n_rows, batch_rows=batch_rows, name="recovery", columns=LABELS
+    ):
+        labels = [rows.columns[name].astype(np.int64) for name in LABELS]
+        g = features.anywhere(features.activations(*labels[:3]), labels[3])
+        sums.add(crosscoder.encode(crosscoder.normalise(rows.x)), torch.from_numpy(g))
     return sums.finish()
 
 

@@ -56,13 +56,15 @@ def _ends(values: Any, rows: NDArray[np.integer], n_special: int) -> list[float 
     ]
 
 
-def scaling_figure(table: Table, palette: Palette) -> alt.TopLevelMixin:
+def scaling_figure(
+    table: Table, palette: Palette, *, limits: tuple[float, float]
+) -> alt.TopLevelMixin:
     """Latents by nu_eps and nu_r, coloured by verdict, with intervals where the table has them;
-    bottom left of the dashed lines a latent is exclusive."""
+    bottom left of the dashed lines, the limits of the two, a latent is exclusive."""
     names = {"shared": "shared", "base_only": "base-only", "it_only": "IT-only"}
     names |= {"undecided": "undecided"}
     colours = [palette.shared, palette.base, palette.it, palette.other]
-    span = alt.Scale(domain=[-0.5, 1.5], nice=False, clamp=True)
+    span = alt.Scale(domain=list(NU_SHOWN), nice=False, clamp=True)
     x = alt.X("nu_eps:Q", title="ν of the error", scale=span, axis=alt.Axis(tickCount=8))
     y = alt.Y("nu_r:Q", title="ν of the reconstruction", scale=span, axis=alt.Axis(tickCount=8))
     verdicts = [names.get(verdict, verdict) for verdict in table["verdict"]]
@@ -80,8 +82,8 @@ def scaling_figure(table: Table, palette: Palette) -> alt.TopLevelMixin:
     known = base.transform_filter("isValid(datum.nu_eps_low) && isValid(datum.nu_r_low)")
     edge = {"color": palette.muted, "strokeDash": [3, 3]}
     return alt.layer(
-        alt.Chart(inline_values({"nu": [0.2]})).mark_rule(**edge).encode(x="nu:Q"),
-        alt.Chart(inline_values({"nu": [0.5]})).mark_rule(**edge).encode(y="nu:Q"),
+        alt.Chart(inline_values({"nu": [limits[0]]})).mark_rule(**edge).encode(x="nu:Q"),
+        alt.Chart(inline_values({"nu": [limits[1]]})).mark_rule(**edge).encode(y="nu:Q"),
         known.mark_rule(opacity=0.4).encode(x="nu_eps_low:Q", x2="nu_eps_high:Q", y=y),
         known.mark_rule(opacity=0.4).encode(y="nu_r_low:Q", y2="nu_r_high:Q", x=x),
         base.mark_circle(opacity=0.65, size=24).encode(x=x, y=y),

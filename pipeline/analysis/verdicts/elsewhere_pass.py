@@ -13,19 +13,17 @@ import torch
 from torch import Tensor
 
 from pipeline.analysis.decoders.geometry import Mask
-from pipeline.analysis.heldout import as_float, spread_blocks
+from pipeline.analysis.heldout import row_batches
 from pipeline.analysis.verdicts.elsewhere import Floats, Tails
 from pipeline.analysis.verdicts.scaling import MAX_ELEMENTS
 from pipeline.crosscoder import Crosscoder
 from pipeline.crosscoder.products import SparseEntries
-from pipeline.progress import Progress
 from pipeline.store import StoreReader
 
 if TYPE_CHECKING:
     import pandas as pd
 
 RIDGE = 1e-3
-N_PASSES = 2
 ROWS, ERRORS = range(2)
 LEVELS = (0.85, 1 / 3)
 """Of the mean readout where the latent fires, by look."""
@@ -53,8 +51,7 @@ def tails_elsewhere(
     order_E = torch.argsort(own_E, stable=True)
     n_base = int((own_E == 0).sum())
     looks = _Looks(crosscoder, reader, latent_E[order_E], n_base, n_rows, batch_rows)
-    with looks.progress:
-        counts = _counts(looks, _Readout.of(looks, _Moments.of(looks)), n_blocks)
+    counts = _counts(looks, _Readout.of(looks, _Moments.of(looks)), n_blocks)
     return [_tails(look[..., torch.argsort(order_E)].numpy()) for look in counts.cpu()]
 
 
@@ -82,21 +79,25 @@ class _Looks:
         """The latents of either model."""
         self.d_EMD = crosscoder.W_dec.detach()[self.latent_E]
         self._crosscoder, self._reader = crosscoder, reader
-        self._blocks = spread_blocks(reader.n_rows, n_rows, batch_rows)
-        total = N_PASSES * sum(stop - start for start, stop in self._blocks)
-        self.progress = Progress("latent_scaling_elsewhere", total=total, unit="rows")
+        self._n_rows, self._batch_rows = n_rows, batch_rows
 
-    def __iter__(self) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
-        """(h and h - x_hat [Q, B, M, D], the candidates' f [B, E], document [B])"""
+    def over(self, name: str) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
+        """(h and h - x_hat [Q, B, M, D], the candidates' f [B, E], document [B]), once over all
+        rows. name: of the progress line and log."""
         device = self.d_EMD.device
-        n_rows = max(1, MAX_ELEMENTS // max(self._crosscoder.n_latents, 4 * len(self.latent_E)))
-        for start, stop in self._blocks:
-            x_raw = as_float(self._reader.read("activations", start, stop), device)
-            document = torch.from_numpy(self._reader.read("document", start, stop).astype(np.int64))
-            x = self._crosscoder.normalise(x_raw)
-            for x_BMD, part in zip(x.split(n_rows), document.to(device).split(n_rows), strict=True):
+        n_at_once = max(1, MAX_ELEMENTS // max(self._crosscoder.n_latents, 4 * len(self.latent_E)))
+        for rows in row_batches(
+            self._reader,
+            device,
+            n_rows=self._n_rows,
+            batch_rows=self._batch_rows,
+            name=name,
+            columns=("document",),
+        ):
+            document = torch.from_numpy(rows.columns["document"].astype(np.int64)).to(device)
+            x = self._crosscoder.normalise(rows.x)
+            for x_BMD, part in zip(x.split(n_at_once), document.split(n_at_once), strict=True):
                 yield *self._seen(x_BMD), part
-            self.progress.advance(stop - start)
 
     def _seen(self, x_BMD: Tensor) -> tuple[Tensor, Tensor]:
         crosscoder = self._crosscoder
@@ -129,9 +130,12 @@ class _Moments:
         fired = total.new_zeros(n_looks, n_latents, d_model)
         f_sum, n_fired = total.new_zeros(2, n_latents)
         n = 0
-        for y_QBMD, f_BE, _ in looks:
+        # One pass, and squares of rows whose mean is large against their spread: taken about 0 the
+        # mean would cancel away in float32. So everything is summed about an origin near the mean,
+        # that of the first rows, and moved to the true mean at the end.
+        for y_QBMD, f_BE, _ in looks.over("latent_scaling_moments"):
             if n == 0:
-                origin = y_QBMD.mean(1)  # near the mean of all: nothing cancels
+                origin = y_QBMD.mean(1)
             around = y_QBMD - origin[:, None]
             fires = (f_BE > 0).float()
             n += around.shape[1]
@@ -195,7 +199,7 @@ def _counts(looks: _Looks, readout: _Readout, n_blocks: int) -> Tensor:
     """[Q, 4, G, E] rows of OWN, OTHER, MIRRORED and SILENT."""
     n_looks, n_latents = readout.level_QE.shape
     counts = readout.level_QE.new_zeros(n_looks, 4, n_blocks, n_latents, dtype=torch.float64)
-    for y_QBMD, f_BE, document_B in looks:
+    for y_QBMD, f_BE, document_B in looks.over("latent_scaling_elsewhere"):
         for q, (y_BMD, level_E) in enumerate(zip(y_QBMD, readout.level_QE, strict=True)):
             own, other = readout.of_rows(q, y_BMD, f_BE, looks.own[0])
             counted = {OWN: own > level_E, OTHER: other > level_E, MIRRORED: other < -level_E}

@@ -38,23 +38,10 @@ def judge(
             section.n_bootstrap,
             numpy_generator(section.seed, "latent_scaling", "bootstrap"),
         ),
-        rule=Rule(
-            max_eps=section.max_nu_error,
-            max_r=section.max_nu_reconstruction,
-            max_turned=section.max_nu_turned,
-            min_active=section.min_active_rows,
-            min_effective=section.min_effective_blocks,
-            max_false_discovery_rate=section.max_false_discovery_rate,
-        ),
+        rule=Rule.of(section),
         confidence=section.confidence,
     )
-    twin_rule = TwinRule(
-        min_cosine=section.twin_cosine,
-        max_rate_ratio=section.twin_rate_ratio,
-        min_active=section.min_active_rows,
-        min_share=section.max_nu_error,
-    )
-    table = refute_twinned(table, crosscoder.W_dec.detach(), twin_rule)
+    table = refute_twinned(table, crosscoder.W_dec.detach(), TwinRule.of(section))
     candidate = look_exclusive(
         table, max_eps=section.max_nu_error, max_r=section.max_nu_reconstruction
     )

@@ -26,10 +26,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from pipeline.analysis.heldout import as_float, spread_blocks
+from pipeline.analysis.heldout import row_batches
 from pipeline.crosscoder import Crosscoder
 from pipeline.crosscoder.products import SparseEntries
-from pipeline.progress import Progress
 from pipeline.store import StoreReader
 
 Floats = NDArray[np.float64]
@@ -79,12 +78,16 @@ class ScalingPass:
             self._add(part, block)
 
     def _add(self, x_BMD: Tensor, block_B: Tensor) -> None:
+        # A sum lives at (block of documents, latent). Few pairs of row and latent are active, so
+        # each is dotted with its own decoder and added where it belongs; the dense product over
+        # all latents would cost as much as encoding, sixteen times over.
         f_BL = self._crosscoder.encode(x_BMD)
         flat_N = f_BL.flatten().nonzero()[:, 0]
         active = SparseEntries.at(flat_N, f_BL.flatten()[flat_N], *f_BL.shape)
         sum_N = block_B[active.row_N] * f_BL.shape[1] + active.latent_N
         x_hat = active.decode(self._crosscoder.W_dec_LP) + self._crosscoder.b_dec_P
         x_hat = x_hat.view(x_BMD.shape)
+        # The null pairing: each latent's f stays, the other model's row comes from another token.
         drawn_B = torch.randperm(len(x_BMD), generator=self._random).to(x_BMD.device)
         self._square.index_add_(0, sum_N, active.values.double().square())
         self._n_active.index_add_(0, sum_N, torch.ones_like(sum_N, dtype=torch.float64))
@@ -182,14 +185,16 @@ def scaling_pass(
     """One pass over `n_rows` held-out rows; documents share `n_blocks` blocks by their number."""
     device = crosscoder.W_dec.device
     running = ScalingPass(crosscoder, n_blocks, random)
-    blocks = spread_blocks(reader.n_rows, n_rows, batch_rows)
-    total = sum(stop - start for start, stop in blocks)
-    with Progress("latent_scaling", total=total, unit="rows") as progress:
-        for start, stop in blocks:
-            x_raw = as_float(reader.read("activations", start, stop), device)
-            block = torch.from_numpy(reader.read("document", start, stop) % n_blocks)
-            running.add(crosscoder.normalise(x_raw), block.to(device))
-            progress.advance(stop - start)
+    for rows in row_batches(
+        reader,
+        device,
+        n_rows=n_rows,
+        batch_rows=batch_rows,
+        name="latent_scaling",
+        columns=("document",),
+    ):
+        block = torch.from_numpy(rows.columns["document"] % n_blocks)
+        running.add(crosscoder.normalise(rows.x), block.to(device))
     return running.finish()
 
 

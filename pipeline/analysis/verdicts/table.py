@@ -4,7 +4,7 @@ Letters: L latents, R resamples, G blocks of documents, Y targets (error, recons
 """
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,6 +26,7 @@ from pipeline.analysis.verdicts.evidence import (
 )
 from pipeline.analysis.verdicts.intervals import BASE, IT, anchored, intervals
 from pipeline.analysis.verdicts.scaling import ScalingSums, scaling
+from pipeline.config.analysis import LatentScalingConfig
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -54,6 +55,18 @@ class Rule:
     min_active: int
     min_effective: float
     max_false_discovery_rate: float
+
+    @classmethod
+    def of(cls, section: LatentScalingConfig) -> Self:
+        """As `latent_scaling` of the configuration says."""
+        return cls(
+            max_eps=section.max_nu_error,
+            max_r=section.max_nu_reconstruction,
+            max_turned=section.max_nu_turned,
+            min_active=section.min_active_rows,
+            min_effective=section.min_effective_blocks,
+            max_false_discovery_rate=section.max_false_discovery_rate,
+        )
 
     @property
     def limits(self) -> tuple[float, float, float]:

@@ -9,10 +9,12 @@ Letters: L latents, M models, D d_model, E latents that look exclusive.
 """
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 import torch
 from torch import Tensor
+
+from pipeline.config.analysis import LatentScalingConfig
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -33,6 +35,16 @@ class TwinRule:
     max_rate_ratio: float
     min_active: int
     min_share: float
+
+    @classmethod
+    def of(cls, section: LatentScalingConfig) -> Self:
+        """As `latent_scaling` of the configuration says."""
+        return cls(
+            min_cosine=section.twin_cosine,
+            max_rate_ratio=section.twin_rate_ratio,
+            min_active=section.min_active_rows,
+            min_share=section.max_nu_error,
+        )
 
 
 def twins(

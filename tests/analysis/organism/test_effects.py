@@ -18,7 +18,7 @@ from pipeline.analysis.organism.effects import (
 from pipeline.analysis.organism.examples import examples
 from pipeline.analysis.organism.selectivity import PlantedSums
 from pipeline.analysis.organism.sets import Chosen, choose_sets, latent_rows, latents_used
-from pipeline.analysis.organism.table import COLUMNS, ablation_table, not_applicable
+from pipeline.analysis.organism.table import COLUMNS, ablation_table
 from tests.analysis.organism.toy_organism import (
     BOS,
     FLAG_LATENT,
@@ -177,6 +177,6 @@ def test_the_table_holds_a_row_per_set_and_series_and_is_drawn(
 
 
 def test_without_a_planted_behaviour_the_table_is_empty_and_still_drawn() -> None:
-    table = ablation_table(not_applicable("nothing planted"))
+    table = ablation_table({"applicable": False, "reason": "nothing planted"})
     assert table == {name: [] for name in COLUMNS}
     assert image_files("organism", organism_figure(table, FILE_PALETTE))

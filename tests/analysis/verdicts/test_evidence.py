@@ -11,11 +11,12 @@ from pipeline.analysis.verdicts.evidence import (
 )
 from pipeline.analysis.verdicts.intervals import resamples
 from pipeline.analysis.verdicts.scaling import ScalingSums
-from pipeline.analysis.verdicts.table import artefacts, call
+from pipeline.analysis.verdicts.table import Rule, artefacts, call
 from pipeline.analysis.verdicts.table import verdict_table as table_of
+from pipeline.config import compose
 from tests.analysis.decoders.geometries import plain_geometry
-from tests.analysis.verdicts.rules import RULE
 
+RULE = Rule.of(compose(["+experiment=smoke"]).latent_scaling)
 N_BLOCKS = 64
 
 

@@ -10,13 +10,14 @@ import torch
 from pipeline.analysis.decoders.geometry import decoder_geometry
 from pipeline.analysis.verdicts.intervals import resamples
 from pipeline.analysis.verdicts.scaling import scaling_pass
-from pipeline.analysis.verdicts.table import verdict_table
+from pipeline.analysis.verdicts.table import Rule, verdict_table
 from pipeline.analysis.verdicts.twins import TwinRule, refute_twinned, twins
+from pipeline.config import compose
 from pipeline.crosscoder import Crosscoder
 from tests.analysis.stores import heldout_store
-from tests.analysis.verdicts.rules import RULE
 
-TWIN_RULE = TwinRule(min_cosine=0.7, max_rate_ratio=10.0, min_active=20, min_share=0.2)
+SECTION = compose(["+experiment=smoke"]).latent_scaling
+RULE, TWIN_RULE = Rule.of(SECTION), TwinRule.of(SECTION)
 N_ROWS, D_MODEL = 4000, 8
 TURNED, IT_ONLY, IT_SIDE, BASE_SIDE, WEAKLY_TURNED = range(5)
 

@@ -9,10 +9,12 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from pipeline.analysis.decoders.geometry import decoder_geometry
 from pipeline.analysis.verdicts.intervals import resamples
 from pipeline.analysis.verdicts.scaling import ScalingPass, scaling, scaling_pass
-from pipeline.analysis.verdicts.table import summary, verdict_table
+from pipeline.analysis.verdicts.table import Rule, summary, verdict_table
+from pipeline.config import compose
 from pipeline.crosscoder import Crosscoder
 from tests.analysis.stores import heldout_store, random_crosscoder
-from tests.analysis.verdicts.rules import RULE
+
+RULE = Rule.of(compose(["+experiment=smoke"]).latent_scaling)
 
 
 def direct_beta(crosscoder: Crosscoder, x: Tensor, target: str, a: int, m: int, j: int) -> float:

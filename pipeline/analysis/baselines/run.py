@@ -1,0 +1,106 @@
+"""The baselines beside the crosscoder: what each explains of held-out rows, and what it carries."""
+
+from typing import Any
+
+import numpy as np
+import torch
+
+from pipeline.analysis.baselines.difference import (
+    UNITS,
+    CellMeans,
+    cell_means,
+    difference_pass,
+    difference_table,
+    mean_table,
+)
+from pipeline.analysis.baselines.mean_lens import mean_lens
+from pipeline.analysis.baselines.patches import BaselinePatches
+from pipeline.analysis.bootstrap import Bootstrap
+from pipeline.analysis.causal.run import causal_pass
+from pipeline.analysis.causal.table import UNITS as CAUSAL_UNITS
+from pipeline.analysis.causal.table import causal_table
+from pipeline.analysis.groups import GROUPS, N_CELLS
+from pipeline.analysis.opening import Opened
+from pipeline.crosscoder import Crosscoder
+from pipeline.stage import HELDOUT_ACTIVATIONS, SHUFFLED, not_applicable
+
+
+def mean_rows(opened: Opened) -> CellMeans:
+    """Mean activations over training rows, by source and token class."""
+    section = opened.config.baselines
+    with opened.reader(SHUFFLED) as reader:
+        return cell_means(
+            reader, device=opened.device, n_rows=section.n_rows, batch_rows=section.batch_rows
+        )
+
+
+def compared(opened: Opened, means: CellMeans, diff_sae: Crosscoder, *, k: int) -> dict[str, Any]:
+    """What `results/baselines.json` holds. k: that the diff-SAE was trained with."""
+    config, crosscoder = opened.config, opened.crosscoder()
+    explained = _explained(opened, crosscoder, diff_sae, means)
+    causal = lens = not_applicable("the experiment has no models to go on in")
+    if config.has_models:
+        causal = _on_sequences(opened, crosscoder, diff_sae, means)
+        lens = _lens(opened, means)
+    return {
+        "units": UNITS,
+        "confidence": config.causal.confidence,
+        "diff_sae": {"n_latents": diff_sae.n_latents, "k": k},
+        "mean_difference": mean_table(means),
+        "mean_difference_lens": lens,
+        "explained": explained,
+        "causal": causal,
+    }
+
+
+def _explained(
+    opened: Opened, crosscoder: Crosscoder, diff_sae: Crosscoder, means: CellMeans
+) -> dict[str, Any]:
+    section = opened.config.baselines
+    with opened.reader(HELDOUT_ACTIVATIONS) as reader:
+        sums = difference_pass(
+            crosscoder,
+            diff_sae,
+            means,
+            reader,
+            n_rows=section.n_rows,
+            batch_rows=section.batch_rows,
+            n_sequences=opened.manifests["heldout_activations"].counts["n_sequences"],
+        )
+    bootstrap = Bootstrap.of(opened.config.causal, len(sums.n_UC), "baselines", "rows")
+    return difference_table(sums, bootstrap)
+
+
+def _on_sequences(
+    opened: Opened, crosscoder: Crosscoder, diff_sae: Crosscoder, means: CellMeans
+) -> dict[str, Any]:
+    """The causal test's figures for each baseline, on the causal test's own sequences and with its
+    own resamples, so that the two tables can be read side by side."""
+    of_cell = np.stack([means.difference([cell]) for cell in range(N_CELLS)])
+    mean_D, mean_CD = (
+        torch.from_numpy(values).float().to(opened.device)
+        for values in (means.difference(GROUPS["all"]), of_cell)
+    )
+    replacements = BaselinePatches(crosscoder, diff_sae, mean_D, mean_CD)
+    sums = causal_pass(opened, replacements, name="baselines_causal")
+    bootstrap = Bootstrap.of(opened.config.causal, len(sums.n_QG), "causal", "bootstrap")
+    sizes = {"full": crosscoder.n_latents, "diff_sae": diff_sae.n_latents}
+    patches = causal_table(sums, bootstrap, draws={}, n_latents=sizes)
+    return {"units": CAUSAL_UNITS, "n_sequences": len(sums.n_QG), "patches": patches}
+
+
+def _lens(opened: Opened, means: CellMeans) -> dict[str, Any]:
+    """Group -> the tokens that the mean difference promotes and suppresses, as text and logit."""
+    found = mean_lens(
+        means,
+        opened.head("it"),
+        n_tokens=opened.config.baselines.n_lens_tokens,
+        n_vocab=len(opened.tokenizer),
+    )
+    return {
+        group: {
+            name: [(opened.decode([token]), logit) for token, logit in tokens]
+            for name, tokens in lists.items()
+        }
+        for group, lists in found.items()
+    }

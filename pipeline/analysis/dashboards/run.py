@@ -1,0 +1,55 @@
+"""The dashboards: which latents get one, a pass over held-out rows, and the logit lens."""
+
+from pipeline.analysis.dashboards.example_pass import SPARE, Kept, WindowShape, example_pass
+from pipeline.analysis.dashboards.nearest import nearest_latents
+from pipeline.analysis.dashboards.records import Ints, Records, choose
+from pipeline.analysis.dashboards.token_text import Pieces
+from pipeline.analysis.lens import logit_lens
+from pipeline.analysis.opening import Opened
+from pipeline.crosscoder import Crosscoder
+from pipeline.runtime import generator
+from pipeline.stage import HELDOUT_ACTIVATIONS, TOKENS
+
+
+def make_records(opened: Opened) -> Records:
+    """The dashboards of the chosen latents."""
+    section, crosscoder = opened.config.dashboards, opened.crosscoder()
+    latents = choose(opened.latents().to_dict("list"), section.n_latents)
+    pieces = Pieces(opened.tokenizer)
+    W_LMD = crosscoder.W_dec.detach()
+    return Records(
+        latents,
+        _kept(opened, crosscoder, latents),
+        norms_JM=crosscoder.decoder_norms().detach().cpu().numpy()[latents],
+        lens=logit_lens(
+            (opened.head("base"), opened.head("it")),
+            crosscoder.denormalise(W_LMD[latents]),
+            n_tokens=section.n_lens_tokens,
+            n_vocab=len(opened.tokenizer),
+        ),
+        nearest=nearest_latents(W_LMD, latents, section.n_nearest),
+        text_of=pieces.of,
+        name_of=pieces.single,
+        n_bands=section.n_bands,
+        n_per_band=section.n_per_band,
+    )
+
+
+def _kept(opened: Opened, crosscoder: Crosscoder, latents: Ints) -> Kept:
+    section = opened.config.dashboards
+    with opened.reader(HELDOUT_ACTIVATIONS) as activations, opened.reader(TOKENS) as tokens:
+        return example_pass(
+            crosscoder,
+            activations,
+            tokens,
+            latents,
+            shape=WindowShape(
+                before=section.tokens_before,
+                after=section.tokens_after,
+                n_top=section.n_top,
+                n_sampled=SPARE * section.n_bands * section.n_per_band,
+            ),
+            n_rows=section.n_rows,
+            batch_rows=section.batch_rows,
+            random=generator(section.seed, "dashboards", "examples"),
+        )

@@ -1,0 +1,79 @@
+"""The evaluation: a pass over held-out rows, and both models with the crosscoder spliced in."""
+
+from typing import Any
+
+import torch
+
+from pipeline.analysis.bootstrap import Bootstrap
+from pipeline.analysis.evaluation.rows_pass import HeldoutSums, heldout_pass
+from pipeline.analysis.evaluation.splice import SpliceSums, merge, splice_batch
+from pipeline.analysis.evaluation.table import evaluation
+from pipeline.analysis.groups import cells_of
+from pipeline.analysis.opening import Opened
+from pipeline.analysis.splicing import sample_sequences
+from pipeline.crosscoder import Crosscoder
+from pipeline.progress import Progress
+from pipeline.runtime import numpy_generator
+from pipeline.stage import HELDOUT_ACTIVATIONS, TOKENS
+
+
+def evaluated(opened: Opened, crosscoder: Crosscoder, sums: HeldoutSums) -> dict[str, Any]:
+    """What `results/evaluation.json` holds. sums: of the pass over held-out rows."""
+    config, section = opened.config, opened.config.evaluate
+    splice = over_sequences(opened, crosscoder, sums) if config.has_models else None
+    n_units = {"rows": len(sums.n_UC), "splice": len(splice.n_QC) if splice else 1}
+    return evaluation(
+        sums,
+        splice,
+        bootstrap_of={
+            name: Bootstrap.of(section, n, "bootstrap", name) for name, n in n_units.items()
+        },
+        confidence=section.confidence,
+        models=config.models.model_dump(mode="json"),
+        l0_training=opened.manifests["crosscoder"].facts["last"].get("l0"),
+    )
+
+
+def over_rows(opened: Opened, crosscoder: Crosscoder) -> HeldoutSums:
+    """The pass over held-out activations."""
+    section = opened.config.evaluate
+    with opened.reader(HELDOUT_ACTIVATIONS) as reader:
+        return heldout_pass(
+            crosscoder,
+            reader,
+            n_rows=section.n_rows,
+            batch_rows=section.batch_rows,
+            n_sequences=opened.manifests["heldout_activations"].counts["n_sequences"],
+        )
+
+
+def over_sequences(opened: Opened, crosscoder: Crosscoder, sums: HeldoutSums) -> SpliceSums:
+    """Both models on held-out sequences: clean, spliced, zero- and mean-ablated."""
+    section, device = opened.config.evaluate, opened.device
+    counts = opened.manifests["tokens"].counts
+    first, n_heldout = counts["n_train_sequences"], counts["n_heldout_sequences"]
+    with opened.reader(TOKENS) as tokens:
+        source = tokens.read("source", first, first + n_heldout)[:, -1]
+        random = numpy_generator(section.seed, "sequences")
+        chosen = first + sample_sequences(source, section.n_sequences, random)
+        arrays = {name: tokens.take(name, chosen) for name in ("token_id", "source", "token_class")}
+    token_ids = torch.from_numpy(arrays["token_id"]).long()
+    cells = torch.from_numpy(cells_of(arrays["source"], arrays["token_class"]))
+    pair, bos_token_id = opened.hooked_models(), opened.bos_token_id
+    mean_MD = torch.from_numpy(sums.mean_KD[:2])
+    batches = []
+    with Progress("evaluate", total=len(chosen), unit="sequences") as progress:
+        for at in range(0, len(chosen), section.batch_sequences):
+            batch = slice(at, at + section.batch_sequences)
+            batches.append(
+                splice_batch(
+                    pair,
+                    crosscoder,
+                    token_ids[batch].to(device),
+                    cells[batch].to(device),
+                    mean_MD=mean_MD,
+                    bos_token_id=bos_token_id,
+                )
+            )
+            progress.advance(len(token_ids[batch]))
+    return merge(iter(batches))

@@ -1,0 +1,96 @@
+"""One way to open a stage of the analysis: checked inputs, threads, device, models and readers.
+
+Nothing heavy is imported before it is asked for: a stage that only reads tables never loads torch.
+"""
+
+from collections.abc import Callable, Sequence
+from functools import cached_property, partial
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pipeline.config import Config
+from pipeline.config.models import ModelName
+from pipeline.runtime import resolve_device, set_threads
+from pipeline.stage import CROSSCODER, MODELS, RESULTS, Stage
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import torch
+    from transformers import PreTrainedTokenizerFast
+
+    from pipeline.analysis.splicing import HookedModel
+    from pipeline.crosscoder import Crosscoder
+    from pipeline.store import StoreReader
+
+
+class Opened:
+    """A stage at work. manifests: of its inputs, checked against the configuration, by name."""
+
+    def __init__(self, stage: Stage, config: Config) -> None:
+        self.config = config
+        self.manifests = {name: stage.input(config, name) for name in stage.inputs}
+
+    @cached_property
+    def device(self) -> "torch.device":
+        """The device that models and rows are on; torch is set up where it is first asked for."""
+        set_threads(self.config.runtime.n_threads)
+        return resolve_device(self.config.runtime.device)
+
+    def crosscoder(self, folder: Path = CROSSCODER) -> "Crosscoder":
+        """The crosscoder in `folder`, on the device."""
+        device = self.device
+        from pipeline.crosscoder import Crosscoder
+
+        return Crosscoder.load(folder).to(device)
+
+    def reader(self, store: Path) -> "StoreReader":
+        """A store, open for reading with the configured threads; close it by `with`."""
+        from pipeline.store import StoreReader
+
+        return StoreReader.open(store, n_threads=self.config.runtime.io_threads)
+
+    def latents(self) -> "pd.DataFrame":
+        """`results/latents.parquet`: one row per latent."""
+        import pandas as pd
+
+        return pd.read_parquet(RESULTS / "latents.parquet")
+
+    @cached_property
+    def tokenizer(self) -> "PreTrainedTokenizerFast":
+        """The pair's tokenizer."""
+        from pipeline.models.load import load_tokenizer
+
+        return load_tokenizer(MODELS)
+
+    @property
+    def bos_token_id(self) -> int:
+        """The token that begins every sequence."""
+        from pipeline.text.tokens import bos_id
+
+        return bos_id(self.tokenizer)
+
+    def decode(self, token_ids: Sequence[int]) -> str:
+        """The text of tokens."""
+        return str(self.tokenizer.decode(list(token_ids)))
+
+    def hooked_models(self) -> "tuple[HookedModel, HookedModel]":
+        """The base and the IT model, whole, open at the hook point."""
+        from pipeline.analysis.splicing import hooked_pair
+
+        return hooked_pair(MODELS, self.config.hook_point, self.device)
+
+    def head(self, name: ModelName) -> "Callable[[torch.Tensor], torch.Tensor]":
+        """Final norm, unembedding and soft-cap of a model, in float32; one of its blocks is
+        loaded, because no model can be built without any."""
+        from pipeline.models.hook import head_logits
+        from pipeline.models.load import load_model
+
+        model = load_model(
+            MODELS,
+            name,
+            dtype="float32",
+            attention=self.config.hook_point.attention,
+            device=self.device,
+            n_layers=1,
+        )
+        return partial(head_logits, model)

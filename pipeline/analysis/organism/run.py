@@ -1,0 +1,160 @@
+"""The test of a planted behaviour: latents chosen on one half of the held-out documents, taken out
+and put in on prompts of the other."""
+
+from collections.abc import Mapping, Sequence
+from itertools import islice
+from typing import Any
+
+from pipeline.analysis.bootstrap import Bootstrap
+from pipeline.analysis.opening import Opened
+from pipeline.analysis.organism.behaviour import encode_batches
+from pipeline.analysis.organism.effects import (
+    PROMPTS,
+    Bench,
+    ablations,
+    steerings,
+    trigger_effect,
+    tuning_figures,
+)
+from pipeline.analysis.organism.examples import examples
+from pipeline.analysis.organism.selectivity import (
+    CHOOSING,
+    TESTING,
+    PlantedSums,
+    label_rows,
+    planted_pass,
+)
+from pipeline.analysis.organism.sets import (
+    CONTROLS,
+    SETS,
+    Chosen,
+    choose_sets,
+    latent_rows,
+    latents_used,
+)
+from pipeline.analysis.organism.table import COLUMNS
+from pipeline.config.text import TriggeredSourceConfig
+from pipeline.crosscoder import Crosscoder
+from pipeline.labels import HELDOUT
+from pipeline.runtime import numpy_generator
+from pipeline.stage import HELDOUT_ACTIVATIONS
+from pipeline.text.exchanges import (
+    Prompt,
+    first_exchanges,
+    planted_documents,
+    prompt_triples,
+)
+from pipeline.text.split import Selection
+
+Prompts = Mapping[str, Sequence[Prompt]]
+"""Name in effects.PROMPTS -> the same questions, in order."""
+
+
+def examine(opened: Opened, source: TriggeredSourceConfig) -> dict[str, Any]:
+    """What `results/organism.json` holds."""
+    section, crosscoder = opened.config.organism, opened.crosscoder()
+    verdicts = opened.latents().to_dict("list")
+    sums = planted_sums(opened, source, crosscoder)
+    sets = choose_sets(
+        sums,
+        verdicts["verdict"],
+        n_latents=section.n_latents,
+        n_draws=section.n_draws,
+        random=numpy_generator(section.seed, "organism", "draws"),
+    )
+    prompts = make_prompts(opened, source)
+    bench = make_bench(opened, crosscoder, prompts, sets)
+    return {
+        "applicable": True,
+        "trigger": source.trigger,
+        "response": source.response,
+        "n_prompts": len(prompts["triggered"]),
+        "n_greedy_tokens": section.n_greedy_tokens,
+        "confidence": section.confidence,
+        "n_exchanges": {
+            "choosing": int(sums.n_exchanges_H[CHOOSING]),
+            "testing": int(sums.n_exchanges_H[TESTING]),
+        },
+        "tuning": tuning_figures(bench),
+        "trigger_effect": trigger_effect(bench),
+        "latents": latent_rows(sets, sums, verdicts),
+        "ablation": ablations(bench, sets),
+        "steering": steerings(bench, sets, sums, section.steer_factors),
+        "examples": examples(
+            bench,
+            sets,
+            {name: encoded[: section.n_examples] for name, encoded in prompts.items()},
+            n_tokens=section.example_tokens,
+            bos_token_id=opened.bos_token_id,
+            decode=opened.decode,
+        ),
+        "glossary": {
+            "sets": SETS,
+            "controls": CONTROLS,
+            "prompts": PROMPTS,
+            "columns": COLUMNS,
+        },
+    }
+
+
+def planted_sums(
+    opened: Opened, source: TriggeredSourceConfig, crosscoder: Crosscoder
+) -> PlantedSums:
+    """What every latent fires on, by region of the triggered exchanges in the held-out rows."""
+    section = opened.config.organism
+    with opened.reader(HELDOUT_ACTIVATIONS) as reader:
+        columns = {name: reader.read(name) for name in ("source", "document", "token_id")}
+        documents = planted_documents(
+            opened.tokenizer, source, opened.config.mix.chat_source, _heldout(opened)
+        )
+        return planted_pass(
+            crosscoder,
+            reader,
+            label_rows(columns, documents),
+            n_rows=section.n_rows,
+            batch_rows=section.batch_rows,
+        )
+
+
+def make_prompts(opened: Opened, source: TriggeredSourceConfig) -> Prompts:
+    """Held-out questions of documents that chose no latent: triggered, untriggered, ordinary."""
+    section = opened.config.organism
+    exchanges = (
+        exchange
+        for exchange in first_exchanges(source.of, opened.config.mix.chat_source, _heldout(opened))
+        if exchange.document % 2 == TESTING
+    )
+    triples = prompt_triples(
+        opened.tokenizer, source, exchanges, max_prompt_tokens=section.max_prompt_tokens
+    )
+    found = list(islice(triples, section.n_prompts))
+    return {name: [getattr(triple, name) for triple in found] for name in PROMPTS}
+
+
+def _heldout(opened: Opened) -> Selection:
+    mix = opened.config.mix
+    return Selection(HELDOUT, mix.heldout_fraction, mix.seed)
+
+
+def make_bench(
+    opened: Opened, crosscoder: Crosscoder, prompts: Prompts, sets: Mapping[str, Chosen]
+) -> Bench:
+    """Both models with the prompts' residual streams and latents computed once."""
+    section, pair = opened.config.organism, opened.hooked_models()
+    return Bench(
+        models=pair,
+        crosscoder=crosscoder,
+        batches={
+            name: encode_batches(
+                encoded,
+                pair,
+                crosscoder,
+                latents_used(sets),
+                batch_prompts=section.batch_prompts,
+                bos_token_id=opened.bos_token_id,
+            )
+            for name, encoded in prompts.items()
+        },
+        bootstrap=Bootstrap.of(section, len(prompts["triggered"]), "organism", "bootstrap"),
+        n_greedy_tokens=section.n_greedy_tokens,
+    )

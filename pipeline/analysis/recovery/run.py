@@ -1,0 +1,59 @@
+"""The verdicts held against the planted truth: matching, tables, scores."""
+
+from typing import Any
+
+from pipeline.analysis.opening import Opened
+from pipeline.analysis.recovery.matching import cooccurrence, direction_cosine, match
+from pipeline.analysis.recovery.scores import (
+    FEATURE_COLUMNS,
+    LATENT_COLUMNS,
+    Frame,
+    feature_table,
+    latent_table,
+    recovery_scores,
+    with_frequency,
+)
+from pipeline.plant.features import draw_features
+from pipeline.stage import HELDOUT_ACTIVATIONS
+
+
+def score(opened: Opened) -> tuple[dict[str, Any], Frame, Frame]:
+    """The scores, the table of features and that of latents."""
+    section, plant = opened.config.recovery, opened.config.plant
+    assert plant is not None
+    crosscoder = opened.crosscoder()
+    planted = draw_features(plant, crosscoder.d_model)
+    with opened.reader(HELDOUT_ACTIVATIONS) as reader:
+        together = cooccurrence(
+            crosscoder, planted, reader, n_rows=section.n_rows, batch_rows=section.batch_rows
+        )
+    scale = crosscoder.activation_scale.double().cpu().numpy()
+    cosine = direction_cosine(crosscoder.W_dec.detach().double().cpu().numpy(), planted, scale)
+    matching = match(
+        together.correlation_LF,
+        cosine,
+        min_correlation=section.min_correlation,
+        min_cosine=section.min_cosine,
+    )
+    verdicts = opened.latents()
+    features = feature_table(
+        planted.table(),
+        verdicts,
+        matching,
+        together,
+        exclusive_below=section.exclusive_below,
+        scale_ratio=float(scale[0] / scale[1]),
+    )
+    latents = latent_table(verdicts, features, matching, together)
+    features, latents = (
+        with_frequency(table, section.common_rate) for table in (features, latents)
+    )
+    scores = recovery_scores(features, latents, exclusive_below=section.exclusive_below)
+    return scores, features, latents
+
+
+def without_truth() -> tuple[Frame, Frame]:
+    """The two tables of an experiment that plants nothing: their columns, and no row."""
+    import pandas as pd
+
+    return pd.DataFrame(columns=list(FEATURE_COLUMNS)), pd.DataFrame(columns=list(LATENT_COLUMNS))
