@@ -93,12 +93,13 @@ def test_a_perfect_crosscoder_costs_nothing_and_recovers_everything() -> None:
     assert table["it"]["pile"]["ce_recovered_mean"]["value"] == pytest.approx(1.0, abs=1e-2)
 
 
-@pytest.mark.parametrize(("patch", "value"), [("zero", 0.0), ("mean", 1.0)])
+@pytest.mark.parametrize(("patch", "value"), [("zero", 0.0), ("mean", 1.0), ("zero_with_bos", 0.0)])
 def test_ablations_equal_the_direct_computation(patch: str, value: float) -> None:
     sums = spliced(random_crosscoder())
     for m, model in enumerate((toy_model(1), toy_model(2))):
         hidden = model.residual(TOKENS)
-        hidden = torch.where((TOKENS == BOS)[..., None], hidden, torch.full_like(hidden, value))
+        kept = (TOKENS == BOS) & (not patch.endswith("_with_bos"))
+        hidden = torch.where(kept[..., None], hidden, torch.full_like(hidden, value))
         mask = prediction_mask(TOKENS, BOS)
         expected = cross_entropy(
             model.logits_with(TOKENS, hidden)[:, :-1][mask], TOKENS[:, 1:][mask], reduction="sum"
@@ -126,8 +127,9 @@ def test_bos_positions_keep_their_own_activation() -> None:
     )
     own = toy.residual(TOKENS)
     assert len(seen) == 2 * len(PATCHES)
-    for hidden in seen:
-        assert torch.equal(hidden[TOKENS == BOS], own[TOKENS == BOS])
+    for at, hidden in enumerate(seen):
+        is_kept = not PATCHES[at % len(PATCHES)].endswith("_with_bos")
+        assert torch.equal(hidden[TOKENS == BOS], own[TOKENS == BOS]) == is_kept
 
 
 def test_a_prediction_counts_in_the_cell_of_the_predicted_token() -> None:

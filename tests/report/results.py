@@ -152,8 +152,12 @@ def _splice(random: np.random.Generator) -> SpliceSums:
     n_QC = np.zeros((40, N_CELLS))
     n_QC[:20, :2] = 240, 14
     n_QC[20:, 2:] = 215, 39
-    ce = np.array([3.1, 3.3, 9.8, 7.9]) * (1 + 0.05 * random.normal(size=(2, 40, N_CELLS, 1)))
-    kl = np.array([0.0, 0.18, 6.4, 4.9]) * (1 + 0.1 * random.normal(size=(2, 40, N_CELLS, 1)))
+    ce = np.array([3.1, 3.3, 9.8, 7.9, 3.4, 10.2]) * (
+        1 + 0.05 * random.normal(size=(2, 40, N_CELLS, 1))
+    )
+    kl = np.array([0.0, 0.18, 6.4, 4.9, 0.3, 6.7]) * (
+        1 + 0.1 * random.normal(size=(2, 40, N_CELLS, 1))
+    )
     return SpliceSums(n_QC, ce * n_QC[..., None], kl * n_QC[..., None])
 
 

@@ -10,7 +10,10 @@ from torch import Tensor
 from pipeline.analysis.splicing import Floats, HookedModel, Predictions, patched, prediction_mask
 from pipeline.crosscoder import Crosscoder
 
-PATCHES = ("clean", "spliced", "zero", "mean")
+PATCHES = ("clean", "spliced", "zero", "mean", "spliced_with_bos", "zero_with_bos")
+"""What stands at the hook point: the model's own activation, the reconstruction, zeros, the mean
+over held-out rows. BOS keeps its own activation, on which no crosscoder is trained, except in the
+last two, where it is replaced as every other token is."""
 
 
 @dataclass(frozen=True)
@@ -46,19 +49,22 @@ def splice_batch(
     hidden_M = [model.residual(token_ids) for model in models]
     rebuilt = reconstructed(crosscoder, hidden_M)
     is_bos = token_ids == bos_token_id
+    none = torch.zeros_like(is_bos)
     mask = prediction_mask(token_ids, bos_token_id)
     where = Predictions(token_ids[:, 1:], cells[:, 1:], mask)
     ce, kl = [], []
     for m, (model, hidden) in enumerate(zip(models, hidden_M, strict=True)):
+        spliced, zero = rebuilt[:, :, m].to(hidden.device), torch.zeros_like(hidden)
+        mean = mean_MD[m].to(hidden.device).expand_as(hidden)
         replacements = [
-            rebuilt[:, :, m].to(hidden.device),
-            torch.zeros_like(hidden),
-            mean_MD[m].to(hidden.device).expand_as(hidden),
+            *((r, is_bos) for r in (spliced, zero, mean)),
+            (spliced, none),
+            (zero, none),
         ]
         clean = model.logits_with(token_ids, hidden)
         sums = [where.sums(clean, None)]
-        for replacement in replacements:
-            logits = model.logits_with(token_ids, patched(hidden, replacement, is_bos))
+        for replacement, kept in replacements:
+            logits = model.logits_with(token_ids, patched(hidden, replacement, kept))
             sums.append(where.sums(logits, clean))
         ce.append(np.stack([pair[0] for pair in sums], axis=-1))
         kl.append(np.stack([pair[1] for pair in sums], axis=-1))

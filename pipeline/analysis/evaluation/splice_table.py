@@ -9,7 +9,9 @@ from pipeline.analysis.evaluation.splice import PATCHES, SpliceSums
 from pipeline.analysis.groups import GROUPS
 from pipeline.labels import MODELS
 
-CLEAN, SPLICED, ZERO, MEAN = range(len(PATCHES))
+CLEAN, SPLICED, ZERO, MEAN, SPLICED_WITH_BOS, ZERO_WITH_BOS = range(len(PATCHES))
+RECOVERED = ((SPLICED, ZERO), (SPLICED, MEAN), (SPLICED_WITH_BOS, ZERO_WITH_BOS))
+"""Pairs of a splice and the ablation that it is held against."""
 
 
 def splice_table(sums: SpliceSums, bootstrap: Bootstrap) -> dict[str, dict[str, dict[str, Any]]]:
@@ -20,7 +22,7 @@ def splice_table(sums: SpliceSums, bootstrap: Bootstrap) -> dict[str, dict[str, 
     ce_<patch>: cross entropy; delta_ce_<patch>: minus that of the clean model
     kl_<patch>: KL(clean || patched)
     ce_recovered_<ablation>: 1 - (CE spliced - CE clean) / (CE ablated - CE clean)
-    kl_recovered_<ablation>: 1 - KL spliced / KL ablated
+    kl_recovered_<ablation>: 1 - KL spliced / KL ablated; of zero_with_bos, both with BOS replaced
     """
     of_models = {model: [m] for m, model in enumerate(MODELS)} | {"both": [*range(len(MODELS))]}
     return {
@@ -42,12 +44,12 @@ def _figures(
             delta = ce[:, p] - ce[:, CLEAN]
             table[f"delta_ce_{patch}"] = bootstrap.ratio(delta, n).to_dict()
             table[f"kl_{patch}"] = bootstrap.ratio(kl[:, p], n).to_dict()
-    for p in (ZERO, MEAN):
-        name = PATCHES[p]
-        three = ce[:, [CLEAN, SPLICED, p]]
+    for spliced, ablated in RECOVERED:
+        name = PATCHES[ablated]
+        three = ce[:, [CLEAN, spliced, ablated]]
         table[f"ce_recovered_{name}"] = bootstrap.estimate(three, _recovered).to_dict()
         table[f"kl_recovered_{name}"] = bootstrap.one_minus_ratio(
-            kl[:, SPLICED], kl[:, p]
+            kl[:, spliced], kl[:, ablated]
         ).to_dict()
     return table
 

@@ -19,6 +19,8 @@ UNITS = {
     "reference_ev_*": "mean over tokens of 1 - ||x - x_hat||^2 / ||x - mean||^2",
     "ce_*, delta_ce_*, kl_*": "nats per predicted token; groups by the predicted token",
     "*_recovered_*": "1 - (spliced - clean) / (ablated - clean); 1 = nothing lost",
+    "*_with_bos": "the same with BOS replaced as every other token is; elsewhere BOS keeps its own "
+    "activation and is an undisturbed context for all others, in the splice and in the ablation",
 }
 
 
