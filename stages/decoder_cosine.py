@@ -21,7 +21,6 @@ STAGE = Stage(
         "decoder_cosine.png",
         "decoder_cosine.svg",
     ),
-    memory_keys=("decoder_cosine.batch_rows",),
 )
 
 

@@ -22,7 +22,6 @@ STAGE = Stage(
         "relative_norm.png",
         "relative_norm.svg",
     ),
-    memory_keys=("relative_norm.batch_rows",),
 )
 
 

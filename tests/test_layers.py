@@ -33,6 +33,7 @@ FOUNDATION_IMPORTS = {
         "local_files",
         "paths",
         "progress",
+        "runtime",
     },
     "workspace": {"artifacts", "config", "errors", "interruption"},
     "store": {"distributed", "errors", "labels", "runtime", "bulk", "signed"},
