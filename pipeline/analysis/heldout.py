@@ -30,6 +30,8 @@ def spread_blocks(n_total: int, n_rows: int, block_rows: int) -> list[tuple[int,
     """
     if n_rows >= n_total:
         return [(at, min(at + block_rows, n_total)) for at in range(0, n_total, block_rows)]
+    # Neighbouring rows are alike, so a few rows in many places tell more than many in one. Skipped
+    # rows are dealt evenly between blocks of nearly equal size, so that none can overlap.
     n_blocks = -(-n_rows // block_rows)
     sizes = [n_rows // n_blocks + (i < n_rows % n_blocks) for i in range(n_blocks)]
     taken = accumulate(sizes, initial=0)

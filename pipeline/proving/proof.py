@@ -107,7 +107,7 @@ def _summed(parts: Iterable[Json]) -> Json:
 
 
 def null_counts(scaling: Json) -> Json:
-    """Of `latent_scaling.json` of a null pair: every exclusive verdict is false."""
+    """Counts from `latent_scaling.json` of a null pair, where every exclusive verdict is false."""
     live = sum(scaling[name] for name in ("shared", "undecided", *EXCLUSIVE_BINS))
     n_false = sum(scaling[side] for side in EXCLUSIVE_BINS)
     return {

@@ -1,1 +1,10 @@
-"""Simpler accounts of the difference: its mean, and an SAE trained on it."""
+"""Simpler accounts of the difference: its mean, and an SAE trained on it.
+
+    difference.py   `CellMeans` of training rows; `DifferenceSums` of held-out rows: squared error
+                    of every estimator of h_it - h_base, by unit and group; their table
+    mean_lens.py    what the mean difference would write, through the IT model's head
+    patches.py      `BaselinePatches`: the estimators as replacements for the causal test
+    run.py          `compared`: what `results/baselines.json` holds
+
+The diff-SAE itself is trained by `pipeline.training`; the causal figures come from `causal`.
+"""

@@ -17,14 +17,12 @@ LABELS = {
     "random_delta_high": "random, as the Δ half",
     "delta_low": "Δ lowest half",
     "norm_exclusive": "exclusive by norm",
-    "random_norm_exclusive": "random, as these",
+    "random_norm_exclusive": "random, as by norm",
     "verdict_exclusive": "exclusive by verdict",
-    "random_verdict_exclusive": "random, as these ",
+    "random_verdict_exclusive": "random, as by verdict",
     "template": "template tokens only",
     "error": "error term only",
     "reconstruction": "IT reconstruction",
-    "mean_difference": "mean difference",
-    "diff_sae": "diff-SAE",
 }
 SERIES = {"first": "first tokens of a response", "later": "later tokens"}
 
@@ -36,7 +34,7 @@ def causal_figure(table: Table, palette: Palette) -> alt.TopLevelMixin:
     rows = [
         row
         for row in zip(*(table[name] for name in COLUMNS), strict=True)
-        if row[0] in LABELS and row[1] in SERIES and row[2] != ""
+        if row[0] in LABELS and row[1] in SERIES and row[2] is not None
     ]
     for patch, tokens, value, low, high in sorted(rows, key=lambda row: order[row[0]]):
         for name, found in zip(

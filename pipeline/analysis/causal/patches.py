@@ -27,7 +27,7 @@ from pipeline.crosscoder import Crosscoder
 Floats = NDArray[np.float64]
 
 GROUPS = ("outside", "first", "later")
-"""Of the predicted token: in no assistant turn, among a turn's first tokens, after them."""
+"""Groups of predicted tokens: in no assistant turn, among a turn's first tokens, after them."""
 MAX_ELEMENTS = 2**26
 """Rows x latents held at once: 256 MiB, whatever the width of the dictionary."""
 

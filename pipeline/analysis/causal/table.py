@@ -90,13 +90,12 @@ def causal_columns(table: Mapping[str, Mapping[str, Any]]) -> Table:
     rows = []
     for name, entry in table.items():
         for group, figures in entry["tokens"].items():
-            row = {"patch": name, "tokens": group, "n_latents": _blank(entry["n_latents"])}
+            row = {"patch": name, "tokens": group, "n_latents": entry["n_latents"]}
             row["n_predictions"] = figures["n_predictions"]
             for figure in ("kl", "removed", "over_random"):
                 estimate = figures.get(figure, {"value": None, "low": None, "high": None})
-                row[figure] = _blank(estimate["value"])
-                row[f"{figure}_low"] = _blank(estimate["low"])
-                row[f"{figure}_high"] = _blank(estimate["high"])
+                for end, name in (("", "value"), ("_low", "low"), ("_high", "high")):
+                    row[f"{figure}{end}"] = estimate[name]
             rows.append(row)
     return table_of(rows, COLUMNS)
 
@@ -109,10 +108,6 @@ COLUMNS = (
         for end in ("", "_low", "_high")
     ),
 )
-
-
-def _blank(value: Any) -> Any:
-    return "" if value is None else value
 
 
 def headline(table: Mapping[str, Mapping[str, Any]]) -> dict[str, float | None]:

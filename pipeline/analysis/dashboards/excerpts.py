@@ -86,6 +86,8 @@ class Windows:
 
     def see(self, score_TJ: Tensor, row_TJ: Tensor, f_BJ: Tensor, around: Sequences) -> None:
         """Offer rows `row_TJ` of a batch, with their scores, for each latent."""
+        # Nearly no batch has a better row for nearly any latent once a few were seen: only latents
+        # whose worst kept score is beaten are gathered, merged and sorted.
         score_JT = score_TJ.T.float().cpu().numpy()
         better = np.flatnonzero(score_JT.max(axis=1, initial=0) > self.score_JT[:, -1])
         if better.size == 0:
@@ -97,6 +99,7 @@ class Windows:
             np.concatenate([a[better], b], axis=1) for a, b in zip(old, new, strict=True)
         ]
         if self._one_per_document:
+            # A repeated document loses its score, not its place: sorting then drops it.
             both[0] = first_of_each(both[0], both[2][..., DOCUMENT])
         order = np.argsort(-both[0], axis=1, kind="stable")[:, : self.score_JT.shape[1]]
         for kept, array in zip(old, both, strict=True):

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 RIDGE = 1e-3
 ROWS, ERRORS = range(2)
 LEVELS = (0.85, 1 / 3)
-"""Of the mean readout where the latent fires, by look."""
+"""Share of the mean readout where the latent fires above which a row counts, by look."""
 OWN, OTHER, MIRRORED, SILENT = range(4)
 """Rows counted: above the level in the own model and in the other; as far below the mean in the
 other; above it in the own model where the latent does not fire."""
@@ -43,7 +43,7 @@ def tails_elsewhere(
     batch_rows: int,
     n_blocks: int,
 ) -> list[Tails]:
-    """Of each look, over `n_rows` held-out rows. No pass where there is no candidate."""
+    """The counts of each look over `n_rows` held-out rows; no pass where there is no candidate."""
     latent_E = torch.from_numpy(candidate.nonzero()[0])
     if not len(latent_E):
         return [Tails(*np.zeros((3, n_blocks, 0))) for _ in LEVELS]
@@ -56,7 +56,8 @@ def tails_elsewhere(
 
 
 def _tails(counts: Floats) -> Tails:
-    """Of counts [4, G, E]; the larger of the two that are no sign of the concept, by latent."""
+    """The counts [4, G, E] of one look; noise is, by latent, the larger of the two counts that are
+    no sign of the concept."""
     mirrored, silent = counts[MIRRORED], counts[SILENT]
     noise = np.where(silent.sum(axis=0) > mirrored.sum(axis=0), silent, mirrored)
     return Tails(counts[OWN], counts[OTHER], noise)

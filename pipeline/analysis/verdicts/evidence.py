@@ -63,7 +63,8 @@ class Evidence:
 
     @property
     def p_shared(self) -> Floats:
-        """Of `nu <= max` for all of CLAIMS (the latent is exclusive), by Bonferroni."""
+        """p-value of the claim that the latent is shared, against `nu <= max` for all of CLAIMS, by
+        Bonferroni."""
         return np.minimum(1.0, len(self.p_above_C) * self.p_above_C.min(axis=0))
 
 

@@ -70,7 +70,7 @@ class Rule:
 
     @property
     def limits(self) -> tuple[float, float, float]:
-        """Of `evidence.CLAIMS`."""
+        """The limits of `evidence.CLAIMS`, in their order."""
         return self.max_eps, self.max_r, self.max_turned
 
 

@@ -190,7 +190,7 @@ def test_columns_and_figure_hold_a_row_per_patch_and_group() -> None:
     columns = causal_columns(table)
     assert len(columns["patch"]) == len(table) * len(TOKENS)
     assert {len(values) for values in columns.values()} == {len(columns["patch"])}
-    assert columns["over_random"][0] == ""
+    assert columns["over_random"][0] is None
     drawn = causal_figure(columns, FILE_PALETTE).to_dict()
     assert "base activation alone" in str(drawn)
 
