@@ -9,7 +9,7 @@ from pipeline.training.trackers import Tracker
 LABELS = {
     "step": "step",
     "loss": "loss",
-    "loss_reconstruction": "mse",
+    "loss_reconstruction": "rec",
     "loss_sparsity": "l1",
     "loss_n_active": "active",
     "loss_auxk": "auxk",
