@@ -15,7 +15,7 @@ ifneq ($(findstring :,$(CURDIR)),)
   $(error the folder of this checkout has a colon in its name, which no PATH can hold: rename or move it)
 endif
 
-.PHONY: demo proof test lint types environment clean
+.PHONY: demo validation test lint types environment clean
 .DEFAULT_GOAL := demo
 
 demo: environment
@@ -23,8 +23,8 @@ demo: environment
 	@echo
 	@python -c 'import pathlib; print("The report:", pathlib.Path("results/report.html").resolve().as_uri())'
 
-proof: environment # planted truth, null pairs and seeds for every variant: results/proof.json
-	python -m stages.proof
+validation: environment # planted truth, null pairs and seeds for every variant: results/validation.json
+	python -m stages.validation
 
 test: environment lint types
 	python -m pytest -n 2 --dist loadfile --no-loadscope-reorder

@@ -49,8 +49,8 @@ WORKSPACES = Path("data/frontier")
 def main(config: Config) -> None:
     from pipeline.analysis.charts.look import FILE_PALETTE, image_files
     from pipeline.columns import csv_bytes
-    from pipeline.proving.charts import frontier_figure
-    from pipeline.proving.frontier import COLUMNS, frontier_table, nested
+    from pipeline.validation.charts import frontier_figure
+    from pipeline.validation.frontier import COLUMNS, frontier_table, nested
 
     for name in STAGE.inputs:
         STAGE.input(config, name)

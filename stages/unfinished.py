@@ -4,7 +4,7 @@
     python -m stages.unfinished remove          # remove all of it
     python -m stages.unfinished remove data/.work/crosscoder-0123456789abcdef
 
-reads   data/.work, the same below data/frontier/ and data/proof/, and .work of the bulk that
+reads   data/.work, the same below data/frontier/ and data/validation/, and .work of the bulk that
         data/.bulk links to
 writes  nothing; `remove` deletes, but never what a running stage is at. Work is resumed by the
         configuration that began it, so remove what you will not go on with

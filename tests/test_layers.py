@@ -50,7 +50,7 @@ PART_IMPORTS = {
     "analysis": {"crosscoder", "models", "plant", "text"},
     "report": {"analysis"},
     "planning": {"models"},
-    "proving": {"analysis"},
+    "validation": {"analysis"},
 }
 # Within the analysis: what each question stands on besides the ground floor (the files that lie
 # directly in pipeline/analysis, which stand on no question).

@@ -93,7 +93,7 @@ def test_a_chain_names_the_stages_possible_for_a_module_that_is_none(module: str
         chain.main(["models", module])
     possible = str(refused.value).split("expected some of ")[1].split(":")[0].split(", ")
     assert module not in possible
-    assert {"models", "shuffle", "proof"} <= set(possible)
+    assert {"models", "shuffle", "validation"} <= set(possible)
 
 
 def test_memory_of_earlier_stages_does_not_count_against_the_shuffle(

@@ -21,9 +21,9 @@ from pipeline.config.crosscoder import CrosscoderConfig, TrainConfig
 from pipeline.config.frontier import FrontierConfig
 from pipeline.config.models import DumpConfig, HookPointConfig, ModelsConfig, TrainedModel
 from pipeline.config.plant import PlantConfig
-from pipeline.config.proof import ProofConfig
 from pipeline.config.section import Section
 from pipeline.config.text import MixConfig, SourceConfig
+from pipeline.config.validation import ValidationConfig
 
 
 class ShuffleConfig(Section):
@@ -98,7 +98,7 @@ class Config(Section):
     seeds: SeedsConfig
     frontier: FrontierConfig
     recovery: RecoveryConfig
-    proof: ProofConfig
+    validation: ValidationConfig
     report: ReportConfig
     runtime: RuntimeConfig
 

@@ -9,7 +9,7 @@ from pipeline.config import compose
 from pipeline.config.compose import params_overrides
 from pipeline.config.overrides import split_overrides
 from pipeline.errors import ConfigError
-from stages.proof import configuration
+from stages.validation import configuration
 
 ROOT = Path(__file__).parents[2]
 TINY = "+experiment=tiny"
@@ -82,15 +82,15 @@ def test_an_experiment_without_its_plus_is_told_to_add_it() -> None:
 @pytest.mark.parametrize("override", [TINY, "experiment=tiny"])
 def test_the_proof_takes_no_experiment(override: str) -> None:
     with pytest.raises(ConfigError) as refused:
-        configuration([override, "proof=short"])
+        configuration([override, "validation=short"])
     assert str(refused.value).startswith(f"experiment: found {override}, expected none")
-    assert configuration(["proof=short"]).experiment == "planted"
+    assert configuration(["validation=short"]).experiment == "planted"
 
 
 @pytest.mark.parametrize(
     ("stage", "override", "said"),
     [
-        ("proof", TINY, "experiment: found +experiment=tiny, expected none"),
+        ("validation", TINY, "experiment: found +experiment=tiny, expected none"),
         ("frontier", "+experiment=local", "hook_point.layer is missing, expected a value"),
         ("seed_runs", "+experiment=local", "hook_point.layer is missing, expected a value"),
     ],

@@ -39,7 +39,9 @@ MISTAKES = [
     refused(
         "unfinished", "unfinished of no work", ("remove", "x"), "x is no unfinished", "lists it"
     ),
-    refused("proof", "the proof with an experiment", (TINY,), "expected none", "leave it out"),
+    refused(
+        "validation", "the validation with an experiment", (TINY,), "expected none", "leave it out"
+    ),
     Mistake(
         "a link in place of a lock",
         ("data/.work/models.lock is a link", "expected a lock file", "remove it"),

@@ -1,4 +1,4 @@
-"""The proof in one table: what planted truth, null pairs and other seeds say of the verdicts.
+"""The validation in one table: what planted truth, null pairs and other seeds say of the verdicts.
 
 Letters: S seeds.
 """
@@ -14,7 +14,7 @@ from pipeline.columns import Table, table_of
 Json = dict[str, Any]
 NORM_BINS, NU = "norm_bins", "nu"
 CRITERIA = {NORM_BINS: "norm_minder", NU: "nu"}
-"""Name in the proof -> name in `recovery.json`; norm bins by Minder's criterion, r < 1/6, > 5/6."""
+"""Name in the validation -> name in `recovery.json`; norm bins by Minder's criterion, r < 1/6, > 5/6."""
 MEASURES = ("recall", "precision", "f1", "fdr", "fdr_strict")
 ABOUT = {
     "variants": "variant -> verdicts -> base_only, it_only or exclusive (both) -> frequency -> "
@@ -119,8 +119,8 @@ def null_counts(scaling: Json) -> Json:
     }
 
 
-def targets(proof: Mapping[str, Any], max_fdr: float) -> list[Json]:
-    """What the proof aims at, what it reached, and whether that is enough."""
+def targets(validation: Mapping[str, Any], max_fdr: float) -> list[Json]:
+    """What the validation aims at, what it reached, and whether that is enough."""
     rows: list[Json] = []
 
     def add(name: str, aim: float, reached: float | None, *, at_most: bool = False) -> None:
@@ -128,14 +128,14 @@ def targets(proof: Mapping[str, Any], max_fdr: float) -> list[Json]:
         rows.append({"target": name, "aim": aim, "reached": reached, "met": met})
 
     for side in EXCLUSIVE_BINS:
-        found = proof["variants"].get("BatchTopK", {}).get("verdicts", {}).get(side)
+        found = validation["variants"].get("BatchTopK", {}).get("verdicts", {}).get(side)
         if found:
             for frequency, aim in (("common", 0.95), ("rare", 0.8)):
                 value = found[frequency][NU]["f1"]["value"]
                 add(f"BatchTopK, nu, {side}, {frequency}: F1", aim, value)
             fdr = found["all"][NU]["fdr"]["value"]
             add(f"BatchTopK, nu, {side}: false discoveries", max_fdr, fdr, at_most=True)
-    for variant, found in _l1_of(proof).items():
+    for variant, found in _l1_of(validation).items():
         for name, counts in found["artefacts"].items():
             add(f"{variant} shows {name}: latents", 1, counts["n"])
             unconfirmed = counts["share_unconfirmed"]
@@ -143,7 +143,7 @@ def targets(proof: Mapping[str, Any], max_fdr: float) -> list[Json]:
             add(f"{variant}, share of {name} that nu calls shared", 0.9, counts["share_flagged"])
             beyond = counts["share_flagged_beyond"]
             add(f"{variant}, share of {name} beyond the limit that nu calls shared", 0.9, beyond)
-    for origin, pairings in proof["nulls"].items():
+    for origin, pairings in validation["nulls"].items():
         for pairing, variants in pairings.items():
             for variant, counts in variants.items():
                 aim = 0.0 if pairing == "same" else max_fdr
@@ -152,9 +152,9 @@ def targets(proof: Mapping[str, Any], max_fdr: float) -> list[Json]:
     return rows
 
 
-def _l1_of(proof: Mapping[str, Any]) -> Json:
+def _l1_of(validation: Mapping[str, Any]) -> Json:
     """The experiments with an L1 crosscoder, by name."""
-    everything = {**proof["variants"], **proof.get("other_dictionaries", {})}
+    everything = {**validation["variants"], **validation.get("other_dictionaries", {})}
     return {name: found for name, found in everything.items() if name.startswith("L1")}
 
 
@@ -164,8 +164,8 @@ COLUMNS = (
 )
 
 
-def proof_table(proof: Mapping[str, Any]) -> Table:
-    """Columns of `results/proof.csv`: one row per variant, class, frequency, criterion, measure."""
+def validation_table(validation: Mapping[str, Any]) -> Table:
+    """Columns of `results/validation.csv`: one row per variant, class, frequency, criterion, measure."""
     rows = [
         {
             "variant": variant,
@@ -177,7 +177,7 @@ def proof_table(proof: Mapping[str, Any]) -> Table:
             "measure": measure,
             **{end: figures[measure][end] for end in ("value", "low", "high")},
         }
-        for variant, found in proof["variants"].items()
+        for variant, found in validation["variants"].items()
         for side, frequencies in found["verdicts"].items()
         for frequency, criteria in frequencies.items()
         for criterion, figures in criteria.items()

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from pipeline.proving.proof import combined, interval, null_counts, proof_table, targets
+from pipeline.validation.scores import combined, interval, null_counts, targets, validation_table
 
 
 def test_the_interval_over_seeds_is_students() -> None:
@@ -78,11 +78,11 @@ def test_every_exclusive_verdict_on_a_null_pair_is_false() -> None:
 
 def test_targets_say_what_was_aimed_at_and_whether_it_was_reached() -> None:
     null = {"n_false": 1, "share_false": 0.01}
-    proof = {
+    validation = {
         "variants": {"BatchTopK": FOUND, "L1": FOUND},
         "nulls": {"planted": {"same": {"L1": null}, "swapped": {"L1": null}}},
     }
-    met = {row["target"]: row["met"] for row in targets(proof, 0.05)}
+    met = {row["target"]: row["met"] for row in targets(validation, 0.05)}
     assert met["BatchTopK, nu, it_only, common: F1"]
     assert not met["BatchTopK, nu, it_only: false discoveries"]
     assert met["L1, share of complete_shrinkage that nu does not confirm"]
@@ -93,7 +93,7 @@ def test_targets_say_what_was_aimed_at_and_whether_it_was_reached() -> None:
 
 
 def test_the_table_has_a_row_per_measure() -> None:
-    table = proof_table({"variants": {"L1": {"l0": LEVEL, "fve": LEVEL, **FOUND}}})
+    table = validation_table({"variants": {"L1": {"l0": LEVEL, "fve": LEVEL, **FOUND}}})
     assert len(table["value"]) == 2 * 3 * 2 * 5
     at = list(zip(table["class"], table["criterion"], table["measure"], strict=True))
     assert table["value"][at.index(("it_only", "nu", "recall"))] == pytest.approx(0.95)

@@ -1,4 +1,4 @@
-"""The section `proof`: which planted and null experiments the proof is made of."""
+"""The section `validation`: which planted and null experiments the validation is made of."""
 
 from typing import Annotated
 
@@ -10,11 +10,11 @@ Overrides = list[str]
 """Hydra overrides on top of those of the part they belong to."""
 
 
-class ProofConfig(Section):
+class ValidationConfig(Section):
     """Planted truth under several seeds for every variant, null pairs, and agreement of seeds."""
 
     overrides: Overrides
-    """Of every experiment of the proof; the first names the planted experiment."""
+    """Of every experiment of the validation; the first names the planted experiment."""
     seeds: Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=1)]
     """Each decides a plant, a shuffle and a crosscoder of its own; intervals are over them."""
     variants: Annotated[dict[str, Overrides], Field(min_length=1)]

@@ -3,8 +3,8 @@ from typing import Any
 import pytest
 
 from pipeline.analysis.charts.look import FILE_PALETTE, image_files
-from pipeline.proving.charts import frontier_figure
-from pipeline.proving.frontier import COLUMNS, frontier_table, nested
+from pipeline.validation.charts import frontier_figure
+from pipeline.validation.frontier import COLUMNS, frontier_table, nested
 
 
 def estimate(value: float) -> dict[str, float]:

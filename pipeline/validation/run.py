@@ -1,21 +1,21 @@
-"""Runs the experiments of the proof and gathers their results."""
+"""Runs the experiments of the validation and gathers their results."""
 
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
 from pipeline.config import Config
 from pipeline.progress import Progress
-from pipeline.proving.plan import Experiment, Json, Plan, plan
-from pipeline.proving.proof import ABOUT, combined, interval, null_counts, targets
+from pipeline.validation.experiments import Experiment, Json, Plan, plan
+from pipeline.validation.scores import ABOUT, combined, interval, null_counts, targets
 
 
-def prove(config: Config) -> Json:
-    """Run what is not done yet, and everything of `results/proof.json`."""
-    planned = plan(config.proof)
+def validate(config: Config) -> Json:
+    """Run what is not done yet, and everything of `results/validation.json`."""
+    planned = plan(config.validation)
     everything = [*planned.rows, *planned.paired, *planned.judged()]
     with (
-        ThreadPoolExecutor(config.proof.n_workers) as pool,
-        Progress("proof", total=len(everything), unit="experiments") as progress,
+        ThreadPoolExecutor(config.validation.n_workers) as pool,
+        Progress("validation", total=len(everything), unit="experiments") as progress,
     ):
         try:
             for step in (planned.rows, planned.paired, planned.judged()):
@@ -28,12 +28,12 @@ def prove(config: Config) -> Json:
 
 
 def gathered(config: Config, planned: Plan) -> Json:
-    """The proof of finished experiments."""
+    """The validation of finished experiments."""
     confidence = config.latent_scaling.confidence
-    proof: Json = {
+    validation: Json = {
         "about": ABOUT,
         "confidence": confidence,
-        "seeds_planted": config.proof.seeds,
+        "seeds_planted": config.validation.seeds,
         "variants": {name: _scored(runs, confidence) for name, runs in planned.variants.items()},
         "other_dictionaries": {
             name: _scored([run], confidence)
@@ -46,8 +46,10 @@ def gathered(config: Config, planned: Plan) -> Json:
         "nulls": _map_nulls(planned, lambda run: null_counts(run.result("latent_scaling.json"))),
     }
     if "agreement" in planned.extra:
-        proof["seeds"] = planned.extra["agreement"].result("seeds.json")
-    return proof | {"targets": targets(proof, config.latent_scaling.max_false_discovery_rate)}
+        validation["seeds"] = planned.extra["agreement"].result("seeds.json")
+    return validation | {
+        "targets": targets(validation, config.latent_scaling.max_false_discovery_rate)
+    }
 
 
 def _map_nulls(planned: Plan, figure: Callable[[Experiment], Json]) -> Json:

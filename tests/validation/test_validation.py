@@ -1,4 +1,4 @@
-"""The proof in small: every kind of experiment in it is run, scored and gathered, once."""
+"""The validation in small: every kind of experiment in it is run, scored and gathered, once."""
 
 import json
 from pathlib import Path
@@ -7,17 +7,17 @@ from typing import Any
 import pytest
 
 from pipeline.config import compose
-from pipeline.proving.plan import PROOF, plan
-from pipeline.proving.prove import prove
+from pipeline.validation.experiments import VALIDATION, plan
+from pipeline.validation.run import validate
 
 ROOT = Path(__file__).parents[2]
 SMALL = [
     "+experiment=planted",
-    "proof=short",
-    "proof.seeds=[49]",
-    "~proof.variants.DSF",
-    "~proof.variants.JumpReLU",
-    "~proof.variants.L1",
+    "validation=short",
+    "validation.seeds=[49]",
+    "~validation.variants.DSF",
+    "~validation.variants.JumpReLU",
+    "~validation.variants.L1",
 ]
 
 
@@ -33,33 +33,35 @@ def in_folder(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture(scope="module")
-def proof(folder: Path) -> dict[str, Any]:
+def validation(folder: Path) -> dict[str, Any]:
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
-        return prove(compose(SMALL))
+        return validate(compose(SMALL))
 
 
-def test_the_proof_holds_planted_truth_null_pairs_and_seeds(proof: dict[str, Any]) -> None:
-    variant = proof["variants"]["BatchTopK"]
+def test_the_validation_holds_planted_truth_null_pairs_and_seeds(
+    validation: dict[str, Any],
+) -> None:
+    variant = validation["variants"]["BatchTopK"]
     shared = variant["kinds"]["shared"]["all"]["nu"]
     assert shared["n_features"] == 8
     assert shared["recall"]["value"] > 0.5
     assert variant["verdicts"]["exclusive"]["all"]["nu"]["n_features"] == 10
     assert variant["l0"]["value"] == pytest.approx(6, abs=1)
-    assert proof["nulls"]["planted"]["same"]["BatchTopK"]["n_false"] == 0
-    assert proof["seeds"]["n_runs"] == 2
-    assert json.loads(json.dumps(proof, allow_nan=False)) == proof
+    assert validation["nulls"]["planted"]["same"]["BatchTopK"]["n_false"] == 0
+    assert validation["seeds"]["n_runs"] == 2
+    assert json.loads(json.dumps(validation, allow_nan=False)) == validation
 
 
-def test_a_finished_proof_is_not_run_again(proof: dict[str, Any]) -> None:
-    before = {path: path.stat().st_mtime_ns for path in PROOF.rglob("*") if path.is_file()}
-    assert prove(compose(SMALL)) == proof
-    after = {path: path.stat().st_mtime_ns for path in PROOF.rglob("*") if path.is_file()}
+def test_a_finished_validation_is_not_run_again(validation: dict[str, Any]) -> None:
+    before = {path: path.stat().st_mtime_ns for path in VALIDATION.rglob("*") if path.is_file()}
+    assert validate(compose(SMALL)) == validation
+    after = {path: path.stat().st_mtime_ns for path in VALIDATION.rglob("*") if path.is_file()}
     assert after == before
 
 
-def test_the_whole_proof_covers_every_variant_seed_and_null_pair() -> None:
-    planned = plan(compose(["+experiment=planted"]).proof)
+def test_the_whole_validation_covers_every_variant_seed_and_null_pair() -> None:
+    planned = plan(compose(["+experiment=planted"]).validation)
     assert {name: len(runs) for name, runs in planned.variants.items()} == dict.fromkeys(
         ("L1", "BatchTopK", "DSF", "JumpReLU"), 3
     )

@@ -1,4 +1,4 @@
-"""Which experiments the proof is made of, and the workspace of each."""
+"""Which experiments the validation is made of, and the workspace of each."""
 
 import json
 from collections.abc import Iterator
@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pipeline.config.proof import ProofConfig
+from pipeline.config.validation import ValidationConfig
 from pipeline.stage import (
     ACTIVATIONS,
     HELDOUT_ACTIVATIONS,
@@ -19,7 +19,7 @@ from pipeline.stage import (
 )
 from pipeline.workspace import Workspace
 
-PROOF = Path("data/proof")
+VALIDATION = Path("data/validation")
 ROWS = (MODELS, TOKENS, ACTIVATIONS, HELDOUT_ACTIVATIONS, PLANT, SHUFFLED)
 Json = dict[str, Any]
 
@@ -36,13 +36,13 @@ class Experiment:
 
     def run(self) -> None:
         linked = {path: MADE_BY[path] for path in self.linked} if self.of else {}
-        origin = PROOF / self.of if self.of else Path()
-        workspace = Workspace(PROOF / self.name, linked, origin)
+        origin = VALIDATION / self.of if self.of else Path()
+        workspace = Workspace(VALIDATION / self.name, linked, origin)
         workspace.run(self.stages.split(","), self.overrides)
 
     def result(self, file: str) -> Json:
         """A JSON file that the stages left."""
-        return json.loads((PROOF / self.name / RESULTS / file).read_text())
+        return json.loads((VALIDATION / self.name / RESULTS / file).read_text())
 
 
 MAKE_ROWS = "models,mix,dump,shuffle"
@@ -68,7 +68,7 @@ class Plan:
         return [*planted, *self.extra.values(), *self.on_activations.values(), *nulls]
 
 
-def plan(config: ProofConfig) -> Plan:
+def plan(config: ValidationConfig) -> Plan:
     """The experiments that a configuration asks for."""
     common = tuple(config.overrides)
     rows = [
@@ -120,7 +120,7 @@ def _of(variants: dict[str, list[str]]) -> Iterator[list[str]]:
 
 
 def _nulls(
-    config: ProofConfig, origin: str, base: tuple[str, ...], of: str | None
+    config: ValidationConfig, origin: str, base: tuple[str, ...], of: str | None
 ) -> dict[str, tuple[Experiment, dict[str, Experiment]]]:
     """Pairing -> the rows so paired, and variant -> the crosscoder judged on them."""
     found = {}

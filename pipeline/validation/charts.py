@@ -41,37 +41,39 @@ def frontier_figure(table: Table, palette: Palette) -> alt.TopLevelMixin:
     return alt.hconcat(*panels)
 
 
-PROOF_CRITERIA = {"norm_bins": "norm bins", "nu": "latent scaling ν"}
+VALIDATION_CRITERIA = {"norm_bins": "norm bins", "nu": "latent scaling ν"}
 
 
-PROOF_MEASURES = {"recall": "recall", "fdr": "false discovery rate"}
+VALIDATION_MEASURES = {"recall": "recall", "fdr": "false discovery rate"}
 
 
-def proof_figure(table: Table, palette: Palette) -> alt.TopLevelMixin:
+def validation_figure(table: Table, palette: Palette) -> alt.TopLevelMixin:
     """Recall and false discovery rate of exclusive verdicts on planted features, by variant and
-    frequency, for norm bins and nu. table: columns of `results/proof.csv`."""
+    frequency, for norm bins and nu. table: columns of `results/validation.csv`."""
     rows = [
         {
             "group": f"{row['variant']}, {row['frequency']}",
-            "criterion": PROOF_CRITERIA[row["criterion"]],
+            "criterion": VALIDATION_CRITERIA[row["criterion"]],
             "measure": row["measure"],
             **{end: row[end] for end in ("value", "low", "high")},
         }
         for row in rows_of(table)
         if row["class"] == "exclusive"
         and row["frequency"] in ("common", "rare")
-        and row["measure"] in PROOF_MEASURES
+        and row["measure"] in VALIDATION_MEASURES
         and row["value"] is not None
     ]
     panels = [
-        _proof_panel([row for row in rows if row["measure"] == measure], title, palette)
-        for measure, title in PROOF_MEASURES.items()
+        _validation_panel([row for row in rows if row["measure"] == measure], title, palette)
+        for measure, title in VALIDATION_MEASURES.items()
     ]
     return alt.hconcat(*panels)
 
 
-def _proof_panel(rows: list[dict], title: str, palette: Palette) -> alt.LayerChart | alt.FacetChart:
-    names = list(PROOF_CRITERIA.values())
+def _validation_panel(
+    rows: list[dict], title: str, palette: Palette
+) -> alt.LayerChart | alt.FacetChart:
+    names = list(VALIDATION_CRITERIA.values())
     columns = ("group", "criterion", "value", "low", "high")
     values = inline_values(table_of(rows, columns))
     base = alt.Chart(values, width=250, height=260).encode(
