@@ -4,8 +4,8 @@
     python -m stages.validation validation=short          # its small version, in minutes
 
 reads   nothing: every experiment is run here
-writes  data/validation/NAME/: one workspace per experiment; results/validation.json (see its `about`), .csv,
-        .png and .svg
+writes  data/validation/NAME/: one workspace per experiment; results/validation.json (see its
+        `about`), .csv, .png and .svg
 cost    under an hour on two cores; finished workspaces are not run again, a killed one goes on.
         No stage of the graph: nothing depends on it
 """
@@ -47,8 +47,8 @@ def configuration(overrides: list[str]) -> Config:
     """That of the validation, which chooses its experiments itself; ConfigError for another one."""
     if chosen := chosen_experiments(overrides):
         raise ConfigError(
-            f"experiment: found {' '.join(chosen)}, expected none, as the validation runs those that "
-            "conf/validation/ names: leave it out, or take validation=short for its small version"
+            f"experiment: found {' '.join(chosen)}, expected none, as the validation runs those "
+            "that conf/validation/ names: leave it out, or take validation=short, its small version"
         )
     return compose([DEFAULT, *overrides])
 

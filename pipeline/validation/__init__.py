@@ -1,4 +1,4 @@
-"""The validation: verdicts held against planted truth, null pairs and other seeds, and the frontier.
+"""The validation: verdicts held against planted truth, null pairs and other seeds; the frontier.
 
     experiments.py   `Plan`: which experiments there are, each in a workspace of its own
     run.py           `validate`: runs what is not done, and gathers what they found

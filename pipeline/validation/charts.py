@@ -64,15 +64,13 @@ def validation_figure(table: Table, palette: Palette) -> alt.TopLevelMixin:
         and row["value"] is not None
     ]
     panels = [
-        _validation_panel([row for row in rows if row["measure"] == measure], title, palette)
+        _panel([row for row in rows if row["measure"] == measure], title, palette)
         for measure, title in VALIDATION_MEASURES.items()
     ]
     return alt.hconcat(*panels)
 
 
-def _validation_panel(
-    rows: list[dict], title: str, palette: Palette
-) -> alt.LayerChart | alt.FacetChart:
+def _panel(rows: list[dict], title: str, palette: Palette) -> alt.LayerChart | alt.FacetChart:
     names = list(VALIDATION_CRITERIA.values())
     columns = ("group", "criterion", "value", "low", "high")
     values = inline_values(table_of(rows, columns))

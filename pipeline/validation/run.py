@@ -47,9 +47,8 @@ def gathered(config: Config, planned: Plan) -> Json:
     }
     if "agreement" in planned.extra:
         validation["seeds"] = planned.extra["agreement"].result("seeds.json")
-    return validation | {
-        "targets": targets(validation, config.latent_scaling.max_false_discovery_rate)
-    }
+    max_fdr = config.latent_scaling.max_false_discovery_rate
+    return validation | {"targets": targets(validation, max_fdr)}
 
 
 def _map_nulls(planned: Plan, figure: Callable[[Experiment], Json]) -> Json:

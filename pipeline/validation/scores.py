@@ -14,7 +14,7 @@ from pipeline.columns import Table, table_of
 Json = dict[str, Any]
 NORM_BINS, NU = "norm_bins", "nu"
 CRITERIA = {NORM_BINS: "norm_minder", NU: "nu"}
-"""Name in the validation -> name in `recovery.json`; norm bins by Minder's criterion, r < 1/6, > 5/6."""
+"""Name here -> name in `recovery.json`; norm bins by Minder's criterion, r < 1/6, > 5/6."""
 MEASURES = ("recall", "precision", "f1", "fdr", "fdr_strict")
 ABOUT = {
     "variants": "variant -> verdicts -> base_only, it_only or exclusive (both) -> frequency -> "
@@ -165,7 +165,7 @@ COLUMNS = (
 
 
 def validation_table(validation: Mapping[str, Any]) -> Table:
-    """Columns of `results/validation.csv`: one row per variant, class, frequency, criterion, measure."""
+    """`results/validation.csv`: one row per variant, class, frequency, criterion and measure."""
     rows = [
         {
             "variant": variant,

@@ -39,7 +39,7 @@ def validation(folder: Path) -> dict[str, Any]:
         return validate(compose(SMALL))
 
 
-def test_the_validation_holds_planted_truth_null_pairs_and_seeds(
+def test_it_holds_planted_truth_null_pairs_and_seeds(
     validation: dict[str, Any],
 ) -> None:
     variant = validation["variants"]["BatchTopK"]
