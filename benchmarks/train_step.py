@@ -30,7 +30,7 @@ from torch import Tensor, nn
 from benchmarks.peers import Shape, over_fastest_peer, peer_candidates
 from pipeline.config.crosscoder import TrainableConfig, TrainConfig
 from pipeline.runtime import peak_memory_bytes, set_threads
-from pipeline.store.batches import WHOLE, Part
+from pipeline.store.batches import WHOLE, Allocate, Part
 from pipeline.training.stream import Batch, Stream
 from pipeline.training.training import Training
 
@@ -111,6 +111,8 @@ class MemoryRows:
         *,
         epoch: int = 0,  # noqa: ARG002
         seed: int = 0,  # noqa: ARG002
+        keep: int = 1,  # noqa: ARG002
+        allocate: Allocate = np.empty,  # noqa: ARG002
         part: Part = WHOLE,
     ) -> Iterator[dict[str, Any]]:
         stop_row = self.n_rows if stop_row is None else stop_row

@@ -116,19 +116,25 @@ class Ranks:
             return values.topk(k, sorted=False).values.min()
         import torch
 
+        # Everything stays on the device: reading a digit back would make it wait for the host in
+        # each round. Candidates are those whose bits so far are those of the answer; `left` is
+        # which of them, counted from the largest, is looked for.
         whole = {4: torch.int32, 8: torch.int64}[values.element_size()]
-        bits_N, prefix = values.view(whole), 0
+        bits_N = values.view(whole).long()
+        candidate_N = torch.ones_like(bits_N)
+        prefix, left = bits_N.new_zeros(1), bits_N.new_full((1,), k)
         last_shift = (8 * values.element_size() - 1) // DIGIT_BITS * DIGIT_BITS
         for shift in range(last_shift, -1, -DIGIT_BITS):
             digit_N = (bits_N >> shift) & (2**DIGIT_BITS - 1)
-            counts = torch.bincount(digit_N, minlength=2**DIGIT_BITS)
+            counts = bits_N.new_zeros(2**DIGIT_BITS).index_add_(0, digit_N, candidate_N)
             self.sum(counts)
             at_least = counts.flip(0).cumsum(0).flip(0)
-            digit = int((at_least >= k).nonzero()[-1])
-            k -= int(at_least[digit] - counts[digit])
-            bits_N = bits_N[digit_N == digit]
+            # `at_least` falls from digit to digit: the last that still has `left` is the answer's.
+            digit = (at_least >= left).sum(0, keepdim=True) - 1
+            left = left - (at_least - counts).gather(0, digit)
+            candidate_N *= digit_N == digit
             prefix = prefix << DIGIT_BITS | digit
-        return torch.tensor([prefix], dtype=whole, device=values.device).view(values.dtype)[0]
+        return prefix.to(whole).view(values.dtype)[0]
 
     def gathered(self, tensor: "Tensor") -> "list[Tensor]":
         """The tensors of all ranks, equal in shape, in the order of the ranks."""

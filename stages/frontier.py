@@ -42,6 +42,7 @@ STAGE = Stage(
     },
     results=("frontier.json", "frontier.csv", "frontier.png", "frontier.svg"),
     resumes=True,
+    format_version=2,
 )
 WORKSPACES = Path("data/frontier")
 

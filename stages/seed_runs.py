@@ -23,6 +23,7 @@ STAGE = Stage(
     outputs={"seeds": SEEDS},
     resumes=True,
     memory_keys=("train.batch_rows",),
+    format_version=2,
 )
 
 

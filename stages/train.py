@@ -28,6 +28,7 @@ STAGE = Stage(
     is_parallel=True,
     resumes=True,
     memory_keys=("train.batch_rows",),
+    format_version=2,
 )
 
 

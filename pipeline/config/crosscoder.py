@@ -187,8 +187,10 @@ class TrainConfig(Section):
     """Adam's floor under the root of the second moment."""
     gradient_clip: Positive | None
     """Largest norm of the whole gradient; null does not clip."""
-    precision: Literal["fp32", "bf16"]
-    """Type of the matrix products; weights, optimiser state and reductions are fp32 in both."""
+    precision: Literal["fp32", "tf32", "bf16"]
+    """How matrix products are taken; weights, optimiser state and reductions are fp32 in all.
+    tf32, on a CUDA device only, keeps fp32's range and rounds inputs to 10 bits of mantissa; bf16
+    rounds inputs and results to 7."""
     normalisation_rows: Count | None
     """Rows, from the start of the shuffled stream, that the normalisation is measured on;
     null measures it on every row trained on."""

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from pipeline.crosscoder.model import Crosscoder
 from pipeline.crosscoder.products import gradient_of
+from pipeline.crosscoder.selection import positions
 from pipeline.distributed import ONE_PROCESS, Mesh
 
 
@@ -18,7 +19,8 @@ class Unexplained:
     """What the living latents leave of a batch, and what the dead ones could do about it.
 
     pre_BL: preactivations; norm_L: sum of the decoder norms; rows_BP: the rows
-    residual_BP: x_hat - x; dead_L: whether a latent is dead; n_rows: rows of the whole batch
+    residual_BP: x_hat - x; dead_L: whether a latent is dead; n_dead: how many of this process's
+    are, n_dead_in_all: how many of all ranks; n_rows: rows of the whole batch
     """
 
     pre_BL: Tensor
@@ -26,6 +28,8 @@ class Unexplained:
     rows_BP: Tensor
     residual_BP: Tensor
     dead_L: Tensor
+    n_dead: int
+    n_dead_in_all: int
     n_rows: int
 
 
@@ -73,12 +77,11 @@ class AuxK:
         """The term, this process's share of it; adds its gradient, times `weight`, to the weights'
         gradients."""
         latents, n_rows, rows_BP = self.mesh.latents, batch.n_rows, batch.rows_BP
-        dead_Z = batch.dead_L.nonzero().squeeze(1)
-        n_dead = latents.total(len(dead_Z))
-        if n_dead == 0:
+        if batch.n_dead_in_all == 0:
             return batch.residual_BP.new_zeros(())
-        pre_BZ = batch.pre_BL.index_select(1, dead_Z)
-        f_BZ = self._kept(pre_BZ.relu_(), batch.norm_L[dead_Z], n_dead).to(rows_BP.dtype)
+        dead_Z = positions(batch.dead_L, batch.n_dead)
+        f_BZ = batch.pre_BL.index_select(1, dead_Z).relu_()
+        f_BZ = self._kept(f_BZ, batch.norm_L[dead_Z], batch.n_dead_in_all).to(rows_BP.dtype)
         W_dec_ZP = self.crosscoder.W_dec_LP.detach()[dead_Z].to(rows_BP.dtype)
         e_hat_BP = (f_BZ @ W_dec_ZP).to(batch.residual_BP.dtype)
         latents.sum(e_hat_BP)

@@ -1,6 +1,7 @@
 """BatchTopK. Letters: B rows, M models, D width, L latents, P = M * D, N kept entries."""
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -15,7 +16,7 @@ from pipeline.crosscoder.products import (
     gradient_of,
 )
 from pipeline.crosscoder.reconstruction import Reconstruction
-from pipeline.crosscoder.selection import calibrated_threshold, positions_above
+from pipeline.crosscoder.selection import calibrated_threshold, positions
 from pipeline.crosscoder.variant import Loss, Moment, Step, Variant
 from pipeline.distributed import ONE_PROCESS, Mesh
 
@@ -109,7 +110,8 @@ class BatchTopK(Variant):
         rows_BP = products.rounded("rows", x_BP)
         pre_BL = products.preactivations(rows_BP)
         norm_L = crosscoder.decoder_norms().sum(-1)
-        f = self._kept(pre_BL, norm_L, self._n_kept(n_rows, moment))
+        dead_L, n_kept = self.dead(), self._n_kept(n_rows, moment)
+        f, counts = self._kept(pre_BL, norm_L, dead_L, n_kept)
         residual_BP = products.reconstruct(f).sub_(x_BP)
 
         exact_g_BP = self.reconstruction.gradient(residual_BP, n_rows)
@@ -120,7 +122,16 @@ class BatchTopK(Variant):
         pre_grad.outer_into(crosscoder.W_enc_LP, rows_BP)
         gradient_of(crosscoder.b_enc_L).copy_(pre_grad.latent_sums())
 
-        left = Unexplained(pre_BL, norm_L, rows_BP, residual_BP, self.dead(), n_rows)
+        left = Unexplained(
+            pre_BL=pre_BL,
+            norm_L=norm_L,
+            rows_BP=rows_BP,
+            residual_BP=residual_BP,
+            dead_L=dead_L,
+            n_dead=counts.n_dead,
+            n_dead_in_all=counts.n_dead_in_all,
+            n_rows=n_rows,
+        )
         weights = self.reconstruction.weights(self.config.auxk_coefficient)
         auxk = self.auxk.step(left, weights["auxk"])
         reconstruction = self.reconstruction.term(residual_BP, n_rows)
@@ -128,25 +139,40 @@ class BatchTopK(Variant):
         fired_L = torch.zeros_like(norm_L, dtype=torch.bool).index_fill_(0, f.latent_N, True)
         return Step(loss, residual_BP, f.values, fired_L)
 
-    def _kept(self, pre_BL: Tensor, norm_L: Tensor, n_kept: int) -> SparseEntries:
+    def _kept(
+        self, pre_BL: Tensor, norm_L: Tensor, dead_L: Tensor, n_kept: int
+    ) -> tuple[SparseEntries, "_Counts"]:
         """This process's entries among the n_kept largest scores of all. Exact: where the guess
         from the last batch leaves too few candidates, every positive score is one."""
         ranks = self.mesh.all
-        flat_N, pre_N, v_N = _above(pre_BL, norm_L, float(self.guess))
-        n_found = ranks.total(len(flat_N))
-        if n_found < n_kept and float(self.guess) > 0:
-            flat_N, pre_N, v_N = _above(pre_BL, norm_L, 0.0)
-            n_found = ranks.total(len(flat_N))
-        if n_found > n_kept:
+        above_BL = _above(pre_BL, norm_L, self.guess)
+        counts = self._counts(above_BL, dead_L)
+        if counts.n_in_all < n_kept and counts.guessed:
+            above_BL = _above(pre_BL, norm_L, torch.zeros_like(self.guess))
+            counts = self._counts(above_BL, dead_L)
+        flat_N = positions(above_BL, counts.n)
+        pre_N = pre_BL.flatten()[flat_N]
+        v_N = pre_N.to(norm_L.dtype) * norm_L[flat_N % len(norm_L)]
+        if counts.n_in_all > n_kept:
             smallest = ranks.kth_largest(v_N, n_kept)
-            is_kept_N = v_N >= smallest
-            flat_N, pre_N, v_N = flat_N[is_kept_N], pre_N[is_kept_N], v_N[is_kept_N]
+            kept = positions(v_N >= smallest)
+            flat_N, pre_N = flat_N[kept], pre_N[kept]
             self._smallest_kept = smallest.double()
-        elif n_found > 0:
-            self._smallest_kept = ranks.kth_largest(v_N, n_found).double()
+        elif counts.n_in_all > 0:
+            self._smallest_kept = ranks.kth_largest(v_N, counts.n_in_all).double()
         else:  # what the next step depends on is all in `state`
             self._smallest_kept = torch.zeros_like(self.guess)
-        return SparseEntries.at(flat_N, pre_N, *pre_BL.shape)
+        return SparseEntries.at(flat_N, pre_N, *pre_BL.shape), counts
+
+    def _counts(self, above_BL: Tensor, dead_L: Tensor) -> "_Counts":
+        """All numbers that the host must know before it can go on, read from the device at once."""
+        n, n_dead = above_BL.count_nonzero(), dead_L.count_nonzero()
+        # Ranks that hold the same latents count the same dead ones: the first of them counts.
+        in_all = torch.stack([n, self.mesh.rows.once(n_dead)])
+        self.mesh.all.sum(in_all)
+        read = torch.cat([torch.stack([n, n_dead]), in_all, (self.guess > 0).long()[None]])
+        n_own, n_own_dead, n_in_all, n_dead_in_all, guessed = read.tolist()
+        return _Counts(n_own, n_in_all, n_own_dead, n_dead_in_all, bool(guessed))
 
     def advance(self, step: Step, n_rows: int) -> None:
         super().advance(step, n_rows)
@@ -180,8 +206,18 @@ class BatchTopK(Variant):
         )
 
 
-def _above(pre_BL: Tensor, norm_L: Tensor, floor: float) -> tuple[Tensor, Tensor, Tensor]:
-    """Flat positions [N], ascending, preactivations and scores of the scores above `floor`."""
-    flat_N = positions_above(pre_BL, (floor / norm_L).to(pre_BL.dtype))
-    pre_N = pre_BL.flatten()[flat_N]
-    return flat_N, pre_N, pre_N.to(norm_L.dtype) * norm_L[flat_N % len(norm_L)]
+@dataclass(frozen=True)
+class _Counts:
+    """Candidates and dead latents of this process, and of all; guessed: whether a guess bounds the
+    candidates."""
+
+    n: int
+    n_in_all: int
+    n_dead: int
+    n_dead_in_all: int
+    guessed: bool
+
+
+def _above(pre_BL: Tensor, norm_L: Tensor, floor: Tensor) -> Tensor:
+    """Whether scores are above `floor`, a scalar: [B, L]."""
+    return pre_BL > (norm_L.reciprocal() * floor).to(pre_BL.dtype)

@@ -100,9 +100,10 @@ class Crosscoder(nn.Module):
 
     @classmethod
     def of(cls, weights: Weights) -> Self:
-        """The crosscoder that plain data describes, in the type of its decoder."""
-        n_models, d_model, n_latents = weights.shape
-        crosscoder = cls(n_models, d_model, n_latents, kind=weights.kind, dtype=weights.W_dec.dtype)
+        """The crosscoder that plain data describes, of its decoder's type and on its device."""
+        W_dec = weights.W_dec
+        shape = weights.shape
+        crosscoder = cls(*shape, kind=weights.kind, dtype=W_dec.dtype, device=W_dec.device)
         crosscoder.has_scale = weights.activation_scale is not None
         crosscoder.has_threshold = weights.threshold is not None
         crosscoder.provenance = weights.provenance
@@ -252,9 +253,10 @@ class Crosscoder(nn.Module):
         return self.threshold_L
 
     def normalise(self, x_raw: Tensor) -> Tensor:
-        """Raw activations [B, M, D] of any float type to the crosscoder's own space and type."""
+        """Raw activations [B, M, D] of any float type, on any device, to the crosscoder's own
+        space, type and device."""
         self._check_scale()
-        return x_raw.to(self.W_dec_LP.dtype) * self.activation_scale_M[:, None]
+        return x_raw.to(self.W_dec_LP) * self.activation_scale_M[:, None]
 
     def denormalise(self, x: Tensor) -> Tensor:
         """[B, M, D] back to the models' own units."""

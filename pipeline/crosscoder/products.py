@@ -8,6 +8,8 @@ Letters: B rows of a batch, L latents, P = models * width of a model, N entries.
 """
 
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Literal, Protocol, Self
 
@@ -17,10 +19,10 @@ from torch import Tensor
 from torch.nn import Parameter
 
 from pipeline.crosscoder.model import Crosscoder
-from pipeline.crosscoder.selection import positions_above
+from pipeline.crosscoder.selection import on_cpu, positions_above
 from pipeline.distributed import ALONE, Ranks
 
-Precision = Literal["fp32", "bf16"]
+Precision = Literal["fp32", "tf32", "bf16"]
 
 SPARSE_BELOW = 1 / 16
 """Share of active pairs below which gathering wins on a CPU; the break-even is at 0.1 to 0.2."""
@@ -92,7 +94,7 @@ class DenseEntries:
         (gradient_LP.add_ if add else gradient_LP.copy_)(product_LP)
 
     def latent_sums(self) -> Tensor:
-        return self.values.sum(0)
+        return self.values.sum(0, dtype=torch.promote_types(self.values.dtype, torch.float32))
 
 
 @dataclass(frozen=True)
@@ -115,13 +117,14 @@ class SparseEntries:
         """Entries at the ascending flat positions row * n_latents + latent."""
         row_N = flat_N // n_latents
         latent_N = flat_N - row_N * n_latents
+        by_latent_N, order_N = torch.sort(latent_N, stable=True)
         return cls(
             values=values,
             row_N=row_N,
             latent_N=latent_N,
             row_start_B=_starts(row_N, n_rows),
-            order_N=torch.argsort(latent_N, stable=True),
-            latent_start_L=_starts(latent_N, n_latents),
+            order_N=order_N,
+            latent_start_L=_starts(by_latent_N, n_latents),
         )
 
     def with_values(self, values: Tensor) -> "SparseEntries":
@@ -134,7 +137,7 @@ class SparseEntries:
         return _weighted_bags(self.latent_N, W_LP, self.row_start_B, self.values)
 
     def dot(self, g_BP: Tensor, W_LP: Tensor) -> Tensor:
-        if g_BP.device.type == "cpu" and g_BP.dtype != torch.bfloat16:
+        if on_cpu(g_BP) and g_BP.dtype != torch.bfloat16:
             return self._sampled(g_BP, W_LP)
         # embedding_bag's own backward for its weights: a dot product per entry, and no more.
         sum_mode = 0
@@ -177,8 +180,9 @@ def _csr(starts: Tensor, columns: Tensor, values: Tensor, shape: tuple[int, int]
 
 
 def _starts(group_N: Tensor, n_groups: int) -> Tensor:
-    counts = torch.bincount(group_N, minlength=n_groups)
-    return counts.cumsum(0) - counts
+    """Where each of the groups 0 to n_groups - 1 begins in ascending group numbers. By bisection:
+    counting them would make the host wait for their range."""
+    return torch.searchsorted(group_N, torch.arange(n_groups, device=group_N.device))
 
 
 def _weighted_bags(index_N: Tensor, rows: Tensor, start: Tensor, weights_N: Tensor) -> Tensor:
@@ -204,9 +208,11 @@ class Buffers:
 class Products:
     """Products of a batch with a crosscoder's weights.
 
-    fp32 computes in the parameters' own type. bf16 rounds the inputs and the result of each
-    product to bf16 and accumulates in fp32; the weights stay in the parameters' type, and `begin`
-    renews a rounded copy. latents: the ranks that hold other latents of the same crosscoder.
+    fp32 and tf32 compute in the parameters' own type; in tf32 a CUDA device rounds the inputs of
+    each product to 10 bits of mantissa (`tensor_cores`) and accumulates in fp32. bf16 rounds the
+    inputs and the result of each product to bf16 and accumulates in fp32; the weights stay in the
+    parameters' type, and `begin` renews a rounded copy. latents: the ranks that hold other latents
+    of the same crosscoder.
     """
 
     def __init__(
@@ -240,7 +246,7 @@ class Products:
     def entries(self, values_BL: Tensor, above: Tensor | float) -> Entries:
         """The entries whose value is above a bound ([L] or one number) or, where they are many,
         every entry."""
-        if values_BL.device.type == "cpu":
+        if on_cpu(values_BL):
             sample_BL = values_BL[:SAMPLE_ROWS] > above
             if float(sample_BL.count_nonzero()) < SPARSE_BELOW * sample_BL.numel():
                 flat_N = positions_above(values_BL, above)
@@ -259,6 +265,19 @@ class Products:
             x_hat_BP = torch.add(product_BP, b_dec_P, out=out_BP)
         self.latents.sum(x_hat_BP)
         return x_hat_BP
+
+
+@contextmanager
+def tensor_cores(precision: Precision) -> Iterator[None]:
+    """While this is open, a CUDA device takes float32 products in TF32 if `precision` is tf32, and
+    in full otherwise, whatever was set before."""
+    matmul = torch.backends.cuda.matmul
+    before = matmul.fp32_precision
+    matmul.fp32_precision = "tf32" if precision == "tf32" else "ieee"
+    try:
+        yield
+    finally:
+        matmul.fp32_precision = before
 
 
 def gradient_of(parameter: Parameter) -> Tensor:

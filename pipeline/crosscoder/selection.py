@@ -13,7 +13,22 @@ from pipeline.distributed import ONE_PROCESS, Mesh
 
 def positions_above(values_BL: Tensor, above: Tensor | float) -> Tensor:
     """Ascending flat positions [N] of the values above a bound, [L] or one number."""
-    return (values_BL > above).flatten().nonzero().squeeze(1)
+    return positions(values_BL > above)
+
+
+def on_cpu(tensor: Tensor) -> bool:
+    """Whether the host reads the tensor's values without waiting for a device."""
+    return tensor.device.type == "cpu"
+
+
+def positions(mask: Tensor, n: int | None = None) -> Tensor:
+    """Ascending flat positions [N] of what is true in a mask.
+
+    n: how many there are, where the host knows it: a GPU then need not wait to be asked
+    """
+    if n is None or on_cpu(mask):
+        return mask.flatten().nonzero().squeeze(1)
+    return torch.nonzero_static(mask.flatten(), size=n).squeeze(1)
 
 
 def calibrated_threshold(

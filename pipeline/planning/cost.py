@@ -15,7 +15,7 @@ MODEL_EFFICIENCY = {"cpu": 0.5, "cuda": 0.4}
 TRAIN_EFFICIENCY = {"cpu": 0.8, "cuda": 0.6}
 DENSE_PRODUCTS = 5.0
 """Matrix products of rows by latents in a step: encode, decode, three gradients."""
-BATCH_TOPK_PRODUCTS = {"fp32": 1.5, "bf16": 2.0}
+BATCH_TOPK_PRODUCTS = {"fp32": 1.5, "tf32": 2.0, "bf16": 2.0}
 """What a BatchTopK step takes in units of such a product: one encodes every latent, the rest is
 over active pairs. Five times the BatchTopK step over the L1 step of docs/performance.md ("Training
 step") at 4,096 latents, rounded up: 73.5 / 253.1 in fp32, 48.7 / 124.3 in bf16. At 16,384 latents

@@ -31,6 +31,8 @@ class Machine:
     device_memory_bytes: int
 
     def flops_per_second(self, dtype: str) -> float:
+        if dtype == "tf32":  # half of bfloat16 in the data sheets of NVIDIA's cards
+            return max(self.bf16_flops_per_second / 2, self.fp32_flops_per_second)
         bf16 = dtype in ("bfloat16", "bf16")
         return self.bf16_flops_per_second if bf16 else self.fp32_flops_per_second
 

@@ -11,7 +11,8 @@ import numpy as np
 
 from pipeline.config.causal import BaselinesConfig
 from pipeline.config.crosscoder import BatchTopKConfig, TrainConfig
-from pipeline.store.batches import WHOLE, Part
+from pipeline.store.batches import WHOLE, Allocate, Part
+from pipeline.store.chunkfile import aligned_empty
 from pipeline.training.stream import ACTIVATIONS, RowSource, as_tensor
 
 BASE, IT = 0, 1
@@ -38,6 +39,8 @@ class DifferenceRows:
         *,
         epoch: int = 0,
         seed: int = 0,
+        keep: int = 1,  # noqa: ARG002 - what is handed out is new memory
+        allocate: Allocate = aligned_empty,  # noqa: ARG002
         part: Part = WHOLE,
     ) -> Iterator[dict[str, Any]]:
         for rows in self.source.batches(

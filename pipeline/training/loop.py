@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -10,6 +11,7 @@ from torch import Tensor
 
 from pipeline import interruption
 from pipeline.config.crosscoder import TrainConfig
+from pipeline.crosscoder.products import tensor_cores
 from pipeline.crosscoder.variant import Moment, Step, Variant
 from pipeline.distributed import ALONE, Ranks
 from pipeline.errors import NonFiniteError
@@ -17,7 +19,7 @@ from pipeline.labels import MODELS
 from pipeline.training.checkpoint import Checkpoint, Checkpoints
 from pipeline.training.optimiser import Adam
 from pipeline.training.schedule import learning_rate
-from pipeline.training.stream import Batch, Stream
+from pipeline.training.stream import Batch, Stream, uploaded
 
 
 class Report(Protocol):
@@ -31,6 +33,9 @@ class Run:
     """One training run: what moves (variant, optimiser, step, rows, curve) and what it needs.
 
     mean_MD: mean normalised activation, the centre of the explained variance
+    in_background: whether checkpoints go to the disk while the next steps compute, out of a copy in
+        the host's memory. For one process with a GPU: ranks must meet to write one, and a CPU
+        would write with the processors that compute.
     """
 
     variant: Variant
@@ -38,6 +43,7 @@ class Run:
     config: TrainConfig
     mean_MD: Tensor
     checkpoints: Checkpoints
+    in_background: bool = False
 
     def __post_init__(self) -> None:
         self.optimiser = Adam(
@@ -47,6 +53,8 @@ class Run:
             names=self.variant.parameter_names(),
             latents=self.variant.mesh.latents,
         )
+        self._writer = ThreadPoolExecutor(1, "checkpoint-writer")
+        self._writing: Future[None] | None = None
         self.step, self.n_rows = 0, 0
         self._saved_step: int | None = None
         self.curve: list[dict[str, float]] = []
@@ -79,7 +87,9 @@ class Run:
         }
 
     def save_checkpoint(self) -> None:
-        """Write where the run stands, unless that is on disk."""
+        """Write where the run stands, unless that is on disk or on its way there. Raises what went
+        wrong with the one before."""
+        self._wait_for_checkpoint()
         if self._saved_step == self.step:
             return
         parts = {
@@ -93,8 +103,19 @@ class Run:
             for part, named in parts.items()
             for name, tensor in named.items()
         }
-        self.checkpoints.save(Checkpoint(tensors, self.step, self.n_rows, self.curve))
         self._saved_step = self.step
+        if not self.in_background:
+            self.checkpoints.save(Checkpoint(tensors, self.step, self.n_rows, self.curve))
+            return
+        # The steps to come change the tensors and lengthen the curve: what is written is a copy.
+        host = {name: torch.empty_like(t, device="cpu").copy_(t) for name, t in tensors.items()}
+        checkpoint = Checkpoint(host, self.step, self.n_rows, list(self.curve))
+        self._writing = self._writer.submit(self.checkpoints.save, checkpoint)
+
+    def _wait_for_checkpoint(self) -> None:
+        if self._writing is not None:
+            writing, self._writing = self._writing, None
+            writing.result()
 
     def train(self, report: Report) -> None:
         """Train on the rest of the stream, and leave a checkpoint at its end or where a signal asks
@@ -105,12 +126,14 @@ class Run:
         with interruption.held() as is_asked:
             self._train(report, is_asked)
         self.save_checkpoint()
+        self._wait_for_checkpoint()
 
     def _train(self, report: Report, is_asked: Callable[[], bool]) -> None:
         """Step by step; a signal to any process of the job ends it after a step, saved."""
         began = time.perf_counter()
         n_rows_before, waited_before = self.n_rows, self.stream.waited_seconds
-        for batch in self.stream.batches(self.n_rows):
+        device = self.variant.crosscoder.W_dec_LP.device
+        for batch in uploaded(self.stream.batches(self.n_rows), device):
             figures = self.train_on(batch)
             if figures:
                 elapsed = time.perf_counter() - began
@@ -124,13 +147,15 @@ class Run:
                 self.save_checkpoint()
             if self.variant.mesh.all.total(int(is_asked())):
                 self.save_checkpoint()
+                self._wait_for_checkpoint()
                 interruption.stop()
 
     def train_on(self, batch: Batch) -> dict[str, float]:
         """One step; the point of the curve where the step is logged, else nothing."""
         moment = Moment(self.step, self.stream.n_steps)
         x_BP = self._normalised(batch)
-        step = self.variant.reduced(self.variant.step(x_BP, moment, len(batch)))
+        with tensor_cores(self.config.precision):
+            step = self.variant.reduced(self.variant.step(x_BP, moment, len(batch)))
         gradient_norm = self.optimiser.gradient_norm()
         self._check_finite(step, gradient_norm, batch)
         rate = learning_rate(self.config, moment)
@@ -159,10 +184,7 @@ class Run:
         return self.step % self.config.log_every_steps == 0 or done == self.stream.n_steps
 
     def _normalised(self, batch: Batch) -> Tensor:
-        crosscoder = self.variant.crosscoder
-        device = crosscoder.W_dec_LP.device
-        x_raw = batch.x_raw.to(device, non_blocking=True)
-        return crosscoder.normalise(x_raw).flatten(1)
+        return self.variant.crosscoder.normalise(batch.x_raw).flatten(1)
 
     def _check_finite(self, step: Step, gradient_norm: Tensor, batch: Batch) -> None:
         values = {**step.loss.terms, "gradient norm": gradient_norm}

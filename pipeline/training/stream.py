@@ -2,14 +2,15 @@
 
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from pipeline.store.batches import WHOLE, Part
+from pipeline.store.batches import WHOLE, Allocate, Part
+from pipeline.store.chunkfile import aligned_empty
 
 ACTIVATIONS = "activations"
 
@@ -28,10 +29,13 @@ class RowSource(Protocol):
         *,
         epoch: int = 0,
         seed: int = 0,
+        keep: int = 1,
+        allocate: Allocate = aligned_empty,
         part: Part = WHOLE,
     ) -> Iterator[dict[str, Any]]:
         """The wanted part of each batch of rows `[start_row, stop_row)` of an epoch, the last
-        short batch included; valid until the next batch. Epoch 0 is the stored order."""
+        short batch included; valid until `keep` further ones were asked for. Epoch 0 is the stored
+        order. allocate: makes the memory that rows are read into."""
         ...
 
 
@@ -57,6 +61,8 @@ class Stream:
 
     seed: of the order of the epochs after the first
     part: the rows of each batch that are wanted here
+    page_locked: whether rows are read into memory that a GPU copies from by itself; a batch then
+        stays valid until two further ones were asked for
     waited_seconds: time spent waiting for the source so far
     """
 
@@ -65,6 +71,7 @@ class Stream:
     n_rows: int
     seed: int
     part: Part = WHOLE
+    page_locked: bool = False
     waited_seconds: float = field(default=0.0, init=False)
 
     @property
@@ -85,7 +92,14 @@ class Stream:
 
     def _epoch(self, epoch: int, start: int, stop: int) -> Iterator[Batch]:
         parts = self.source.batches(
-            self.batch_rows, start, stop, epoch=epoch, seed=self.seed, part=self.part
+            self.batch_rows,
+            start,
+            stop,
+            epoch=epoch,
+            seed=self.seed,
+            keep=2 if self.page_locked else 1,
+            allocate=page_locked_empty if self.page_locked else aligned_empty,
+            part=self.part,
         )
         for first in range(start, stop, self.batch_rows):
             began = time.perf_counter()
@@ -98,3 +112,45 @@ def as_tensor(activations: np.ndarray) -> Tensor:
     """Stored activations as a tensor that shares their memory; uint16 is bfloat16's bits."""
     tensor = torch.from_numpy(activations)
     return tensor.view(torch.bfloat16) if activations.dtype == np.uint16 else tensor
+
+
+def page_locked_empty(shape: int | tuple[int, ...], dtype: Any) -> np.ndarray:
+    """`np.empty` in page-locked memory, which begins at a block boundary."""
+    n_bytes = int(np.prod(shape, dtype=np.int64)) * np.dtype(dtype).itemsize
+    memory = torch.empty(n_bytes, dtype=torch.uint8, pin_memory=True)
+    return memory.numpy().view(dtype).reshape(shape)
+
+
+def uploaded(batches: Iterator[Batch], device: torch.device) -> Iterator[Batch]:
+    """The batches with their rows on the device, copied there one ahead of use.
+
+    On a GPU the copy of the next batch runs on a stream of its own, beside the step on this one,
+    where the rows lie in page-locked memory.
+    """
+    if device.type == "cpu":
+        yield from batches
+        return
+    copying = torch.cuda.Stream(device)
+    ahead: tuple[Batch, torch.cuda.Event] | None = None
+    for batch in batches:
+        with torch.cuda.stream(copying):
+            x_raw = batch.x_raw.to(device, non_blocking=True)
+            copied = torch.cuda.Event()
+            copied.record(copying)
+        if ahead is not None:
+            yield from _in_use(*ahead)
+        ahead = replace(batch, x_raw=x_raw), copied
+    if ahead is not None:
+        yield from _in_use(*ahead)
+
+
+def _in_use(batch: Batch, copied: torch.cuda.Event) -> Iterator[Batch]:
+    """One batch, its rows safe to use on the current stream."""
+    current = torch.cuda.current_stream(batch.x_raw.device)
+    current.wait_event(copied)
+    # The memory belongs to the other stream: it must not be given out again while this one reads.
+    batch.x_raw.record_stream(current)
+    yield batch
+    # The source fills the batch's memory on the host anew when it is next asked.
+    if not copied.query():
+        copied.synchronize()

@@ -75,6 +75,11 @@ class Training:
     mesh: Mesh = ONE_PROCESS
 
     def __post_init__(self) -> None:
+        if self.train.precision == "tf32" and self.device.type == "cpu":
+            raise ConfigError(
+                "train.precision is tf32, which a CPU does not have: set train.precision=fp32, or "
+                "bf16 for products at about twice the rate"
+            )
         n_latents, size = self.crosscoder.n_latents, self.mesh.latents.size
         if n_latents < size:
             raise ConfigError(
@@ -146,8 +151,10 @@ class Training:
             mesh=mesh,
         )
         mean_MD = (measured.mean_MD * measured.scale_M[:, None]).to(self.device, torch.float32)
-        stream = replace(self.stream(), part=mesh.rows.part)
-        run = Run(variant, stream, self.train, mean_MD, checkpoints)
+        on_gpu = self.device.type == "cuda"
+        stream = replace(self.stream(), part=mesh.rows.part, page_locked=on_gpu)
+        in_background = on_gpu and mesh.all.size == 1
+        run = Run(variant, stream, self.train, mean_MD, checkpoints, in_background)
         run.resume()
         return run
 

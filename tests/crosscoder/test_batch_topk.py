@@ -208,7 +208,7 @@ def test_both_forms_have_their_gradient_by_hand(form: str, seed: int):
     variant, x_BP = dead_third(form, seed), rows(seed)
     expected = torch.autograd.grad(variant.loss(x_BP, MOMENT).total, variant.parameters())
     total = variant.step(x_BP, MOMENT).loss.total
-    assert float(total) == pytest.approx(float(variant.loss(x_BP, MOMENT).total), rel=1e-10)
+    assert float(total) == pytest.approx(variant.loss(x_BP, MOMENT).total.item(), rel=1e-10)
     for parameter, gradient in zip(variant.parameters(), expected, strict=True):
         assert parameter.grad is not None
         torch.testing.assert_close(parameter.grad, gradient, rtol=1e-10, atol=1e-10)
@@ -241,7 +241,7 @@ def test_the_norm_form_is_the_published_loss_on_rows_of_unit_norm():
     spread = (error - error.mean(0)).square().sum((1, 2)).mean()
     published = error.norm(dim=-1).mean() + missed.square().sum((1, 2)).mean() / spread / 32
     found = variant.loss(x_BP, Moment(19, 20)).total
-    assert float(found) == pytest.approx(float(published), rel=1e-10)
+    assert found.item() == pytest.approx(published.item(), rel=1e-10)
 
 
 @pytest.mark.parametrize("form", ["squared", "norm"])

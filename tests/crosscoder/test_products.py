@@ -6,8 +6,10 @@ from hypothesis import strategies as st
 from pipeline.crosscoder.products import (
     Buffers,
     DenseEntries,
+    Precision,
     Products,
     SparseEntries,
+    tensor_cores,
 )
 from pipeline.crosscoder.selection import positions_above
 from tests.crosscoder.test_model import random_crosscoder
@@ -84,3 +86,19 @@ def test_bf16_sums_over_many_rows_are_accumulated_in_fp32(active: float):
     exact_L = values_BL.double().sum(0)
     for entries in (dense, sparse):
         torch.testing.assert_close(entries.latent_sums().double(), exact_L, rtol=4e-3, atol=0)
+
+
+def test_products_of_a_gpu_are_full_unless_tf32_is_asked_for() -> None:
+    matmul = torch.backends.cuda.matmul
+    before = matmul.fp32_precision
+    modes: dict[Precision, str] = {"tf32": "tf32", "fp32": "ieee", "bf16": "ieee"}
+    for precision, expected in modes.items():
+        with tensor_cores(precision):
+            assert matmul.fp32_precision == expected
+    assert matmul.fp32_precision == before
+
+
+def test_sums_over_rows_of_rounded_values_are_not_rounded() -> None:
+    values = torch.rand(1000, 3, generator=torch.Generator().manual_seed(0)).bfloat16()
+    sums_L = DenseEntries(values, Buffers(torch.device("cpu"))).latent_sums()
+    assert torch.allclose(sums_L.double(), values.double().sum(0), rtol=1e-6)

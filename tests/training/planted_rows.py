@@ -10,7 +10,7 @@ import torch
 from pydantic import TypeAdapter
 
 from pipeline.config.crosscoder import TrainableConfig, TrainConfig
-from pipeline.store.batches import WHOLE, Part
+from pipeline.store.batches import WHOLE, Allocate, Part
 from pipeline.training.training import Training
 
 D_MODEL, N_PLANTED = 16, 24
@@ -37,14 +37,17 @@ class MemorySource:
         *,
         epoch: int = 0,
         seed: int = 0,
+        keep: int = 1,
+        allocate: Allocate = np.empty,
         part: Part = WHOLE,
     ) -> Iterator[dict[str, Any]]:
         stop_row = self.n_rows if stop_row is None else stop_row
-        buffer = np.empty((batch_rows, *self.activations.shape[1:]), self.activations.dtype)
+        shape = (batch_rows, *self.activations.shape[1:])
+        buffers = [allocate(shape, self.activations.dtype) for _ in range(keep)]
         order = np.random.default_rng([seed, epoch]).permutation(self.n_rows)
         activations = self.activations if epoch == 0 else self.activations[order]
-        for start in range(start_row, stop_row, batch_rows):
-            stop = min(start + batch_rows, stop_row)
+        for i, start in enumerate(range(start_row, stop_row, batch_rows)):
+            stop, buffer = min(start + batch_rows, stop_row), buffers[i % keep]
             self.served.append((start, stop))
             buffer[: stop - start] = activations[start:stop]
             rows = part(stop - start)

@@ -1,9 +1,10 @@
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.training.stream import Stream
+from pipeline.training.stream import Stream, uploaded
 from tests.training.planted_rows import MemorySource
 
 
@@ -49,3 +50,26 @@ def test_a_stream_taken_up_at_a_batch_goes_on_as_if_unbroken(n_rows: int):
     for index, batch in enumerate(whole):
         assert flat(done) == whole[index:]
         done += len(batch)
+
+
+def test_page_locked_batches_are_the_same_and_outlive_the_next_one(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """So that one can be on its way to a GPU while the next is read."""
+    monkeypatch.setattr("pipeline.training.stream.page_locked_empty", np.empty)
+    plain = Stream(numbered(25), 8, 60, seed=5)
+    locked = Stream(numbered(25), 8, 60, seed=5, page_locked=True)
+    batches, held = locked.batches(), None
+    for expected in [batch.x_raw.clone() for batch in plain.batches()]:
+        batch = next(batches)
+        assert torch.equal(batch.x_raw, expected)
+        if held is not None:
+            assert torch.equal(*held)
+        held = batch.x_raw, expected
+
+
+def test_on_a_cpu_batches_are_handed_on_as_they_are():
+    stream = Stream(numbered(25), 8, 60, seed=5)
+    cpu = torch.device("cpu")
+    given = [batch.x_raw.tolist() for batch in uploaded(stream.batches(), cpu)]
+    assert given == [batch.x_raw.tolist() for batch in stream.batches()]

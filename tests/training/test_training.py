@@ -1,5 +1,6 @@
 """The training contract: rows once, no side effects of logging, resume to the bit, clean stops."""
 
+import time
 from pathlib import Path
 
 import numpy as np
@@ -7,7 +8,8 @@ import pytest
 import torch
 
 from pipeline.crosscoder.variant import Moment, Step
-from pipeline.errors import NonFiniteError
+from pipeline.errors import ConfigError, NonFiniteError, NoSpaceError
+from pipeline.training.checkpoint import Checkpoint, Checkpoints
 from pipeline.training.loop import explained_variance
 from pipeline.training.training import Training, read_outcome
 from tests.training.planted_rows import HELDOUT, N_ROWS, ROWS, MemorySource, make_training
@@ -120,6 +122,54 @@ def test_logging_and_evaluation_change_nothing_but_the_curve(tmp_path: Path, kin
     assert often.keys() == seldom.keys()
     for name, tensor in often.items():
         assert torch.equal(tensor, seldom[name]), name
+
+
+def checkpoints_of(folder: Path, *, in_background: bool) -> list[dict[str, torch.Tensor]]:
+    """The tensors of every checkpoint of a run, as they were written. In the background, the first
+    is held up until the run has gone on to where the second is due."""
+    run = make_training(folder, "batch_topk", checkpoint_every_steps=4).start()
+    run.in_background = in_background
+    true_save, saved = Checkpoints.save, []
+
+    def save(checkpoints: Checkpoints, checkpoint: Checkpoint) -> None:
+        while in_background and not saved and run.step < 7:
+            time.sleep(0.001)
+        saved.append({name: tensor.clone() for name, tensor in checkpoint.tensors.items()})
+        true_save(checkpoints, checkpoint)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Checkpoints, "save", save)
+        run.train(silent)
+    return saved
+
+
+def test_checkpoints_written_in_the_background_are_those_of_the_steps_they_name(
+    tmp_path: Path,
+) -> None:
+    expected = checkpoints_of(tmp_path / "a", in_background=False)
+    found = checkpoints_of(tmp_path / "b", in_background=True)
+    assert len(found) == len(expected) > 2
+    for one, other in zip(found, expected, strict=True):
+        assert all(torch.equal(tensor, other[name]) for name, tensor in one.items())
+
+
+def test_a_checkpoint_that_fails_in_the_background_ends_the_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def save(checkpoints: Checkpoints, checkpoint: Checkpoint) -> None:
+        raise NoSpaceError("no space left")
+
+    run = make_training(tmp_path, "l1", checkpoint_every_steps=4).start()
+    run.in_background = True
+    monkeypatch.setattr(Checkpoints, "save", save)
+    with pytest.raises(NoSpaceError):
+        run.train(silent)
+    assert run.step <= 8
+
+
+def test_tf32_is_refused_on_a_cpu(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"train.precision is tf32, which a CPU does not have"):
+        make_training(tmp_path, "l1", precision="tf32")
 
 
 def test_training_draws_no_random_numbers(tmp_path: Path):
