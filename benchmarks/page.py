@@ -20,10 +20,8 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from pipeline.config import compose
 from pipeline.report.browser import browser_data
-from pipeline.report.charts import page_charts
-from pipeline.report.page import render
+from pipeline.report.page import page_sections, render
 from tests.report.results import made_up_dashboards, made_up_findings
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
@@ -85,10 +83,9 @@ class Visit:
 def made_up_page(folder: Path, n_latents: int, n_dashboards: int) -> Path:
     """The page of a made-up run, written as `report.html`."""
     findings = made_up_findings(folder / "results", n_latents=n_latents)
-    charts = page_charts(findings, compose(["+experiment=smoke"]).report)
     browser = browser_data(findings, made_up_dashboards(findings, n_latents=n_dashboards))
     file = folder / "report.html"
-    file.write_bytes(render(findings, charts, browser))
+    file.write_bytes(render(findings, page_sections(findings, browser), browser))
     return file
 
 

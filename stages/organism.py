@@ -53,7 +53,7 @@ def main(config: Config) -> None:
         result = examine(opened, source)
     else:
         result = not_applicable(f"the chats ({config.mix.chat_source}) hold no planted behaviour")
-    table = ablation_table(result)
+    table = ablation_table(result.get("ablation", {}))
     STAGE.publish_results(
         config,
         {

@@ -44,23 +44,21 @@ STAGE = Stage(
 def main(config: Config) -> None:
     from pipeline.analysis.dashboards.file import read_dashboards
     from pipeline.report.browser import browser_data
-    from pipeline.report.charts import page_charts
-    from pipeline.report.page import render
-    from pipeline.report.results import read_findings
+    from pipeline.report.findings import Findings
+    from pipeline.report.page import page_charts, page_sections, render
 
     manifests = {name: STAGE.input(config, name) for name in STAGE.inputs}
-    findings = read_findings(
-        RESULTS, manifests, config.model_dump(mode="json", exclude={"runtime"})
-    )
-    charts = page_charts(findings, config.report)
+    findings = Findings(RESULTS, config, manifests)
+    has_text = applies(manifests["dashboards"].facts)
+    browser = browser_data(findings, read_dashboards(DASHBOARDS) if has_text else ())
+    sections = page_sections(findings, browser)
+    charts = page_charts(sections)
     with STAGE.build(config, "figures") as build:
         for name, chart in charts.items():
             for file, content in chart.files(name).items():
                 (build.work / file).write_bytes(content)
         build.publish(counts={"n_figures": len(charts)}, facts={})
-    has_text = applies(manifests["dashboards"].facts)
-    browser = browser_data(findings, read_dashboards(DASHBOARDS) if has_text else ())
-    STAGE.publish_results(config, {"report.html": render(findings, charts, browser)})
+    STAGE.publish_results(config, {"report.html": render(findings, sections, browser)})
 
 
 if __name__ == "__main__":

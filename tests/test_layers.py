@@ -23,6 +23,7 @@ FOUNDATION_IMPORTS = {
     "bulk": {"errors"},
     "artifacts": {"errors", "bulk", "interruption", "signed"},
     "local_files": {"artifacts", "paths"},
+    "results": {"errors"},
     "stage": {
         "artifacts",
         "bulk",
@@ -48,7 +49,7 @@ PART_IMPORTS = {
     "crosscoder": set(),
     "training": {"crosscoder"},
     "analysis": {"crosscoder", "models", "plant", "text"},
-    "report": {"analysis"},
+    "report": {"analysis", "models", "training"},
     "planning": {"models"},
     "validation": {"analysis"},
 }
@@ -65,6 +66,7 @@ QUESTION_IMPORTS = {
     "dashboards": {"decoders"},
     "seeds": {"verdicts", "charts"},
     "recovery": {"decoders", "charts"},
+    "changes": {"causal", "dashboards", "verdicts"},
 }
 HEAVY = {"torch", "transformers", "datasets", "altair", "pandas", "zarr"}
 

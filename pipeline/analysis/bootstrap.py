@@ -10,6 +10,7 @@ from typing import Protocol, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.results import Measured
 from pipeline.runtime import numpy_generator
 
 Floats = NDArray[np.float64]
@@ -23,7 +24,7 @@ class Estimate:
     low: float | None
     high: float | None
 
-    def to_dict(self) -> dict[str, float | None]:
+    def to_dict(self) -> Measured:
         return {"value": self.value, "low": self.low, "high": self.high}
 
 

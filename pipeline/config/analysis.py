@@ -168,6 +168,19 @@ class ReportConfig(Section):
 
     n_curve_points: Annotated[int, Field(ge=10, le=100_000)]
     """Points at most per training curve; longer ones are thinned evenly."""
+    n_changes: PositiveInt
+    """Changes at most on the first screen, the largest first."""
+    max_l0_share: Fraction
+    """Share of the latents that may be on per token before the page warns, first of all, that the
+    crosscoder is no basis for conclusions."""
+    max_delta_ce_nats: Annotated[float, Field(gt=0)]
+    """The same for what splicing costs either model, in nats per token."""
+    min_fve_difference: Fraction
+    """The same for the share of the difference between the models that is explained."""
+    good_fve: Fraction
+    """Variance explained of either model below which the page adds a caution."""
+    max_dead_share: Fraction
+    """Share of dead latents above which the page adds a caution."""
 
 
 class RecoveryConfig(Section):

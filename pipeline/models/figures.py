@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from pipeline.config.models import ModelName, TrainedModel, TunedModel
 from pipeline.labels import MODELS
@@ -12,25 +11,28 @@ from pipeline.models.fitting import heldout_loss
 from pipeline.models.load import read_tokenizer
 from pipeline.models.materialise import Model, Workshop, read_for_fitting, starting_point
 from pipeline.models.records import ModelRecord
+from pipeline.models.result import Losses, ModelFigures, PairFigures
 from pipeline.models.sequences import Sequences, heldout_sequences
 from pipeline.models.start import read_start
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
-Losses = dict[str, float]
 
-
-def pair_figures(shop: Workshop, found: Mapping[ModelName, Model]) -> dict[str, Any]:
+def pair_figures(shop: Workshop, found: Mapping[ModelName, Model]) -> PairFigures:
     """Shape of each model, the start, warnings; losses in nats by source where one was made here.
 
     `heldout_loss_nats` is of the finished model, `initial_heldout_loss_nats` of what its training
     started from, `loss_change_nats` is IT minus base. Documents are held out from every training
     here and from the mix.
     """
-    figures: dict[str, Any] = {name: shape_figures(found[name].record) for name in MODELS}
-    figures["start"] = asdict(read_start(shop.work))
-    figures["warnings"] = [model.warning for model in found.values() if model.warning]
+    start = read_start(shop.work)
+    figures: PairFigures = {
+        "base": shape_figures(found["base"].record),
+        "it": shape_figures(found["it"].record),
+        "start": {"token": start.token, "id": start.id, "why": start.why},
+        "warnings": [model.warning for model in found.values() if model.warning],
+    }
     if not any(_made_here(shop, name) for name in MODELS):
         return figures
     sequences = _heldout(shop, found)
@@ -52,7 +54,7 @@ def pair_figures(shop: Workshop, found: Mapping[ModelName, Model]) -> dict[str, 
     return figures
 
 
-def shape_figures(record: ModelRecord) -> dict[str, int]:
+def shape_figures(record: ModelRecord) -> ModelFigures:
     """Width, depth, vocabulary and bytes on disk of one model."""
     return {
         "d_model": record.d_model,

@@ -9,11 +9,15 @@ import gzip
 import json
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 from pipeline.analysis.dashboards.file import Record, short
-from pipeline.report.results import Findings
-from pipeline.report.shares import chat_share, template_share
+from pipeline.analysis.evaluation.result import LATENTS
+from pipeline.analysis.verdicts.result import VERDICTS
+from pipeline.report.findings import Excerpt, Findings
+from pipeline.report.labels import ALL_VERDICT_NAMES, ARTEFACT_NAMES
+from pipeline.report.sections.verdicts import reason
+from pipeline.report.shares import chat_shares, template_shares
 
 PACK_LATENTS = 16
 """Dashboards in a pack: opening a latent unpacks this many."""
@@ -22,66 +26,75 @@ N_SEARCHED = 3
 SNIPPET_BEFORE, SNIPPET_AFTER = 32, 48
 """Characters of the strongest example in the list of latents."""
 
-FROM_VERDICTS = (
-    *("nu_eps", "nu_eps_low", "nu_eps_high", "nu_r", "nu_r_low", "nu_r_high"),
-    *(
-        "q_exclusive",
-        "q_shared",
-        "nu_turned",
-        "share_elsewhere",
-        "twin",
-        "delta",
-        "relative_norm",
-        "decoder_cosine",
-        "n_active",
-    ),
+FROM_VERDICTS: Final = (
+    "nu_eps",
+    "nu_eps_low",
+    "nu_eps_high",
+    "nu_r",
+    "nu_r_low",
+    "nu_r_high",
+    "q_exclusive",
+    "q_shared",
+    "nu_turned",
+    "share_elsewhere",
+    "twin",
+    "delta",
+    "relative_norm",
+    "decoder_cosine",
+    "n_active",
 )
-FROM_TABLE = ("rate_all", "rate_pile", "rate_chat", "mean_active", "max_active")
-WORDS = ("verdict", "norm_bin", "artefact", "anchor")
+FROM_TABLE: Final = ("rate_all", "rate_pile", "rate_chat", "mean_active", "max_active")
+WORDS: Final = ("verdict", "norm_bin", "artefact", "anchor")
 
 
 @dataclass(frozen=True)
 class Browser:
     """index: the columns of all latents and what the list shows of those with a dashboard;
-    packs: base64 of gzipped JSON lists of dashboards, PACK_LATENTS each, in order."""
+    packs: base64 of gzipped JSON lists of dashboards, PACK_LATENTS each, in order;
+    excerpts: the strongest example of each latent that has one."""
 
     index: dict[str, Any]
     packs: list[str]
+    excerpts: dict[int, Excerpt]
 
 
 def browser_data(findings: Findings, dashboards: Iterable[Record]) -> Browser:
     """Everything the browser needs, the dashboards read once, one pack at a time."""
-    shown: dict[str, list[Any]] = {name: [] for name in ("latent", "snippet", "text", "writes")}
-    packs = []
+    shown: dict[str, list[Any]] = {n: [] for n in ("latent", "snippet", "text", "why")}
+    packs, excerpts = [], {}
     for pack in _in_packs(dashboards):
         for record in pack:
-            shown["latent"].append(record["latent"])
+            latent = record["latent"]
+            shown["latent"].append(latent)
             shown["snippet"].append(snippet(record))
             shown["text"].append(searched(record))
-            shown["writes"].append([entry["token"] for entry in record["lens"]["it_promoted"][:5]])
+            shown["why"].append(reason(findings, latent))
+            promotes = [entry["token"] for entry in record["lens"]["it_promoted"]]
+            before, token, after = snippet(record)
+            excerpts[latent] = Excerpt(before, token, after, promotes)
         packs.append(packed(pack))
     index = {
-        "n_latents": len(findings.latents),
+        "n_latents": len(findings.read(LATENTS)["latent"]),
         "pack_latents": PACK_LATENTS,
         "columns": columns(findings),
+        "names": {"verdict": ALL_VERDICT_NAMES, "artefact": ARTEFACT_NAMES},
         "dashboards": shown,
     }
-    return Browser(index, packs)
+    return Browser(index, packs, excerpts)
 
 
 def columns(findings: Findings) -> dict[str, Any]:
     """Column name -> values of all latents in dictionary order, numbers to four digits. Columns of
     words are {"names": [...], "codes": [...]}."""
-    found: dict[str, Any] = {
-        name: [_number(value) for value in findings.verdicts[name]] for name in FROM_VERDICTS
-    }
-    found |= {name: [_number(row[name]) for row in findings.latents] for name in FROM_TABLE}
-    found["chat_share"] = [_number(chat_share(row)) for row in findings.latents]
-    found["template_share"] = [_number(template_share(findings, row)) for row in findings.latents]
+    verdicts, latents = findings.read(VERDICTS), findings.read(LATENTS)
+    found: dict[str, Any] = {name: list(map(_number, verdicts[name])) for name in FROM_VERDICTS}
+    found |= {name: list(map(_number, latents[name])) for name in FROM_TABLE}
+    found["chat_share"] = list(map(_number, chat_shares(latents)))
+    found["template_share"] = list(map(_number, template_shares(findings)))
     for name in WORDS:
-        names = sorted(set(findings.verdicts[name]))
+        names = sorted(set(verdicts[name]))
         code = {word: at for at, word in enumerate(names)}
-        found[name] = {"names": names, "codes": [code[word] for word in findings.verdicts[name]]}
+        found[name] = {"names": names, "codes": [code[word] for word in verdicts[name]]}
     return found
 
 

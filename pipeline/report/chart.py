@@ -1,5 +1,6 @@
 """One chart of the page: its caption, its data, and its picture."""
 
+import base64
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -29,6 +30,10 @@ class Chart:
         return look.spec(
             self.draw(self.table, palette), palette, width="container", height=self.height
         )
+
+    def data_link(self) -> str:
+        """The data as a link that holds them, so that the page can be sent alone."""
+        return f"data:text/csv;base64,{base64.b64encode(csv_bytes(self.table)).decode()}"
 
     def files(self, name: str) -> dict[str, bytes]:
         """The chart as `<name>.png` and its data as `<name>.csv`."""

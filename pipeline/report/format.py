@@ -1,13 +1,18 @@
 """How the page writes numbers."""
 
+import re
 from collections.abc import Callable
 
+from pipeline.results import Measured
+
 MISSING = "–"
+TURNING = re.compile("[\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]")
+"""Controls of the bidirectional algorithm (Unicode Standard Annex 9)."""
 
 
 def number(value: float | None, digits: int = 3) -> str:
     """A number for reading: thousands separated, `digits` significant digits for fractions."""
-    if value is None:
+    if value is None or value != value:
         return MISSING
     if isinstance(value, int) or abs(value) >= 1000:
         return f"{value:,.0f}"
@@ -15,19 +20,14 @@ def number(value: float | None, digits: int = 3) -> str:
 
 
 def percent(value: float | None, digits: int = 1) -> str:
-    return MISSING if value is None else f"{value:.{digits}%}"
+    return MISSING if value is None or value != value else f"{value:.{digits}%}"
 
 
 def fixed(value: float | None, digits: int = 3) -> str:
     return MISSING if value is None or value != value else f"{value:.{digits}f}"
 
 
-def estimate(figure: dict[str, float | None], digits: int = 3) -> str:
-    """`0.812` of {value, low, high}."""
-    return fixed(figure["value"], digits)
-
-
-def interval(figure: dict[str, float | None], digits: int = 3) -> str:
+def interval(figure: Measured, digits: int = 3) -> str:
     """`0.79 to 0.83`, or nothing where it is not defined."""
     if figure["low"] is None:
         return ""
@@ -40,16 +40,20 @@ def tail(text: str, n_characters: int = 28) -> str:
 
 
 def visible(text: str) -> str:
-    """A token's white space that would break the line, as a sign."""
-    return text.replace("\n", "⏎").replace("\t", "⇥")
+    """A token's white space that would break the line, as a sign, and no hidden direction."""
+    return plain(text).replace("\n", "⏎").replace("\t", "⇥")
+
+
+def plain(text: str) -> str:
+    """Text of which no character turns the direction of what follows: such controls are written
+    as their code."""
+    return TURNING.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
 
 
 FILTERS: dict[str, Callable[..., str]] = {
     "number": number,
     "percent": percent,
     "fixed": fixed,
-    "estimate": estimate,
-    "interval": interval,
-    "tail": tail,
+    "plain": plain,
     "visible": visible,
 }

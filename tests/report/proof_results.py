@@ -1,145 +1,246 @@
-"""Made-up results of the stages that only some experiments have, in the layout of each stage."""
+"""Made-up results of the stages that only some experiments have, in the types of each stage."""
 
 from pathlib import Path
-from typing import Any
 
+from pipeline.analysis.baselines.result import Baselines, Explained, ExplainedOn
+from pipeline.analysis.causal.result import Causal, CausalFigures, Patches
 from pipeline.analysis.causal.table import causal_columns
+from pipeline.analysis.groups import GROUPS
+from pipeline.analysis.organism.result import Behaved, Organism, RandomEffect, SteeredAtRandom
 from pipeline.analysis.organism.table import ablation_table
-from pipeline.analysis.seeds.compare import JUDGED, table
+from pipeline.analysis.recovery.result import ArtefactScores, CriterionScores, Rates, Recovery
+from pipeline.analysis.seeds.compare import JUDGED, summary, table
+from pipeline.analysis.seeds.result import Agreement, Mmcs, Overlap, Pair, Seeds
 from pipeline.artifacts import write_bytes, write_json
 from pipeline.columns import csv_bytes
+from pipeline.results import Measured
 
 PATCHES = ("none", "all", "nu_low", "random_nu_low", "template", "error", "everything", "full")
 
 
-def estimate(value: float) -> dict[str, float | None]:
+def estimate(value: float) -> Measured:
     return {"value": value, "low": value - 0.05, "high": value + 0.05}
 
 
 def write_proof(results: Path, text: str) -> None:
     """All five results below `results`; `text` is wherever an experiment puts text."""
-    documents = {
-        "causal": _causal(),
-        "baselines": _baselines(text),
-        "recovery": _recovery(),
-        "seeds": _seeds(),
-        "organism": _organism(text),
+    causal, seeds, organism = _causal(), _seeds(), _organism(text)
+    write_json(results / "causal.json", causal)
+    write_json(results / "baselines.json", _baselines(text))
+    write_json(results / "recovery.json", _recovery())
+    write_json(results / "seeds.json", seeds)
+    write_json(results / "organism.json", organism)
+    write_bytes(results / "causal.csv", csv_bytes(causal_columns(causal["patches"])))
+    write_bytes(results / "seeds.csv", csv_bytes(table(seeds["pairs"])))
+    write_bytes(results / "organism.csv", csv_bytes(ablation_table(organism["ablation"])))
+
+
+def _patches(names: tuple[str, ...]) -> Patches:
+    figures: CausalFigures = {
+        "n_predictions": 40,
+        "kl": estimate(0.4),
+        "removed": estimate(0.6),
+        "over_random": estimate(0.1),
     }
-    for name, document in documents.items():
-        write_json(results / f"{name}.json", document)
-    columns = causal_columns(documents["causal"]["patches"])
-    write_bytes(results / "causal.csv", csv_bytes(columns))
-    write_bytes(results / "recovery.csv", b"feature,kind\n0,it_only\n")
-    write_bytes(results / "seeds.csv", csv_bytes(table(documents["seeds"]["pairs"])))
-    write_bytes(results / "organism.csv", csv_bytes(ablation_table(documents["organism"])))
+    groups = ("first", "later", "response", "outside", "all")
+    return {name: {"n_latents": 7, "tokens": dict.fromkeys(groups, figures)} for name in names}
 
 
-def _patches(names: tuple[str, ...]) -> dict[str, Any]:
-    tokens = {
-        group: {
-            "n_predictions": 40,
-            "kl": estimate(0.4),
-            "removed": estimate(0.6),
-            "over_random": estimate(0.1),
-        }
-        for group in ("first", "later", "response", "outside", "all")
-    }
-    return {name: {"n_latents": 7, "tokens": tokens} for name in names}
-
-
-def _causal() -> dict[str, Any]:
+def _causal() -> Causal:
     return {
+        "units": {},
+        "sets": {},
         "confidence": 0.95,
         "n_sequences": 12,
         "n_first_tokens": 10,
+        "n_draws": 3,
+        "controls": {"kl_of_everything": 0.0, "kl_of_none": 0.4},
         "patches": _patches(PATCHES),
     }
 
 
-def _baselines(text: str) -> dict[str, Any]:
-    from pipeline.analysis.groups import GROUPS
-
-    figures = {key: estimate(0.3) for key in ("explained", "beyond_mean", "l0")}
-    mean = {
+def _baselines(text: str) -> Baselines:
+    figures: Explained = {
+        "explained": estimate(0.3),
+        "beyond_mean": estimate(0.3),
+        "l0": estimate(0.3),
+    }
+    explained: ExplainedOn = {
         "n_tokens": 90,
-        "norm_mean_difference": 3.25,
-        "norm_root_mean_square": 9.5,
-        "share": 0.12,
-        "cosine_with_all": 0.77,
+        "mean": {"explained": estimate(0.3)},
+        "cell_mean": {"explained": estimate(0.3), "beyond_mean": estimate(0.3)},
+        "crosscoder": figures,
+        "diff_sae": figures,
     }
     return {
+        "units": {},
+        "confidence": 0.95,
         "diff_sae": {"n_latents": 512, "k": 11},
-        "mean_difference": dict.fromkeys(GROUPS, mean),
+        "mean_difference": {
+            group: {
+                "n_tokens": 90,
+                "norm_mean_base": 3.0,
+                "norm_mean_it": 4.0,
+                "norm_mean_difference": 3.25,
+                "norm_root_mean_square": 9.5,
+                "cosine_means": 0.9,
+                "cosine_with_all": 0.77,
+                "share": 0.12,
+            }
+            for group in GROUPS
+        },
         "mean_difference_lens": {
-            group: {"promoted": [[text, 6.2]], "suppressed": [[text, -7.4]]} for group in GROUPS
+            group: {"promoted": [(text, 6.2)], "suppressed": [(text, -7.4)]} for group in GROUPS
         },
-        "explained": {
-            "all": dict.fromkeys(("mean", "cell_mean", "diff_sae", "crosscoder"), figures)
+        "explained": {"all": explained},
+        "causal": {
+            "units": {},
+            "n_sequences": 12,
+            "patches": _patches(("mean", "cell_mean", "diff_sae", "full")),
         },
-        "causal": {"patches": _patches(("mean", "cell_mean", "diff_sae", "full"))},
     }
 
 
-def _recovery() -> dict[str, Any]:
-    rates = {"n_features": 9, "n_found": 8, "n_called": 6, "recall": 0.75, "fdr": 0.125}
-    by = {"all": rates, "common": rates, "rare": {**rates, "recall": None, "fdr": None}}
-    criterion = {
+def _recovery() -> Recovery:
+    rates: Rates = {
+        "n_features": 9,
+        "n_found": 8,
+        "n_recalled": 7,
+        "n_called": 6,
+        "n_false": 1,
+        "n_border": 0,
+        "recall": 0.75,
+        "precision": 0.875,
+        "f1": 0.8,
+        "fdr": 0.125,
+        "fdr_strict": 0.125,
+    }
+    rare: Rates = {**rates, "recall": None, "fdr": None}
+    by = {"all": rates, "common": rates, "rare": rare}
+    scores: CriterionScores = {
         "exclusive": {"exclusive": by},
         "kinds": {"it_only": by, "rotated_shared": by},
     }
+    found: ArtefactScores = {
+        "n": 5,
+        "n_flagged": 4,
+        "n_undecided": 1,
+        "n_at_limit": 0,
+        "n_fooled": 0,
+        "share_flagged": 0.8,
+        "share_flagged_beyond": 0.8,
+    }
     criteria = ("norm_minder", "norm_anthropic", "norm_reference", "nu")
-    found = {"n": 5, "n_flagged": 4, "n_undecided": 1, "n_at_limit": 0, "n_fooled": 0}
     return {
         "n_features": 40,
         "n_found": 33,
-        "criteria": dict.fromkeys(criteria, criterion),
+        "n_latents_without_feature": 2,
+        "criteria": dict.fromkeys(criteria, scores),
         "artefacts": {"complete_shrinkage": found, "latent_decoupling": {**found, "n": 0}},
+        "gains": {},
     }
 
 
-def _seeds() -> dict[str, Any]:
-    mmcs = {"n_latents": 60, **estimate(0.7), "rotated": 0.2}
-    pair = {
+def _seeds() -> Seeds:
+    mmcs: Mmcs = {"n_latents": 60, "rotated": 0.2, **estimate(0.7)}
+    verdicts: Agreement = {
+        "n_pairs": 60,
+        "agreement": estimate(0.9),
+        "kappa": estimate(0.5),
+        "counts": {},
+    }
+    overlap: Overlap = {
+        "n_latents": [3, 3],
+        "rank": [3, 3],
+        "overlap": 0.61,
+        "random": {"mean": 0.2, "low": 0.1, "high": 0.3},
+        "principal_angles_degrees": [],
+    }
+    pair: Pair = {
         "runs": [0, 1],
+        "n_live": [60, 60],
         "mmcs": dict.fromkeys(("all", *JUDGED), mmcs),
-        "matched": {"share_above_0.9": 0.4},
-        "verdicts": {"agreement": estimate(0.9), "kappa": estimate(0.5)},
-        "subspaces": {"it_only": {"overlap": 0.61}, "base_only": {"overlap": None}},
+        "matched": {
+            "n_pairs": 60,
+            "mean_cosine": 0.7,
+            "share_above_0.9": 0.4,
+            "share_above_0.7": 0.6,
+        },
+        "verdicts": verdicts,
+        "verdicts_where_cosine_above_0.7": verdicts,
+        "subspaces": {"it_only": overlap, "base_only": {**overlap, "overlap": None}},
     }
     return {
+        "applicable": True,
         "n_runs": 2,
         "confidence": 0.95,
-        "summary": {"mmcs": {"all": 0.7}},
+        "columns": {},
+        "summary": summary([pair]),
         "pairs": [pair],
     }
 
 
-def _organism(text: str) -> dict[str, Any]:
-    random = {**estimate(0.02), "mean": 0.02, "p_value": 0.167}
-    control = {"n_draws": 5, "onset": random, "reply": random}
-    ablated = {
-        "n_latents": 2,
-        "latents": [41, 77],
-        "effect_removed": {"onset": estimate(0.83), "reply": estimate(0.4)},
-        "greedy_rate_removed": estimate(0.9),
-        "ordinary_loss_added_per_token": estimate(0.01),
-        "controls": {"same_rate": control},
-    }
-    steered = {
-        "set": "selective",
-        "model": "it",
-        "factor": 4.0,
-        "effect_added": {"onset": estimate(0.3), "reply": estimate(0.1)},
+def _organism(text: str) -> Organism:
+    random: RandomEffect = {**estimate(0.02), "lowest": 0.0, "highest": 0.1, "p_value": 0.167}
+    behaved: Behaved = {
+        "onset_log_prob": estimate(-1),
+        "log_prob": estimate(-3),
+        "log_prob_per_token": estimate(-0.5),
         "greedy_rate": estimate(0.1),
-        "control": {"n_draws": 5, "onset": random, "reply": random},
     }
-    example = {"prompts": "triggered", "prompt": text, "clean": text}
+    at_random: SteeredAtRandom = {"mean": 0.02, "lowest": 0.0, "highest": 0.1, "p_value": 0.167}
     return {
+        "applicable": True,
         "trigger": text,
         "response": text,
         "n_prompts": 64,
+        "n_greedy_tokens": 3,
         "confidence": 0.95,
-        "ablation": {"selective": ablated, "it_only": {"n_latents": 0, "latents": []}},
-        "steering": [steered],
-        "examples": [{**example, "without_selective": text, "without_random": text}],
+        "n_exchanges": {"choosing": 32, "testing": 32},
+        "tuning": {},
+        "trigger_effect": {},
+        "latents": [],
+        "ablation": {
+            "selective": {
+                "n_latents": 2,
+                "latents": [41, 77],
+                "triggered": behaved,
+                "untriggered": behaved,
+                "ordinary": behaved,
+                "effect_removed": {"onset": estimate(0.83), "reply": estimate(0.4)},
+                "greedy_rate_removed": estimate(0.9),
+                "ordinary_loss_added_per_token": estimate(0.01),
+                "controls": {
+                    "same_rate": {
+                        "n_draws": 5,
+                        "greedy_rate": 0.1,
+                        "onset": random,
+                        "reply": random,
+                    }
+                },
+            },
+            "it_only": {"n_latents": 0, "latents": []},
+        },
+        "steering": [
+            {
+                **behaved,
+                "set": "selective",
+                "model": "it",
+                "factor": 4.0,
+                "norm_opening": 1.0,
+                "norm_reply": 1.0,
+                "effect_added": {"onset": estimate(0.3), "reply": estimate(0.1)},
+                "control": {"n_draws": 5, "onset": at_random, "reply": at_random},
+            }
+        ],
+        "examples": [
+            {
+                "prompts": "triggered",
+                "prompt": text,
+                "clean": text,
+                "without_selective": text,
+                "without_random": text,
+            }
+        ],
+        "glossary": {},
     }

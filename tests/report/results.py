@@ -8,7 +8,7 @@ import numpy as np
 
 from pipeline.analysis.bootstrap import Bootstrap
 from pipeline.analysis.dashboards.file import Record
-from pipeline.analysis.decoders.geometry import Geometry, decoder_geometry
+from pipeline.analysis.decoders.geometry import CRITERIA, Geometry, decoder_geometry
 from pipeline.analysis.decoders.summaries import (
     Latents,
     decoder_cosine_summary,
@@ -17,6 +17,7 @@ from pipeline.analysis.decoders.summaries import (
     relative_norm_table,
 )
 from pipeline.analysis.evaluation.latent_table import DIGITS, latent_table
+from pipeline.analysis.evaluation.result import LATENTS
 from pipeline.analysis.evaluation.rows_pass import HeldoutSums
 from pipeline.analysis.evaluation.splice import SpliceSums
 from pipeline.analysis.evaluation.table import evaluation
@@ -27,7 +28,8 @@ from pipeline.analysis.verdicts.table import summary
 from pipeline.artifacts import Manifest, write_bytes, write_json
 from pipeline.columns import Table, csv_bytes
 from pipeline.config import compose
-from pipeline.report.results import Findings, read_findings
+from pipeline.report.findings import Findings
+from pipeline.results import table
 from tests.report.proof_results import write_proof
 
 PLAIN_TEXT = "Sure! Here is a short list of things to try next, in order of cost."
@@ -50,33 +52,33 @@ def made_up_findings(
     geometry = decoder_geometry(_decoders(random, n_latents))
     sums, splice = _heldout(random, n_latents), _splice(random)
     live = sums.n_fired_CL.sum(axis=0) > 0
-    table = latent_table(geometry, sums)
+    latents = latent_table(geometry, sums)
     bootstraps = {
         name: Bootstrap(n, n_resamples=100, confidence=0.95, random=random)
         for name, n in (("rows", len(sums.n_UC)), ("splice", len(splice.n_QC)))
     }
-    config = compose([f"+experiment={experiment}"]).model_dump(mode="json", exclude={"runtime"})
-    latents = Latents(geometry.relative_norm, geometry.cosine, live)
-    norm_bins = relative_norm_table(latents, 60)
-    cosine_bins = decoder_cosine_table(latents, low=0.3, high=0.7, n_bins=60)
+    config = compose([f"+experiment={experiment}"])
+    drawn = Latents(geometry.relative_norm, geometry.cosine, live)
+    norm_bins = relative_norm_table(drawn, 60)
+    cosine_bins = decoder_cosine_table(drawn, low=0.3, high=0.7, n_bins=60)
     documents: dict[str, Any] = {
         "models.json": _models(),
-        "relative_norm.json": relative_norm_summary(latents, window_tokens=65_536),
-        "decoder_cosine.json": decoder_cosine_summary(latents, low=0.3, high=0.7),
+        "relative_norm.json": relative_norm_summary(drawn, window_tokens=65_536),
+        "decoder_cosine.json": decoder_cosine_summary(drawn, low=0.3, high=0.7),
         "evaluation.json": evaluation(
             sums,
             splice if spliced else None,
             bootstrap_of=bootstraps,
             confidence=0.95,
-            models=config["models"],
+            models=config.models.model_dump(mode="json"),
         ),
     }
     for name, document in documents.items():
         write_json(results / name, document)
     write_bytes(results / "relative_norm.csv", csv_bytes(norm_bins))
     write_bytes(results / "decoder_cosine.csv", csv_bytes(cosine_bins))
-    write_bytes(results / "latents.csv", csv_bytes(table, digits=DIGITS))
-    verdicts = _verdicts(random, geometry, table)
+    write_bytes(results / "latents.csv", csv_bytes(latents, digits=DIGITS))
+    verdicts = _verdicts(random, geometry, latents)
     verdicts.to_parquet(results / "latents.parquet", index=False)
     write_json(
         results / "latent_scaling.json",
@@ -85,7 +87,7 @@ def made_up_findings(
     write_bytes(results / "training.csv", csv_bytes(_training()))
     if proof is not None:
         write_proof(results, proof)
-    return read_findings(results, _manifests(), config)
+    return Findings(results, config, _manifests())
 
 
 def _decoders(random: np.random.Generator, n_latents: int) -> np.ndarray:
@@ -113,6 +115,10 @@ def _verdicts(random: np.random.Generator, geometry: Geometry, table: Any) -> An
     verdict = np.where(live, np.where(exclusive & ~shrunk, norm_bin, "shared"), "dead")
     filled = {name: np.zeros(n) for name in COLUMNS}
     filled |= {
+        "anchor": np.where(geometry.relative_norm >= 0.5, "it", "base"),
+        **{f"by_{criterion.name}": norm_bin for criterion in CRITERIA},
+        "n_active": np.where(live, 500, 0),
+        "n_effective": np.full(n, 20.0),
         "twin": np.full(n, -1),
         "latent": np.arange(n),
         "verdict": verdict,
@@ -177,15 +183,20 @@ def _training() -> Table:
 
 
 def _models() -> dict[str, Any]:
+    shape = {"d_model": 24, "n_layers": 2, "vocab_size": 512, "n_bytes": 10_000}
     return {
         "base": {
+            **shape,
             "heldout_loss_nats": {"pile": 3.21, "chat": 3.9},
             "initial_heldout_loss_nats": {"pile": 8.3, "chat": 8.3},
         },
         "it": {
+            **shape,
             "heldout_loss_nats": {"pile": 3.3, "chat": 2.6},
             "initial_heldout_loss_nats": {"pile": 3.21, "chat": 3.9},
         },
+        "start": {"token": "<bos>", "id": 1, "why": "both vocabularies name it"},
+        "warnings": [],
         "loss_change_nats": {"pile": 0.09, "chat": -1.3},
     }
 
@@ -194,7 +205,9 @@ def made_up_dashboards(
     findings: Findings, *, text: str = PLAIN_TEXT, n_latents: int | None = None
 ) -> Iterator[Record]:
     """Dashboards of live latents, `text` among the tokens of each and among those it promotes."""
-    live = [row for row in findings.latents if row["bin"] != "dead"]
+    columns = table(findings.read(LATENTS))
+    rows = [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
+    live = [row for row in rows if row["bin"] != "dead"]
     for row in live[:n_latents]:
         yield _dashboard(row, text)
 

@@ -1,29 +1,29 @@
+import csv
 import json
 import re
 import shutil
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from benchmarks.page import measure
-from pipeline.config import compose
-from pipeline.config.analysis import ReportConfig
+from pipeline.analysis.decoders.result import RELATIVE_NORM, RELATIVE_NORM_BINS
+from pipeline.analysis.evaluation.result import LATENTS
+from pipeline.analysis.verdicts.result import VERDICT_COUNTS, VERDICTS
+from pipeline.config.models import HubModel
 from pipeline.errors import ArtifactError, MissingArtifactError
-from pipeline.report.browser import browser_data
-from pipeline.report.charts import page_charts
+from pipeline.report.browser import Browser, browser_data
+from pipeline.report.findings import Findings
 from pipeline.report.format import number, tail
-from pipeline.report.page import render, script_json, script_text
-from pipeline.report.prose import cautions, headline, paragraphs
-from pipeline.report.results import Findings, read_csv, read_findings, read_optional, thinned
-from pipeline.report.rows import published_rows
-from pipeline.report.sections.baselines import baseline_rows
-from pipeline.report.sections.causal import causal_rows
-from pipeline.report.sections.organism import ablation_rows, steering_rows
-from pipeline.report.sections.recovery import criterion_rows, kind_rows
-from pipeline.report.sections.seeds import seed_rows
-from pipeline.report.shares import chat_share, template_share
+from pipeline.report.grid import Grid
+from pipeline.report.page import page_charts, page_sections, render, script_json, script_text
+from pipeline.report.section import Shown
+from pipeline.report.sections.overview import cautions, headline
+from pipeline.report.sections.training import thinned
+from pipeline.report.shares import chat_shares, template_shares
 from tests.report.results import PLAIN_TEXT, made_up_dashboards, made_up_findings
 
 HOSTILE = (
@@ -40,33 +40,33 @@ CONTRAST = (Path(__file__).parent / "contrast.js").read_text()
 
 
 @pytest.fixture(scope="module")
-def config() -> ReportConfig:
-    return compose(["+experiment=smoke"]).report
-
-
-@pytest.fixture(scope="module")
 def findings(tmp_path_factory: pytest.TempPathFactory) -> Findings:
     return made_up_findings(tmp_path_factory.mktemp("results"))
 
 
-def drawn(findings: Findings, config: ReportConfig, text: str = PLAIN_TEXT) -> str:
+def shown(findings: Findings) -> dict[str, Shown]:
+    """What each section shows, without dashboards."""
+    return {s.name: of for s, of in page_sections(findings, Browser({}, [], {}))}
+
+
+def drawn(findings: Findings, text: str = PLAIN_TEXT) -> str:
     browser = browser_data(findings, made_up_dashboards(findings, text=text))
-    return render(findings, page_charts(findings, config), browser).decode()
+    return render(findings, page_sections(findings, browser), browser).decode()
 
 
 @pytest.fixture(scope="module")
-def page(findings: Findings, config: ReportConfig) -> str:
-    return drawn(findings, config)
+def page(findings: Findings) -> str:
+    return drawn(findings)
 
 
 @pytest.fixture(scope="module")
-def hostile(tmp_path_factory: pytest.TempPathFactory, config: ReportConfig) -> str:
+def hostile(tmp_path_factory: pytest.TempPathFactory) -> str:
     """A page whose models, documents, tokens and promoted tokens are all hostile."""
     findings = made_up_findings(tmp_path_factory.mktemp("hostile"), proof=HOSTILE)
-    models = findings.config["models"]
-    for name in ("base", "it"):
-        models[name] = {"kind": "hub", "repo": HOSTILE, "revision": HOSTILE}
-    return drawn(findings, config, text=HOSTILE)
+    model = HubModel.model_construct(kind="hub", repo=HOSTILE, revision=HOSTILE)
+    models = findings.config.models.model_copy(update={"base": model, "it": model})
+    config = findings.config.model_copy(update={"models": models})
+    return drawn(replace(findings, config=config), text=HOSTILE)
 
 
 def without_scripts(page: str) -> str:
@@ -80,15 +80,14 @@ def test_the_page_names_no_remote_address(page: str) -> None:
     assert "default-src &#39;none&#39;" in page
 
 
-def test_the_page_is_the_same_bytes_every_time(
-    findings: Findings, config: ReportConfig, page: str
-) -> None:
-    assert drawn(findings, config) == page
+def test_the_page_is_the_same_bytes_every_time(findings: Findings, page: str) -> None:
+    assert drawn(findings) == page
 
 
 def test_the_page_shows_the_counts_under_every_criterion(findings: Findings, page: str) -> None:
-    for name in ("minder", "anthropic", "reference"):
-        assert f"<td>{findings.relative_norm[name]['it_only']:,}</td>" in page
+    counts = findings.read(RELATIVE_NORM)
+    for found in (counts["minder"], counts["anthropic"], counts["reference"]):
+        assert f"<td>{found['it_only']:,}</td>" in page
 
 
 def test_hostile_text_is_shown_as_text(hostile: str) -> None:
@@ -101,19 +100,21 @@ def test_hostile_text_is_shown_as_text(hostile: str) -> None:
     assert opened == hostile.count("</script>") == hostile.count('<script type="text/plain"') + 4
 
 
-def test_a_run_without_models_leaves_out_what_needs_them(
-    tmp_path: Path, config: ReportConfig
-) -> None:
+def test_a_run_without_models_leaves_out_what_needs_them(tmp_path: Path) -> None:
     findings = made_up_findings(tmp_path, spliced=False)
-    charts = page_charts(findings, config)
-    page = render(findings, charts, browser_data(findings, ())).decode()
-    assert "recovered" not in charts
+    browser = browser_data(findings, ())
+    sections = page_sections(findings, browser)
+    page = render(findings, sections, browser).decode()
+    assert "recovered" not in page_charts(sections)
     assert "Spliced into" not in page
     assert "ΔCE base" not in page
     assert "FVE of the difference" in page
 
 
-@pytest.mark.parametrize("name", ["causal", "baselines", "recovery", "seeds", "organism"])
+OPTIONAL = ("causal", "baselines", "recovery", "seeds", "organism")
+
+
+@pytest.mark.parametrize("name", OPTIONAL)
 def test_what_some_experiments_lack_is_shown_where_it_exists(
     hostile: str, page: str, name: str
 ) -> None:
@@ -124,35 +125,68 @@ def test_what_some_experiments_lack_is_shown_where_it_exists(
 
 
 def test_a_result_that_does_not_apply_is_left_out(tmp_path: Path) -> None:
-    made_up_findings(tmp_path, proof=PLAIN_TEXT)
+    findings = made_up_findings(tmp_path, proof=PLAIN_TEXT)
     (tmp_path / "seeds.json").write_text('{"applicable": false, "reason": "one run"}')
-    found = read_optional(tmp_path)
-    assert set(found) == {"causal", "baselines", "recovery", "organism"}
+    found = set(shown(findings))
+    assert found & set(OPTIONAL) == {"causal", "baselines", "recovery", "organism"}
+
+
+def texts(grid: Grid) -> list[list[str]]:
+    """Every row as text, its name first."""
+    return [[row.name, *(cell.text for cell in row.cells)] for row in grid.rows]
 
 
 def test_the_rows_of_the_proof_are_those_of_the_results(tmp_path: Path) -> None:
-    found = made_up_findings(tmp_path, proof=PLAIN_TEXT).optional
-    causal = causal_rows(found["causal"])
-    assert [row["name"] for row in causal][:2] == ["nothing: base activation alone", "every latent"]
-    assert causal[1]["removed_first"]["value"] == 0.6
-    assert [row["is_random"] for row in causal if row["name"].startswith("random")] == [True]
-    assert [row["first"]["value"] for row in baseline_rows(found["baselines"])] == ([0.6] * 4)
-    assert criterion_rows(found["recovery"])[0]["recall_rare"] is None
-    assert kind_rows(found["recovery"])[1]["name"] == "rotated shared"
-    assert seed_rows(found["seeds"])[0]["name"] == "0 and 1"
-    (ablation,) = ablation_rows(found["organism"])
-    assert (ablation["latents"], ablation["onset"]["value"]) == ([41, 77], 0.83)
-    assert (ablation["random_reply"]["value"], ablation["p_value"]) == (0.02, 0.167)
-    assert steering_rows(found["organism"])[0]["model"] == "IT"
+    found = shown(made_up_findings(tmp_path, proof=PLAIN_TEXT))
+    patches = found["causal"].tables["patches"]
+    assert [row.name for row in patches.rows][:2] == [
+        "nothing: base activation alone",
+        "every latent",
+    ]
+    assert texts(patches)[1][2:4] == ["0.400", "0.60"]
+    assert [row.kind for row in patches.rows if row.name.startswith("random")] == ["control"]
+    assert [row[4] for row in texts(found["baselines"].tables["rivals"])] == ["0.60"] * 4
+    assert texts(found["recovery"].tables["criteria"])[0][0] == "latent scaling ν"
+    assert texts(found["recovery"].tables["criteria"])[0][8] == "–"
+    assert texts(found["recovery"].tables["kinds"])[0] == ["it only", "9", "8", "75%", "75%"]
+    assert texts(found["seeds"].tables["pairs"])[0][6:] == ["0.61", "–"]
+    (ablation,) = texts(found["organism"].tables["ablations"])
+    assert ablation[2:7] == ["0.83", "0.02", "0.17", "0.40", "0.02"]
+    assert "#latent-41" in ablation[-1]
+    assert texts(found["organism"].tables["steerings"])[0][1] == "IT"
 
 
-def test_every_chart_is_an_image_and_its_data(findings: Findings, config: ReportConfig) -> None:
-    chart = page_charts(findings, config)["relative_norm"]
+def test_every_chart_is_an_image_and_its_data(findings: Findings) -> None:
+    chart = shown(findings)["decoders"].charts["relative_norm"]
     files = chart.files("relative_norm")
     assert files["relative_norm.png"].startswith(b"\x89PNG")
     (head, first, *_) = files["relative_norm.csv"].decode().splitlines()
-    assert head.split(",") == list(findings.relative_norm_bins)
-    assert float(first.split(",")[0]) == findings.relative_norm_bins["relative_norm"][0]
+    bins = findings.read(RELATIVE_NORM_BINS)
+    assert head.split(",") == list(bins)
+    assert float(first.split(",")[0]) == bins["relative_norm"][0]
+
+
+def test_every_link_of_the_page_leads_into_it(page: str, findings: Findings) -> None:
+    """So that the one file can be sent: the data of a chart are in its link."""
+    links = re.findall(r'<a href="([^"]*)"', without_scripts(page))
+    inside = [link for link in links if link.startswith("#")]
+    data = [link for link in links if link.startswith("data:text/csv;base64,")]
+    assert len(inside) + len(data) == len(links)
+    assert len(data) == len(page_charts(page_sections(findings, Browser({}, [], {}))))
+    for link in inside:
+        assert link.startswith("#latent-") or f'id="{link[1:]}"' in page
+
+
+def test_every_table_of_results_is_read_by_pandas(tmp_path: Path) -> None:
+    import pandas as pd
+
+    made_up_findings(tmp_path, proof='text, with "quotes",\nand lines')
+    tables = sorted(tmp_path.glob("*.csv"))
+    assert len(tables) == 7
+    for path in tables:
+        with path.open(newline="") as file:
+            head, *rows = csv.reader(file)
+        assert pd.read_csv(path).shape == (len(rows), len(head))
 
 
 def test_the_measurement_of_the_page_gives_both_numbers() -> None:
@@ -178,66 +212,69 @@ def test_a_script_cannot_end_its_own_tag() -> None:
 
 
 def test_words_follow_the_numbers(findings: Findings) -> None:
-    assert f"{findings.scaling['it_only']:,} surely exist" in headline(findings)
+    assert f"{findings.read(VERDICT_COUNTS)['it_only']:,} surely exist" in headline(findings)
     assert any("Complete Shrinkage" in caution for caution in cautions(findings))
 
 
+def told(findings: Findings) -> str:
+    return " ".join(sentence for of in shown(findings).values() for sentence in of.sentences)
+
+
 def test_the_overview_tells_what_intervening_shows(tmp_path: Path, findings: Findings) -> None:
-    found = made_up_findings(tmp_path, proof=PLAIN_TEXT)
-    assert "all latents together cover 60%" in paragraphs(found)[-1]
-    assert "random latents that fire as often 60%" in paragraphs(found)[-1]
-    assert not any("all latents together" in text for text in paragraphs(findings))
+    text = told(made_up_findings(tmp_path, proof=PLAIN_TEXT))
+    assert "all latents together cover 60%" in text
+    assert "random latents that fire as often 60%" in text
+    assert "So ν picks latents that matter more" in text  # 0.05 to 0.15 above random
+    assert "(diff-SAE) 30%" in text
+    assert "neither is ahead" in text
+    assert "all latents together" not in told(findings)
 
 
 def test_template_share_is_a_share_of_the_latents_own_firing(findings: Findings) -> None:
-    shares = [template_share(findings, row) for row in findings.latents]
+    shares = template_shares(findings)
     assert min(shares) >= 0
     assert max(shares) <= 1 + 1e-6
 
 
 def test_ours_stands_first_beside_the_published_runs(findings: Findings) -> None:
-    rows = published_rows(findings)
-    assert rows[0]["name"] == "this run"
-    assert (rows[1]["it_only"], rows[1]["base_only"], rows[1]["l0"]) == (225, 60, 81.0)
+    rows = texts(shown(findings)["evaluation"].tables["published"])
+    assert rows[0][0] == "this run"
+    assert (rows[1][2], *rows[1][5:]) == ("81", "225", "60")
 
 
 @pytest.mark.parametrize(
     "name", ["evaluation.json", "latents.csv", "training.csv", "latents.parquet"]
 )
-def test_a_missing_result_names_the_stage_that_makes_it(
-    tmp_path: Path, findings: Findings, name: str
-) -> None:
-    made_up_findings(tmp_path)
+def test_a_missing_result_names_the_stage_that_makes_it(tmp_path: Path, name: str) -> None:
+    findings = made_up_findings(tmp_path)
     (tmp_path / name).unlink()
     with pytest.raises(MissingArtifactError, match=rf"{name} not found: run `dvc repro \w+`"):
-        read_findings(tmp_path, {}, findings.config)
+        shown(findings)
 
 
-def test_a_damaged_result_names_its_file(tmp_path: Path, findings: Findings) -> None:
-    made_up_findings(tmp_path)
+def test_a_damaged_result_names_its_file(tmp_path: Path) -> None:
+    findings = made_up_findings(tmp_path)
     (tmp_path / "evaluation.json").write_text("{")
     with pytest.raises(ArtifactError, match=r"evaluation\.json is no JSON"):
-        read_findings(tmp_path, {}, findings.config)
+        shown(findings)
 
 
-def test_an_empty_training_curve_leaves_its_charts_out(
-    tmp_path: Path, config: ReportConfig
-) -> None:
-    made_up_findings(tmp_path)
+def test_a_result_of_another_version_names_the_place_that_differs(tmp_path: Path) -> None:
+    findings = made_up_findings(tmp_path)
+    path = tmp_path / "evaluation.json"
+    document = json.loads(path.read_text())
+    document["reconstruction"]["chat"]["fve"] = document["reconstruction"]["chat"].pop("fve_it")
+    path.write_text(json.dumps(document))
+    with pytest.raises(ArtifactError, match=r"reconstruction\.chat\.fve_it.*dvc repro evaluate"):
+        shown(findings)
+
+
+def test_an_empty_training_curve_leaves_its_charts_out(tmp_path: Path) -> None:
+    findings = made_up_findings(tmp_path)
     (tmp_path / "training.csv").write_text("step,n_rows,loss\n")
-    manifests, plain = {}, compose(["+experiment=smoke"]).model_dump(mode="json")
-    page = drawn(read_findings(tmp_path, manifests, plain), config)
+    page = drawn(findings)
     assert 'id="chart-relative_norm"' in page
     assert 'id="chart-loss"' not in page
-
-
-def test_csv_cells_become_numbers_where_they_are(tmp_path: Path) -> None:
-    (tmp_path / "t.csv").write_text("a,b,c\n1,2.5,dead\n-3,,x\n")
-    assert read_csv(tmp_path / "t.csv", "train") == {
-        "a": [1, -3],
-        "b": [2.5, None],
-        "c": ["dead", "x"],
-    }
 
 
 def test_thinning_keeps_the_last_point() -> None:
@@ -378,7 +415,7 @@ def test_a_latent_has_an_address_that_opens_it(visit: Open, page: str, findings:
     shown = seen.page.inner_text("#dashboard")
     assert "Latent 77" in shown
     assert "latent 77" in seen.page.inner_text(".examples")
-    assert f"{findings.verdicts['relative_norm'][77]:.3f}" in shown
+    assert f"{findings.read(VERDICTS)['relative_norm'][77]:.3f}" in shown
     seen.page.evaluate("location.hash = '#latent-78'")
     seen.opened(78)
     seen.page.go_back()
@@ -396,7 +433,7 @@ def test_filters_and_sorting_do_what_pandas_would(
     visit: Open, page: str, findings: Findings
 ) -> None:
     seen = visit(page)
-    tab, verdicts = seen.page, findings.verdicts
+    tab, verdicts = seen.page, findings.read(VERDICTS)
     live = [v != "dead" for v in verdicts["verdict"]]
     assert seen.matched() == sum(live)
     tab.uncheck("[name=verdict-shared]")
@@ -412,7 +449,7 @@ def test_filters_and_sorting_do_what_pandas_would(
     assert abs(seen.matched() - len(expected)) <= 1  # the index holds four digits
     tab.click("[data-sort=nu_eps]")
     top = int(tab.locator("#rows .id").first.inner_text())
-    assert verdicts["nu_eps"][top] == max(verdicts["nu_eps"][i] for i in expected)
+    assert verdicts["nu_eps"][top] == max(verdicts["nu_eps"][i] or 0.0 for i in expected)
     tab.click("#filter [type=reset]")
     tab.fill("#find", "latent 141")
     assert seen.matched() == 1
@@ -420,7 +457,7 @@ def test_filters_and_sorting_do_what_pandas_would(
     assert tab.is_visible("#empty")
     tab.fill("#find", "")
     tab.select_option("[name=source]", "chat")
-    chat = [chat_share(row) >= 0.5 for row in findings.latents]
+    chat = [share >= 0.5 for share in chat_shares(findings.read(LATENTS))]
     assert seen.matched() == sum(a and b for a, b in zip(live, chat, strict=True))
 
 
@@ -430,7 +467,7 @@ def test_a_bar_of_the_histogram_filters_the_list(
 ) -> None:
     seen = visit(page)
     seen.draw_charts()
-    bars = findings.relative_norm_bins
+    bars = findings.read(RELATIVE_NORM_BINS)
     tallest = max(range(len(bars["low"])), key=lambda i: bars["n_live"][i])
     selector = (
         f"#chart-relative_norm .mark-rect path[aria-label*='from: {bars['low'][tallest]:.3f}']"
@@ -472,9 +509,7 @@ def test_the_list_works_from_the_keyboard(visit: Open, page: str, width: int) ->
 
 @pytest.mark.browser
 def test_the_shading_follows_the_side(visit: Open, page: str, findings: Findings) -> None:
-    latent = next(
-        row["latent"] for row in findings.latents if row["bin"] == "it_only"
-    )  # its base side is faint
+    latent = findings.read(LATENTS)["bin"].index("it_only")  # its base side is faint
     seen = visit(page, address=f"#latent-{latent}")
     seen.opened(latent)
     ground = "getComputedStyle(document.querySelector('#dashboard .t.at')).backgroundColor"

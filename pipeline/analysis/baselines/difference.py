@@ -6,17 +6,19 @@ K estimators.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from pipeline.analysis.baselines.result import Explained, ExplainedOn, MeanDifference
 from pipeline.analysis.bootstrap import Bootstrap
+from pipeline.analysis.causal.result import Patches
 from pipeline.analysis.groups import GROUPS, N_CELLS
 from pipeline.analysis.heldout import MAX_UNITS, Units, row_batches
 from pipeline.crosscoder import Crosscoder
+from pipeline.results import Measured
 from pipeline.store import StoreReader
 
 Floats = NDArray[np.float64]
@@ -76,13 +78,13 @@ def cell_means(
     return CellMeans(n.cpu().numpy(), sums.cpu().numpy(), square.cpu().numpy())
 
 
-def mean_table(means: CellMeans) -> dict[str, dict[str, Any]]:
+def mean_table(means: CellMeans) -> dict[str, MeanDifference]:
     """Group -> n_tokens, norms, cosines and the share of the difference that its mean is."""
     overall = means.difference(GROUPS["all"])
     return {name: _mean_figures(means, cells, overall) for name, cells in GROUPS.items()}
 
 
-def _mean_figures(means: CellMeans, cells: list[int], overall_D: Floats) -> dict[str, Any]:
+def _mean_figures(means: CellMeans, cells: list[int], overall_D: Floats) -> MeanDifference:
     n = means.n_C[cells].sum()
     base, it = means.sum_CMD[cells].sum(axis=0) / max(1.0, n)
     delta = it - base
@@ -175,35 +177,40 @@ def _figures(
     return torch.stack([torch.ones_like(errors[0]), *active, *errors], dim=1)
 
 
-def difference_table(sums: DifferenceSums, bootstrap: Bootstrap) -> dict[str, dict[str, Any]]:
+def difference_table(sums: DifferenceSums, bootstrap: Bootstrap) -> dict[str, ExplainedOn]:
     """Group -> n_tokens, estimator -> {explained, beyond_mean, l0} with intervals."""
     return {name: _explained(sums, cells, bootstrap) for name, cells in GROUPS.items()}
 
 
-def _explained(sums: DifferenceSums, cells: list[int], bootstrap: Bootstrap) -> dict[str, Any]:
+def _explained(sums: DifferenceSums, cells: list[int], bootstrap: Bootstrap) -> ExplainedOn:
     n = sums.n_UC[:, cells].sum(axis=1)
     error = sums.error_UCK[:, cells].sum(axis=1)
-    active = dict(
-        zip(("crosscoder", "diff_sae"), sums.n_active_UCK[:, cells].sum(axis=1).T, strict=True)
-    )
-    table: dict[str, Any] = {"n_tokens": int(n.sum())}
-    for k, estimator in enumerate(ESTIMATORS[1:], start=1):
-        figures = {"explained": bootstrap.one_minus_ratio(error[:, k], error[:, 0]).to_dict()}
-        if estimator != "mean":
-            beyond = bootstrap.one_minus_ratio(error[:, k], error[:, 1])
-            figures["beyond_mean"] = beyond.to_dict()
-        if estimator in active:
-            figures["l0"] = bootstrap.ratio(active[estimator], n).to_dict()
-        table[estimator] = figures
-    return table
+    active = sums.n_active_UCK[:, cells].sum(axis=1)
+
+    def over(estimator: str, reference: str) -> Measured:
+        k, of = ESTIMATORS.index(estimator), ESTIMATORS.index(reference)
+        return bootstrap.one_minus_ratio(error[:, k], error[:, of]).to_dict()
+
+    def explained(estimator: str) -> Explained:
+        return {"explained": over(estimator, "zero"), "beyond_mean": over(estimator, "mean")}
+
+    def dictionary(estimator: str, column: int) -> Explained:
+        l0 = bootstrap.ratio(active[:, column], n).to_dict()
+        return {**explained(estimator), "l0": l0}
+
+    return {
+        "n_tokens": int(n.sum()),
+        "mean": {"explained": over("mean", "zero")},
+        "cell_mean": explained("cell_mean"),
+        "crosscoder": dictionary("crosscoder", 0),
+        "diff_sae": dictionary("diff_sae", 1),
+    }
 
 
-def headline(
-    table: Mapping[str, Mapping[str, Any]], causal: Mapping[str, Any] | None
-) -> dict[str, float | None]:
+def headline(table: Mapping[str, ExplainedOn], causal: Patches | None) -> dict[str, float | None]:
     """The few figures to compare runs by."""
     short: dict[str, float | None] = {}
-    for estimator in ESTIMATORS[1:]:
+    for estimator in ("mean", "cell_mean", "crosscoder", "diff_sae"):
         figures = table["all"][estimator]
         short[f"explained_{estimator}"] = figures["explained"]["value"]
         if "l0" in figures:

@@ -15,6 +15,7 @@ from pipeline.analysis.baselines.difference import (
 )
 from pipeline.analysis.baselines.mean_lens import mean_lens
 from pipeline.analysis.baselines.patches import BaselinePatches
+from pipeline.analysis.baselines.result import ExplainedOn
 from pipeline.analysis.bootstrap import Bootstrap
 from pipeline.analysis.causal.run import causal_pass
 from pipeline.analysis.causal.table import UNITS as CAUSAL_UNITS
@@ -55,7 +56,7 @@ def compared(opened: Opened, means: CellMeans, diff_sae: Crosscoder, *, k: int) 
 
 def _explained(
     opened: Opened, crosscoder: Crosscoder, diff_sae: Crosscoder, means: CellMeans
-) -> dict[str, Any]:
+) -> dict[str, ExplainedOn]:
     section = opened.config.baselines
     with opened.reader(HELDOUT_ACTIVATIONS) as reader:
         sums = difference_pass(

@@ -4,14 +4,15 @@ Letters: Q sequences, G groups.
 """
 
 from collections.abc import Mapping
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.analysis.bootstrap import Bootstrap
 from pipeline.analysis.causal.patches import GROUPS, CausalSums
+from pipeline.analysis.causal.result import CausalColumns, CausalFigures, Patches
 from pipeline.columns import Table, table_of
+from pipeline.results import NOT_MEASURED
 
 Floats = NDArray[np.float64]
 
@@ -40,7 +41,7 @@ def causal_table(
     *,
     draws: Mapping[str, list[str]],
     n_latents: Mapping[str, int],
-) -> dict[str, dict[str, Any]]:
+) -> Patches:
     """Patch -> {n_latents, tokens: {group -> {n_predictions, kl, removed, over_random}}}.
 
     draws: set -> names of the patches that are random sets beside it; they become one row,
@@ -67,10 +68,10 @@ def _figures(
     name: str,
     columns: list[int],
     bootstrap: Bootstrap,
-) -> dict[str, Any]:
+) -> CausalFigures:
     n = sums.n_QG[:, columns].sum(axis=1)
     kl, none = kl_QG[name][:, columns].sum(axis=1), kl_QG[NONE][:, columns].sum(axis=1)
-    figures: dict[str, Any] = {
+    figures: CausalFigures = {
         "n_predictions": int(n.sum()),
         "kl": bootstrap.ratio(kl, n).to_dict(),
         "removed": bootstrap.one_minus_ratio(kl, none).to_dict(),
@@ -85,7 +86,7 @@ def _is_draw(name: str, draws: Mapping[str, list[str]]) -> bool:
     return any(name in drawn for drawn in draws.values())
 
 
-def causal_columns(table: Mapping[str, Mapping[str, Any]]) -> Table:
+def causal_columns(table: Patches) -> Table:
     """The table as columns for CSV and figures, a row per patch and group of tokens."""
     rows = []
     for name, entry in table.items():
@@ -93,24 +94,18 @@ def causal_columns(table: Mapping[str, Mapping[str, Any]]) -> Table:
             row = {"patch": name, "tokens": group, "n_latents": entry["n_latents"]}
             row["n_predictions"] = figures["n_predictions"]
             for figure in ("kl", "removed", "over_random"):
-                estimate = figures.get(figure, {"value": None, "low": None, "high": None})
-                for end, name in (("", "value"), ("_low", "low"), ("_high", "high")):
-                    row[f"{figure}{end}"] = estimate[name]
+                estimate = figures.get(figure, NOT_MEASURED)
+                row[figure] = estimate["value"]
+                row[f"{figure}_low"] = estimate["low"]
+                row[f"{figure}_high"] = estimate["high"]
             rows.append(row)
     return table_of(rows, COLUMNS)
 
 
-COLUMNS = (
-    *("patch", "tokens", "n_latents", "n_predictions"),
-    *(
-        f"{figure}{end}"
-        for figure in ("kl", "removed", "over_random")
-        for end in ("", "_low", "_high")
-    ),
-)
+COLUMNS = tuple(CausalColumns.__annotations__)
 
 
-def headline(table: Mapping[str, Mapping[str, Any]]) -> dict[str, float | None]:
+def headline(table: Patches) -> dict[str, float | None]:
     """The few figures to compare runs by: the distance from base to IT over response tokens, in
     nats, and the share of it that each patch removes."""
     response = {name: entry["tokens"]["response"] for name, entry in table.items()}
@@ -121,7 +116,7 @@ def headline(table: Mapping[str, Mapping[str, Any]]) -> dict[str, float | None]:
     return {name: None if value is None else round(value, 6) for name, value in short.items()}
 
 
-def controls(table: Mapping[str, Mapping[str, Any]]) -> dict[str, float | None]:
+def controls(table: Patches) -> dict[str, float | None]:
     """What must hold whatever the crosscoder: `everything` is the IT model, so its KL is 0 to the
     rounding of the model's own type."""
     kl = table["everything"]["tokens"]["all"]["kl"]["value"]

@@ -3,13 +3,24 @@
 import altair as alt
 
 from pipeline.analysis.charts.look import Palette, Table, colour, inline_values
+from pipeline.analysis.decoders.geometry import MINDER, REFERENCE
 
 CLUSTERS = ("base-only side", "between", "shared", "IT-only side")
 
 
+def log_counts(column: str, title: str) -> alt.Y:
+    """A logarithmic axis of counts from 0, on which single latents show beside thousands."""
+    return alt.Y(
+        f"{column}:Q",
+        title=f"{title}, logarithmic",
+        scale=alt.Scale(type="symlog", constant=1),
+        axis=alt.Axis(values=[0, 1, 10, 100, 1_000, 10_000, 100_000]),
+    )
+
+
 def relative_norm_figure(table: Table, palette: Palette) -> alt.TopLevelMixin:
     """Histogram of r over the live latents, on a scale that shows single latents and thousands."""
-    clusters = [_cluster(r) for r in table["relative_norm"]]
+    clusters = [cluster_of(r) for r in table["relative_norm"]]
     bars = (
         alt.Chart(inline_values({**table, "cluster": clusters}))
         .mark_bar(binSpacing=0)
@@ -22,7 +33,7 @@ def relative_norm_figure(table: Table, palette: Palette) -> alt.TopLevelMixin:
                 axis=alt.Axis(tickCount=10, format=".1f", grid=False),
             ),
             x2="high:Q",
-            y=alt.Y("n_live:Q", title="live latents", scale=alt.Scale(type="symlog", constant=1)),
+            y=log_counts("n_live", "live latents"),
             color=colour("cluster", list(CLUSTERS), palette.clusters),
             tooltip=[
                 alt.Tooltip("low:Q", title="r from", format=".3f"),
@@ -32,21 +43,13 @@ def relative_norm_figure(table: Table, palette: Palette) -> alt.TopLevelMixin:
             ],
         )
     )
-    marks = {"r": [1 / 6, 5 / 6], "rule": ["Minder base-only", "Minder IT-only"]}
+    marks = {"r": [MINDER.low, MINDER.high], "rule": ["Minder base-only", "Minder IT-only"]}
     rules = (
         alt.Chart(inline_values(marks))
         .mark_rule(color=palette.muted, strokeDash=[3, 3])
         .encode(x="r:Q", tooltip=[alt.Tooltip("rule:N"), alt.Tooltip("r:Q", format=".3f")])
     )
     return alt.layer(bars, rules)
-
-
-def _cluster(r: float) -> str:
-    if r < 0.3:
-        return CLUSTERS[0] if r < 1 / 6 else CLUSTERS[1]
-    if r > 0.7:
-        return CLUSTERS[3] if r > 5 / 6 else CLUSTERS[1]
-    return CLUSTERS[2]
 
 
 def decoder_cosine_figure(table: Table, palette: Palette) -> alt.Chart:
@@ -60,12 +63,10 @@ def decoder_cosine_figure(table: Table, palette: Palette) -> alt.Chart:
                 title="cosine of base and IT decoder",
                 scale=alt.Scale(domain=[-1, 1], nice=False),
                 bin=alt.BinParams(binned=True),
-                axis=alt.Axis(tickCount=10, format=".1f", grid=False),
+                axis=alt.Axis(tickCount=5, format=".1f", grid=False),
             ),
             x2="high:Q",
-            y=alt.Y(
-                "n_shared:Q", title="shared latents", scale=alt.Scale(type="symlog", constant=1)
-            ),
+            y=log_counts("n_shared", "shared latents"),
             tooltip=[
                 alt.Tooltip("low:Q", title="cosine from", format=".3f"),
                 alt.Tooltip("high:Q", title="to", format=".3f"),
@@ -106,5 +107,10 @@ def latent_figure(table: Table, palette: Palette) -> alt.Chart:
 
 
 def cluster_of(relative_norm: float) -> str:
-    """The legend name of the cluster a relative norm lies in."""
-    return _cluster(relative_norm)
+    """The legend name of the cluster a relative norm lies in: exclusive by Minder's criterion,
+    shared by the reference's."""
+    if relative_norm < MINDER.low:
+        return CLUSTERS[0]
+    if relative_norm > MINDER.high:
+        return CLUSTERS[3]
+    return CLUSTERS[2 if REFERENCE.low <= relative_norm <= REFERENCE.high else 1]

@@ -7,6 +7,9 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from typing_extensions import TypedDict
+
+from pipeline.analysis.decoders.result import CriterionCounts
 
 Floats = NDArray[np.float64]
 Mask = NDArray[np.bool_]
@@ -89,11 +92,17 @@ def criterion_classes(relative_norm: Floats, criterion: Criterion) -> NDArray[np
     return classes
 
 
-def criterion_counts(relative_norm: Floats, criterion: Criterion) -> dict[str, int]:
+def criterion_counts(relative_norm: Floats, criterion: Criterion) -> CriterionCounts:
     """How many latents the criterion calls base-only, shared, IT-only, or none of these."""
     classes = criterion_classes(relative_norm, criterion)
-    names = ("base_only", "it_only", *(("shared",) if criterion.shared else ()), "between")
-    return {name: int((classes == name).sum()) for name in names}
+    counts: CriterionCounts = {
+        "base_only": int((classes == "base_only").sum()),
+        "it_only": int((classes == "it_only").sum()),
+        "between": int((classes == "between").sum()),
+    }
+    if criterion.shared:
+        counts["shared"] = int((classes == "shared").sum())
+    return counts
 
 
 def shared_mask(relative_norm: Floats, low: float, high: float) -> Mask:
@@ -111,10 +120,16 @@ def bins_of(relative_norm: Floats, live: Mask) -> NDArray[np.str_]:
     return bins
 
 
-def histogram(
-    values: Floats, *, n_bins: int, low: float, high: float
-) -> dict[str, list[float] | list[int]]:
-    """Columns `low`, `high`, `count` of a histogram with equal bins; the last bin is closed."""
+class Bins(TypedDict):
+    """The edges of a histogram's bins and the counts in them."""
+
+    low: list[float]
+    high: list[float]
+    count: list[int]
+
+
+def histogram(values: Floats, *, n_bins: int, low: float, high: float) -> Bins:
+    """A histogram with equal bins; the last bin is closed."""
     count, edges = np.histogram(np.clip(values, low, high), bins=n_bins, range=(low, high))
     return {
         "low": [round(float(edge), 12) for edge in edges[:-1]],

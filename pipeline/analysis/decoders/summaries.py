@@ -1,18 +1,22 @@
 """Tables of the two decoder histograms, and the few numbers that sum each up."""
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from pipeline.analysis.decoders.geometry import (
-    CRITERIA,
+    ANTHROPIC,
+    MINDER,
+    REFERENCE,
+    Bins,
     Floats,
     Mask,
     criterion_counts,
     histogram,
     shared_mask,
 )
+from pipeline.analysis.decoders.result import DecoderCosine, RelativeNorm
 from pipeline.columns import Table
 
 if TYPE_CHECKING:
@@ -42,7 +46,7 @@ def live_latents(table: "pd.DataFrame") -> Latents:
     )
 
 
-def relative_norm_summary(latents: Latents, *, window_tokens: int) -> dict[str, Any]:
+def relative_norm_summary(latents: Latents, *, window_tokens: int) -> RelativeNorm:
     """Counts of live latents under the published criteria, in the normalised space."""
     live, r = latents.live, latents.relative_norm[latents.live]
     return {
@@ -52,7 +56,9 @@ def relative_norm_summary(latents: Latents, *, window_tokens: int) -> dict[str, 
         "n_dead": int((~live).sum()),
         "dead_window_tokens": window_tokens,
         "median_relative_norm": _median(r),
-        **{criterion.name: criterion_counts(r, criterion) for criterion in CRITERIA},
+        "minder": criterion_counts(r, MINDER),
+        "anthropic": criterion_counts(r, ANTHROPIC),
+        "reference": criterion_counts(r, REFERENCE),
     }
 
 
@@ -70,7 +76,7 @@ def relative_norm_table(latents: Latents, n_bins: int) -> Table:
     }
 
 
-def decoder_cosine_summary(latents: Latents, *, low: float, high: float) -> dict[str, Any]:
+def decoder_cosine_summary(latents: Latents, *, low: float, high: float) -> DecoderCosine:
     """How far the two decoders of the live shared latents (low < r < high) point the same way."""
     shared = latents.live & shared_mask(latents.relative_norm, low, high)
     cosine = latents.cosine[shared]
@@ -98,7 +104,7 @@ def decoder_cosine_table(latents: Latents, *, low: float, high: float, n_bins: i
     }
 
 
-def _centres(bins: dict[str, Any]) -> list[float]:
+def _centres(bins: Bins) -> list[float]:
     return [
         round((low + high) / 2, 12) for low, high in zip(bins["low"], bins["high"], strict=True)
     ]

@@ -6,9 +6,11 @@ Gemma one: a reference, not a target.
 
 from typing import Any
 
+from pipeline.analysis.evaluation.result import PublishedRun
+
 PAIR = ("google/gemma-2-2b", "google/gemma-2-2b-it")
 
-REFERENCE_L1: dict[str, Any] = {
+REFERENCE_L1: PublishedRun = {
     "name": "Kissane et al. 2024, L1",
     "source": "Open Source Replication of Anthropic's Crosscoder paper for model-diffing",
     "n_latents": 16_384,
@@ -17,7 +19,7 @@ REFERENCE_L1: dict[str, Any] = {
     "it_only": 225,
     "base_only": 60,
 }
-MINDER_L1: dict[str, Any] = {
+MINDER_L1: PublishedRun = {
     "name": "Minder et al. 2025, L1",
     "source": "arXiv 2504.02922",
     "n_latents": 73_728,
@@ -25,7 +27,7 @@ MINDER_L1: dict[str, Any] = {
     "it_only": 3_176,
     "base_only": 1_437,
 }
-MINDER_BATCH_TOPK: dict[str, Any] = {
+MINDER_BATCH_TOPK: PublishedRun = {
     "name": "Minder et al. 2025, BatchTopK",
     "source": "arXiv 2504.02922",
     "n_latents": 73_728,

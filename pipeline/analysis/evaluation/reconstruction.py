@@ -1,16 +1,14 @@
 """L0 and explained variance with intervals, from the sums of the held-out pass."""
 
-from typing import Any
-
 import numpy as np
 
 from pipeline.analysis.bootstrap import Bootstrap
+from pipeline.analysis.evaluation.result import Reconstruction
 from pipeline.analysis.evaluation.rows_pass import SERIES, HeldoutSums
 from pipeline.analysis.groups import GROUPS
-from pipeline.labels import MODELS
 
 
-def reconstruction_table(sums: HeldoutSums, bootstrap: Bootstrap) -> dict[str, dict[str, Any]]:
+def reconstruction_table(sums: HeldoutSums, bootstrap: Bootstrap) -> dict[str, Reconstruction]:
     """Group -> figure -> {value, low, high}, plus n_tokens.
 
     l0: active latents per token
@@ -22,21 +20,27 @@ def reconstruction_table(sums: HeldoutSums, bootstrap: Bootstrap) -> dict[str, d
     return {name: _figures(sums, cells, bootstrap) for name, cells in GROUPS.items()}
 
 
-def _figures(sums: HeldoutSums, cells: list[int], bootstrap: Bootstrap) -> dict[str, Any]:
+def _figures(sums: HeldoutSums, cells: list[int], bootstrap: Bootstrap) -> Reconstruction:
     n = sums.n_UC[:, cells].sum(axis=1)
     error = sums.error_UCK[:, cells].sum(axis=1)
     total = sums.total_UCK[:, cells].sum(axis=1)
     ev = sums.reference_ev_UCM[:, cells].sum(axis=1)
-    squared_scale = np.square(sums.activation_scale_M)
-    table: dict[str, Any] = {"n_tokens": int(n.sum())}
-    table["l0"] = bootstrap.ratio(sums.n_active_UC[:, cells].sum(axis=1), n).to_dict()
-    for k, series in enumerate(SERIES):
-        table[f"fve_{series}"] = bootstrap.one_minus_ratio(error[:, k], total[:, k]).to_dict()
-    table["fve_both"] = bootstrap.one_minus_ratio(
-        error[:, :2] @ squared_scale, total[:, :2] @ squared_scale
-    ).to_dict()
-    for m, model in enumerate(MODELS):
-        table[f"reference_ev_{model}"] = bootstrap.ratio(ev[:, m], n).to_dict()
     both = sums.reference_ev_UC[:, cells].sum(axis=1)
-    table["reference_ev_both"] = bootstrap.ratio(both, n).to_dict()
-    return table
+    squared_scale = np.square(sums.activation_scale_M)
+    fve = {
+        name: bootstrap.one_minus_ratio(error[:, k], total[:, k]).to_dict()
+        for k, name in enumerate(SERIES)
+    }
+    return {
+        "n_tokens": int(n.sum()),
+        "l0": bootstrap.ratio(sums.n_active_UC[:, cells].sum(axis=1), n).to_dict(),
+        "fve_base": fve["base"],
+        "fve_it": fve["it"],
+        "fve_difference": fve["difference"],
+        "fve_both": bootstrap.one_minus_ratio(
+            error[:, :2] @ squared_scale, total[:, :2] @ squared_scale
+        ).to_dict(),
+        "reference_ev_base": bootstrap.ratio(ev[:, 0], n).to_dict(),
+        "reference_ev_it": bootstrap.ratio(ev[:, 1], n).to_dict(),
+        "reference_ev_both": bootstrap.ratio(both, n).to_dict(),
+    }

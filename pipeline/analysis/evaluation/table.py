@@ -5,11 +5,13 @@ from typing import Any
 from pipeline.analysis.bootstrap import Bootstrap
 from pipeline.analysis.evaluation.published import PUBLISHED, is_published_pair
 from pipeline.analysis.evaluation.reconstruction import reconstruction_table
+from pipeline.analysis.evaluation.result import Evaluation
 from pipeline.analysis.evaluation.rows_pass import HeldoutSums
 from pipeline.analysis.evaluation.splice import SpliceSums
 from pipeline.analysis.evaluation.splice_table import splice_table
 from pipeline.labels import MODELS
-from pipeline.stage import applies, not_applicable
+from pipeline.results import Measured, applicable
+from pipeline.stage import not_applicable
 
 UNITS = {
     "l0": "active latents per token",
@@ -35,7 +37,7 @@ def evaluation(
     confidence: float,
     models: dict[str, Any],
     l0_training: float | None = None,
-) -> dict[str, Any]:
+) -> Evaluation:
     """Everything `results/evaluation.json` holds. bootstrap_of: for `rows` and for `splice`.
 
     splice: None where there are no models to splice into; l0_training: None where nothing was
@@ -58,15 +60,16 @@ def evaluation(
     }
 
 
-def _gap(l0: dict[str, float | None], l0_training: float | None) -> dict[str, float | None]:
+def _gap(l0: Measured, l0_training: float | None) -> Measured:
     """Held-out L0 minus that of training, with the interval of the former."""
-    return {
-        name: None if l0_training is None or value is None else value - l0_training
-        for name, value in l0.items()
-    }
+
+    def less(value: float | None) -> float | None:
+        return None if l0_training is None or value is None else value - l0_training
+
+    return {"value": less(l0["value"]), "low": less(l0["low"]), "high": less(l0["high"])}
 
 
-def summary(full: dict[str, Any]) -> dict[str, Any]:
+def summary(full: Evaluation) -> dict[str, Any]:
     """The few figures to compare runs by, without intervals: `results/evaluation_summary.json`."""
     everything = full["reconstruction"]["all"]
     short = {
@@ -79,8 +82,10 @@ def summary(full: dict[str, Any]) -> dict[str, Any]:
         "fve_difference": everything["fve_difference"]["value"],
         "reference_ev_both": everything["reference_ev_both"]["value"],
     }
-    for model in MODELS if applies(full["splice"]) else ():
-        figures = full["splice"][model]["all"]
+    for model, groups in (applicable(full["splice"]) or {}).items():
+        if model not in MODELS:
+            continue
+        figures = groups["all"]
         short[f"delta_ce_{model}"] = figures["delta_ce_spliced"]["value"]
         short[f"ce_recovered_{model}"] = figures["ce_recovered_zero"]["value"]
         short[f"kl_{model}"] = figures["kl_spliced"]["value"]

@@ -18,7 +18,7 @@ Letters: Q prompts, J latents of a set, L latents, D d_model.
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Literal
 
 import numpy as np
 import torch
@@ -37,6 +37,19 @@ from pipeline.analysis.organism.behaviour import (
     steering,
     steering_vectors,
 )
+from pipeline.analysis.organism.result import (
+    Ablated,
+    Ablation,
+    Behaved,
+    Control,
+    NoDraws,
+    NoLatents,
+    Parts,
+    RandomEffect,
+    Spread,
+    Steered,
+    SteeredAtRandom,
+)
 from pipeline.analysis.organism.selectivity import (
     CHOOSING,
     PlantedSums,
@@ -45,6 +58,7 @@ from pipeline.analysis.organism.sets import Chosen
 from pipeline.analysis.splicing import HookedModel
 from pipeline.crosscoder import Crosscoder
 from pipeline.labels import MODELS
+from pipeline.results import Measured
 
 Floats = NDArray[np.float64]
 
@@ -73,7 +87,7 @@ class Bench:
         """The behaviour of model `m`, patched, at the named prompts."""
         return behaviour(self.batches[prompts], self.models[m], m, patch, self.n_greedy_tokens)
 
-    def figures(self, found: Behaviour) -> dict[str, Any]:
+    def figures(self, found: Behaviour) -> Behaved:
         """Estimates over prompts: log probability of the reply, per token too, greedy rate."""
         ones = np.ones_like(found.log_prob)
         return {
@@ -83,12 +97,12 @@ class Bench:
             "greedy_rate": self.bootstrap.ratio(found.is_greedy, ones).to_dict(),
         }
 
-    def share(self, change_Q: Floats, whole_Q: Floats) -> dict[str, float | None]:
+    def share(self, change_Q: Floats, whole_Q: Floats) -> Measured:
         """sum of changes / sum of the trigger's own effect, with its interval over prompts."""
         return self.bootstrap.ratio(change_Q, whole_Q).to_dict()
 
 
-def tuning_figures(bench: Bench) -> dict[str, Any]:
+def tuning_figures(bench: Bench) -> dict[str, dict[str, Behaved]]:
     """Did the tuning take? Model -> prompts -> figures, nothing patched."""
     return {
         model: {name: bench.figures(bench.measure(name, nothing, m)) for name in PROMPTS}
@@ -96,33 +110,39 @@ def tuning_figures(bench: Bench) -> dict[str, Any]:
     }
 
 
-PARTS: dict[str, Callable[[Behaviour], Floats]] = {
-    "onset": lambda found: found.onset_log_prob,
-    "reply": lambda found: found.log_prob,
-}
-"""What effects are measured on: the planted reply's first token, and all of it."""
+LogProb = Callable[[Behaviour], Floats]
 
 
-def trigger_effect(bench: Bench) -> dict[str, Any]:
+def both_parts(measured: Callable[[LogProb], Measured]) -> Parts:
+    """What effects are measured on: the planted reply's first token, and all of it."""
+    return {
+        "onset": measured(lambda found: found.onset_log_prob),
+        "reply": measured(lambda found: found.log_prob),
+    }
+
+
+def trigger_effect(bench: Bench) -> dict[str, Parts]:
     """Model -> part -> LP(triggered) - LP(untriggered) in nats, the whole of which effects are
     shares."""
-    effect: dict[str, Any] = {}
+    effect: dict[str, Parts] = {}
     for m, model in enumerate(MODELS):
         found = {name: bench.measure(name, nothing, m) for name in ("triggered", "untriggered")}
-        effect[model] = {}
-        for part, log_prob in PARTS.items():
+
+        def mean(log_prob: LogProb, found: Mapping[str, Behaviour] = found) -> Measured:
             whole = log_prob(found["triggered"]) - log_prob(found["untriggered"])
-            effect[model][part] = bench.bootstrap.ratio(whole, np.ones_like(whole)).to_dict()
+            return bench.bootstrap.ratio(whole, np.ones_like(whole)).to_dict()
+
+        effect[model] = both_parts(mean)
     return effect
 
 
-def ablations(bench: Bench, sets: Mapping[str, Chosen]) -> dict[str, Any]:
+def ablations(bench: Bench, sets: Mapping[str, Chosen]) -> Ablation:
     """Set -> what taking its latents out of the IT model does, beside its random controls."""
     clean = {name: bench.measure(name, nothing) for name in PROMPTS}
     return {name: _ablate(bench, clean, chosen) for name, chosen in sets.items()}
 
 
-def _ablate(bench: Bench, clean: Mapping[str, Behaviour], chosen: Chosen) -> dict[str, Any]:
+def _ablate(bench: Bench, clean: Mapping[str, Behaviour], chosen: Chosen) -> Ablated | NoLatents:
     if chosen.latents.size == 0:
         return {"n_latents": 0, "latents": []}
     patch = ablation(bench.crosscoder, chosen.latents)
@@ -140,7 +160,9 @@ def _ablate(bench: Bench, clean: Mapping[str, Behaviour], chosen: Chosen) -> dic
     return {
         "n_latents": int(chosen.latents.size),
         "latents": chosen.latents[:N_LISTED].tolist(),
-        **{name: bench.figures(behaved) for name, behaved in found.items()},
+        "triggered": bench.figures(found["triggered"]),
+        "untriggered": bench.figures(found["untriggered"]),
+        "ordinary": bench.figures(found["ordinary"]),
         "effect_removed": own,
         "greedy_rate_removed": bench.share(greedy_lost, np.ones_like(greedy_lost)),
         "ordinary_loss_added_per_token": bench.share(
@@ -150,49 +172,48 @@ def _ablate(bench: Bench, clean: Mapping[str, Behaviour], chosen: Chosen) -> dic
     }
 
 
-def _removed(
-    bench: Bench, clean: Mapping[str, Behaviour], ablated: Sequence[Behaviour]
-) -> dict[str, Any]:
-    """Part -> share of the trigger's effect that goes, mean over the ablations."""
-    shares = {}
-    for part, log_prob in PARTS.items():
+def _removed(bench: Bench, clean: Mapping[str, Behaviour], ablated: Sequence[Behaviour]) -> Parts:
+    """The share of the trigger's effect that goes, mean over the ablations."""
+
+    def share(log_prob: LogProb) -> Measured:
         whole = log_prob(clean["triggered"]) - log_prob(clean["untriggered"])
         left = np.mean([log_prob(one) for one in ablated], axis=0)
-        shares[part] = bench.share(log_prob(clean["triggered"]) - left, whole)
-    return shares
+        return bench.share(log_prob(clean["triggered"]) - left, whole)
+
+    return both_parts(share)
 
 
 def _control(
     bench: Bench,
     clean: Mapping[str, Behaviour],
-    own: dict[str, Any],
+    own: Parts,
     measured: list[Behaviour],
-) -> dict[str, Any]:
+) -> Control | NoDraws:
     """The effect of random sets, by part: mean over draws with its interval over prompts, extremes,
     and how often one does at least as much as the chosen set (counting the set itself)."""
     if not measured:
         return {"n_draws": 0}
     mean = _removed(bench, clean, measured)
     each = [_removed(bench, clean, [draw]) for draw in measured]
+
+    def effect(part: Literal["onset", "reply"]) -> RandomEffect:
+        spread = _spread([one[part]["value"] for one in each], own[part]["value"])
+        return {**mean[part], **spread}
+
     return {
         "n_draws": len(each),
         "greedy_rate": float(np.mean([draw.is_greedy.mean() for draw in measured])),
-        **{
-            part: {
-                **mean[part],
-                **_spread([one[part]["value"] for one in each], own[part]["value"]),
-            }
-            for part in PARTS
-        },
+        "onset": effect("onset"),
+        "reply": effect("reply"),
     }
 
 
-def _spread(each: list[float | None], own: float | None) -> dict[str, float | None]:
+def _spread(each: list[float | None], own: float | None) -> Spread:
     """Extremes of the random sets, and the share at or above the chosen one, itself counted; None
     where effects are not defined."""
     known = [value for value in each if value is not None]
     if own is None or not known:
-        return dict.fromkeys(("lowest", "highest", "p_value"))
+        return {"lowest": None, "highest": None, "p_value": None}
     as_much = sum(value >= own for value in known)
     return {
         "lowest": min(known),
@@ -203,7 +224,7 @@ def _spread(each: list[float | None], own: float | None) -> dict[str, float | No
 
 def steerings(
     bench: Bench, sets: Mapping[str, Chosen], sums: PlantedSums, factors: Sequence[float]
-) -> list[dict[str, Any]]:
+) -> list[Steered]:
     """What putting each set's IT directions into either model does where there is no trigger.
 
     Each latent is put in at `factor` times its mean value in triggered exchanges (on the choosing
@@ -227,18 +248,18 @@ def _steer(
     m: int,
     factor: float,
     clean_it: Mapping[str, Behaviour],
-) -> dict[str, Any]:
+) -> Steered:
     values = factor * sums.mean_value(CHOOSING)[2:]
     vectors = steering_vectors(bench.crosscoder, chosen.latents, values[:, chosen.latents], m)
     norms = torch.linalg.vector_norm(vectors, dim=1, keepdim=True)
     clean = bench.measure("untriggered", nothing, m)
 
-    def added(steered: Behaviour) -> dict[str, Any]:
-        shares = {}
-        for part, log_prob in PARTS.items():
+    def added(steered: Behaviour) -> Parts:
+        def share(log_prob: LogProb) -> Measured:
             whole = log_prob(clean_it["triggered"]) - log_prob(clean_it["untriggered"])
-            shares[part] = bench.share(log_prob(steered) - log_prob(clean), whole)
-        return shares
+            return bench.share(log_prob(steered) - log_prob(clean), whole)
+
+        return both_parts(share)
 
     steered = bench.measure("untriggered", steering(vectors), m)
     own, each = added(steered), []
@@ -248,6 +269,11 @@ def _steer(
         )
         length = torch.linalg.vector_norm(other, dim=1, keepdim=True).clamp_min(1e-12)
         each.append(added(bench.measure("untriggered", steering(other * norms / length), m)))
+
+    def at_random(part: Literal["onset", "reply"]) -> SteeredAtRandom:
+        values = [one[part]["value"] for one in each]
+        return {"mean": _mean(values), **_spread(values, own[part]["value"])}
+
     return {
         "set": name,
         "model": MODELS[m],
@@ -258,13 +284,8 @@ def _steer(
         "effect_added": own,
         "control": {
             "n_draws": len(each),
-            **{
-                part: {
-                    "mean": _mean([one[part]["value"] for one in each]),
-                    **_spread([one[part]["value"] for one in each], own[part]["value"]),
-                }
-                for part in PARTS
-            },
+            "onset": at_random("onset"),
+            "reply": at_random("reply"),
         },
     }
 

@@ -1,7 +1,7 @@
 """What both models write with latents taken out or put in."""
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from functools import partial
 
 from pipeline.analysis.organism.behaviour import (
     IT,
@@ -13,6 +13,7 @@ from pipeline.analysis.organism.behaviour import (
     nothing,
 )
 from pipeline.analysis.organism.effects import Bench
+from pipeline.analysis.organism.result import Example
 from pipeline.analysis.organism.sets import Chosen
 
 
@@ -24,16 +25,12 @@ def examples(
     n_tokens: int,
     bos_token_id: int,
     decode: Callable[[list[int]], str],
-) -> list[dict[str, Any]]:
+) -> list[Example]:
     """What the IT model writes, greedily: as it is, without the selective latents, and without
     as many random ones that fire as often in triggered exchanges."""
     chosen = sets["selective"]
     drawn = chosen.drawn["same_rate_in_exchanges"][0]
-    patches = {
-        "clean": (chosen.latents, nothing),
-        "without_selective": (chosen.latents, ablation(bench.crosscoder, chosen.latents)),
-        "without_random": (drawn, ablation(bench.crosscoder, drawn)),
-    }
+    taken_out = partial(ablation, bench.crosscoder)
 
     def write(prompt: Encoded, latents: Latents, patch: Patch) -> str:
         return decode(
@@ -53,7 +50,9 @@ def examples(
         {
             "prompts": kind,
             "prompt": decode(prompt.token_id[~prompt.is_reply].tolist()),
-            **{name: write(prompt, *with_what) for name, with_what in patches.items()},
+            "clean": write(prompt, chosen.latents, nothing),
+            "without_selective": write(prompt, chosen.latents, taken_out(chosen.latents)),
+            "without_random": write(prompt, drawn, taken_out(drawn)),
         }
         for kind in ("triggered", "untriggered")
         for prompt in prompts[kind]

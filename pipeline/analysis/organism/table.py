@@ -1,23 +1,15 @@
 """The results of the model organism as a table to draw."""
 
-from typing import Any
-
+from pipeline.analysis.organism.result import PARTS, Ablation, AblationColumns
 from pipeline.columns import Table
+from pipeline.results import descriptions
 
 SERIES = {
     "chosen": "chosen latents",
     "same_rate": "random, same firing rate",
     "same_rate_in_exchanges": "random, active in exchanges",
 }
-COLUMNS = {
-    "set": "set of latents taken out of the IT model: see glossary.sets of organism.json",
-    "part": "onset: the planted reply's first token; reply: all of it",
-    "series": "the chosen latents, or a kind of random latents in their place (mean over draws)",
-    "n_latents": "latents in the set",
-    "value": "share of the trigger's effect on the log probability that goes with the latents",
-    "low": "lower end of its interval over prompts",
-    "high": "upper end of its interval over prompts",
-}
+COLUMNS = descriptions(AblationColumns)
 SET_NAMES = {
     "best": "most selective latent",
     "before": "selective before the reply",
@@ -28,17 +20,16 @@ SET_NAMES = {
 }
 
 
-def ablation_table(result: dict[str, Any]) -> Table:
-    """Effects removed, one row per set and series, with the columns of COLUMNS; empty sets, and
-    everything where nothing was planted, are left out."""
+def ablation_table(ablation: Ablation) -> Table:
+    """Effects removed, one row per set, part and series, with the columns of COLUMNS; empty sets
+    are left out."""
     table: Table = {name: [] for name in COLUMNS}
-    for name, found in result.get("ablation", {}).items():
-        if not found["n_latents"]:
+    for name, found in ablation.items():
+        if "controls" not in found:
             continue
-        drawn = {name: found for name, found in found["controls"].items() if found["n_draws"]}
-        for part, effect in found["effect_removed"].items():
-            effects = {"chosen": effect} | {name: found[part] for name, found in drawn.items()}
-            for series, shown in effects.items():
+        for part in PARTS:
+            drawn = {c: of[part] for c, of in found["controls"].items() if "onset" in of}
+            for series, shown in ({"chosen": found["effect_removed"][part]} | drawn).items():
                 row = {
                     "set": SET_NAMES[name],
                     "part": part,

@@ -1,5 +1,6 @@
 """Recall and false discovery rate of exclusive verdicts, by criterion and frequency, as a chart."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import altair as alt
@@ -19,7 +20,7 @@ NOTHING_PLANTED = alt.Chart(alt.InlineData(values=[{"text": "nothing is planted"
 NOTHING_PLANTED = NOTHING_PLANTED.encode(text="text:N")
 
 
-def recovery_figure(scores: dict[str, Any], palette: Palette) -> alt.TopLevelMixin:
+def recovery_figure(scores: Mapping[str, Any], palette: Palette) -> alt.TopLevelMixin:
     """Recall and false discovery rate of the `exclusive` scores of `results/recovery.json`."""
     if not applies(scores):
         return NOTHING_PLANTED

@@ -1,9 +1,8 @@
 """The verdicts held against the planted truth: matching, tables, scores."""
 
-from typing import Any
-
 from pipeline.analysis.opening import Opened
 from pipeline.analysis.recovery.matching import cooccurrence, direction_cosine, match
+from pipeline.analysis.recovery.result import Recovery
 from pipeline.analysis.recovery.scores import (
     FEATURE_COLUMNS,
     LATENT_COLUMNS,
@@ -17,7 +16,7 @@ from pipeline.plant.features import draw_features
 from pipeline.stage import HELDOUT_ACTIVATIONS
 
 
-def score(opened: Opened) -> tuple[dict[str, Any], Frame, Frame]:
+def score(opened: Opened) -> tuple[Recovery, Frame, Frame]:
     """The scores, the table of features and that of latents."""
     section, plant = opened.config.recovery, opened.config.plant
     assert plant is not None

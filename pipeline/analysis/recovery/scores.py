@@ -19,6 +19,13 @@ from numpy.typing import NDArray
 
 from pipeline.analysis.decoders.geometry import CRITERIA, EXCLUSIVE_BINS
 from pipeline.analysis.recovery.matching import Cooccurrence, Matching
+from pipeline.analysis.recovery.result import (
+    ArtefactScores,
+    ByFrequency,
+    GainScores,
+    Rates,
+    Recovery,
+)
 from pipeline.plant.features import COLUMNS as PLANTED_COLUMNS
 
 Frame = Any
@@ -174,7 +181,7 @@ class Counts:
     n_true: int
     n_border: int
 
-    def to_dict(self) -> dict[str, int | float | None]:
+    def to_dict(self) -> Rates:
         n_false = self.n_called - self.n_true - self.n_border
         recall = _share(self.n_recalled, self.n_features)
         precision = _share(self.n_true, self.n_true + n_false)
@@ -199,7 +206,7 @@ def _share(part: int, whole: int) -> float | None:
     return part / whole if whole else None
 
 
-def exclusive_scores(features: Frame, latents: Frame, criterion: str) -> dict[str, Any]:
+def exclusive_scores(features: Frame, latents: Frame, criterion: str) -> dict[str, ByFrequency]:
     """base_only, it_only and both -> all, common, rare and each decade -> rates."""
     sides = {**{side: (side,) for side in EXCLUSIVE_BINS}, "exclusive": EXCLUSIVE_BINS}
     return {
@@ -221,7 +228,7 @@ def _exclusive(classes: tuple[str, ...], criterion: str, features: Frame, latent
     )
 
 
-def kind_scores(features: Frame, latents: Frame, criterion: str) -> dict[str, Any]:
+def kind_scores(features: Frame, latents: Frame, criterion: str) -> dict[str, ByFrequency]:
     """Kind -> frequency -> rates. Called: the latents that stand for features of the kind and have
     a verdict; true: those whose verdict is the kind's truth."""
 
@@ -244,7 +251,7 @@ def kind_scores(features: Frame, latents: Frame, criterion: str) -> dict[str, An
     }
 
 
-def by_frequency(features: Frame, latents: Frame, score: Any) -> dict[str, Any]:
+def by_frequency(features: Frame, latents: Frame, score: Any) -> ByFrequency:
     """`score` of all, of the common, of the rare, and of each decade of the rate that occurs."""
     parts = {
         "all": (slice(None), slice(None)),
@@ -266,7 +273,7 @@ def with_frequency(table: Frame, common_rate: float) -> Frame:
     return table.assign(frequency=np.where(table["rate"] >= common_rate, "common", "rare"))
 
 
-def artefact_scores(latents: Frame, exclusive_below: float) -> dict[str, Any]:
+def artefact_scores(latents: Frame, exclusive_below: float) -> dict[str, ArtefactScores]:
     """Artefact -> how many latents have it, and how many of these nu flags as not exclusive:
     `n_flagged` calls them shared, `n_undecided` leaves them open, the rest it is fooled by.
 
@@ -274,7 +281,7 @@ def artefact_scores(latents: Frame, exclusive_below: float) -> dict[str, Any]:
     number of rows like these could settle it; share_flagged_beyond leaves them out
     """
     at_limit = np.abs(latents["nu_true"] / exclusive_below - 1) <= AT_LIMIT
-    scores = {}
+    scores: dict[str, ArtefactScores] = {}
     for name in ("complete_shrinkage", "latent_decoupling"):
         having = latents["artefact"] == name
         verdict = latents.loc[having, f"by_{NU}"]
@@ -292,7 +299,7 @@ def artefact_scores(latents: Frame, exclusive_below: float) -> dict[str, Any]:
     return scores
 
 
-def gain_scores(features: Frame) -> dict[str, Any]:
+def gain_scores(features: Frame) -> dict[str, GainScores]:
     """Kind -> true and estimated nu of the features found that both models have."""
     found = features[(features["latent"] >= 0) & features["nu_eps"].notna()]
     both = found[(found["base_gain"] > 0) & (found["it_gain"] > 0)]
@@ -310,7 +317,7 @@ def gain_scores(features: Frame) -> dict[str, Any]:
     }
 
 
-def recovery_scores(features: Frame, latents: Frame, *, exclusive_below: float) -> dict[str, Any]:
+def recovery_scores(features: Frame, latents: Frame, *, exclusive_below: float) -> Recovery:
     """Everything of `results/recovery.json` that the two tables tell."""
     criteria = [name.removeprefix("by_") for name in latents.columns if name.startswith("by_")]
     return {

@@ -13,7 +13,7 @@ space, so that a shared and an IT-only latent of one IT direction are not taken 
 Letters: L latents, M models, D d_model, P = M * D, R resamples.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,7 +21,17 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import linear_sum_assignment
 
+from pipeline.analysis.seeds.result import (
+    Agreement,
+    Compared,
+    Mmcs,
+    Overlap,
+    Pair,
+    SeedColumns,
+    Summary,
+)
 from pipeline.labels import MODELS
+from pipeline.results import NOT_MEASURED, Measured, descriptions
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -36,16 +46,7 @@ N_ANGLES = 10
 N_SUBSPACES = 100
 """Random pairs of subspaces behind the overlap that chance gives."""
 
-COLUMNS = {
-    "run_a": "number of the first run; 0 is the experiment's own crosscoder",
-    "run_b": "number of the second run",
-    "verdict": "verdict of the latents in the run they are counted in, or all",
-    "n_latents": "latents of both runs that the mean is over",
-    "mmcs": "mean of each latent's largest cosine with a latent of the other run",
-    "low": "lower end of its interval over latents",
-    "high": "upper end of its interval over latents",
-    "mmcs_rotated": "the same with the other run's decoders rotated at random: chance",
-}
+COLUMNS = descriptions(SeedColumns)
 
 
 @dataclass(frozen=True)
@@ -76,7 +77,7 @@ class Comparing:
         return float(low), float(high)
 
 
-def compare(a: SeedRun, b: SeedRun, how: Comparing) -> dict[str, Any]:
+def compare(a: SeedRun, b: SeedRun, how: Comparing) -> Compared:
     """Everything two runs have in common, as plain data."""
     cosine_LL = cosines(a.W_dec_LMD, b.W_dec_LMD)
     rotated_LL = cosines(a.W_dec_LMD, rotated(b.W_dec_LMD, how.random))
@@ -139,7 +140,7 @@ def _mmcs(
     verdict_b: Names,
     verdict: str,
     how: Comparing,
-) -> dict[str, Any]:
+) -> Mmcs:
     """Both directions together: each latent of the verdict counts with its best match."""
 
     def best(score: Floats) -> Floats:
@@ -161,7 +162,7 @@ def _mmcs(
     }
 
 
-def agreement(verdict_a: Names, verdict_b: Names, how: Comparing) -> dict[str, Any]:
+def agreement(verdict_a: Names, verdict_b: Names, how: Comparing) -> Agreement:
     """Agreement of the verdicts of matched latents, with intervals over the pairs.
 
     kappa is None where it is not defined: where one verdict holds for every latent of both runs.
@@ -170,24 +171,30 @@ def agreement(verdict_a: Names, verdict_b: Names, how: Comparing) -> dict[str, A
         [[((verdict_a == x) & (verdict_b == y)).sum() for y in JUDGED] for x in JUDGED]
     )
     n = int(table.sum())
-    counts = {
+    counts: dict[str, dict[str, int]] = {
         x: dict(zip(JUDGED, row.tolist(), strict=True))
         for x, row in zip(JUDGED, table, strict=True)
     }
     if n == 0:
-        none = {"value": None, "low": None, "high": None}
-        return {"n_pairs": 0, "agreement": none, "kappa": none, "counts": counts}
+        return {"n_pairs": 0, "agreement": NOT_MEASURED, "kappa": NOT_MEASURED, "counts": counts}
     shares = table.ravel() / n
     draws = how.random.multinomial(n, shares, size=how.n_bootstrap).reshape(-1, *table.shape)
-    figures = {}
-    for name, figure in (("agreement", _agreement), ("kappa", kappa)):
+
+    def measured(figure: Callable[[NDArray[np.integer]], float]) -> Measured:
         value = figure(table)
         drawn = np.array([figure(draw) for draw in draws])
         drawn = drawn[np.isfinite(drawn)]
-        known = np.isfinite(value) and drawn.size
-        low, high = how.interval(drawn) if known else (None, None)
-        figures[name] = {"value": float(value) if known else None, "low": low, "high": high}
-    return {"n_pairs": n, **figures, "counts": counts}
+        if not (np.isfinite(value) and drawn.size):
+            return NOT_MEASURED
+        low, high = how.interval(drawn)
+        return {"value": float(value), "low": low, "high": high}
+
+    return {
+        "n_pairs": n,
+        "agreement": measured(_agreement),
+        "kappa": measured(kappa),
+        "counts": counts,
+    }
 
 
 def _agreement(table: NDArray[np.integer]) -> float:
@@ -201,13 +208,19 @@ def kappa(table: NDArray[np.integer]) -> float:
     return float("nan") if chance >= 1 else (_agreement(table) - chance) / (1 - chance)
 
 
-def subspace_overlap(A: Floats, B: Floats, how: Comparing) -> dict[str, Any]:
+def subspace_overlap(A: Floats, B: Floats, how: Comparing) -> Overlap:
     """Overlap of the spans of the rows of A and B, beside that of random subspaces."""
     bases = [span(A), span(B)]
     ranks = [basis.shape[1] for basis in bases]
-    found = {"n_latents": [len(A), len(B)], "rank": ranks}
+    found: Overlap = {
+        "n_latents": [len(A), len(B)],
+        "rank": ranks,
+        "overlap": None,
+        "random": None,
+        "principal_angles_degrees": [],
+    }
     if min(ranks) == 0:
-        return {**found, "overlap": None, "random": None, "principal_angles_degrees": []}
+        return found
     cosine = _principal_cosines(*bases)
     d_model = A.shape[1]
     draws = np.array(
@@ -241,7 +254,7 @@ def _overlap(Q_a: Floats, Q_b: Floats) -> float:
     return float(np.square(Q_a.T @ Q_b).sum() / min(Q_a.shape[1], Q_b.shape[1]))
 
 
-def summary(pairs: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+def summary(pairs: Sequence[Pair]) -> Summary:
     """Means over the pairs of runs: MMCS by verdict, agreement, kappa, overlap of the subspaces;
     None where no pair has the figure."""
     return {
@@ -257,7 +270,7 @@ def _mean(values: Any) -> float | None:
     return float(np.mean(known)) if known else None
 
 
-def table(pairs: Sequence[Mapping[str, Any]]) -> dict[str, list[Any]]:
+def table(pairs: Sequence[Pair]) -> dict[str, list[Any]]:
     """MMCS by pair of runs and verdict, with the columns of COLUMNS; empty verdicts left out."""
     columns: dict[str, list[Any]] = {name: [] for name in COLUMNS}
     for pair in pairs:

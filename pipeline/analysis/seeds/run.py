@@ -5,6 +5,7 @@ from typing import Any
 
 from pipeline.analysis.opening import Opened
 from pipeline.analysis.seeds.compare import COLUMNS, Comparing, SeedRun, compare, summary
+from pipeline.analysis.seeds.result import Pair
 from pipeline.analysis.verdicts.judge import judge
 from pipeline.runtime import numpy_generator
 from pipeline.stage import HELDOUT_ACTIVATIONS, SEEDS, seed_folder
@@ -13,7 +14,7 @@ from pipeline.stage import HELDOUT_ACTIVATIONS, SEEDS, seed_folder
 def compare_all(opened: Opened, n_runs: int) -> dict[str, Any]:
     """What `results/seeds.json` holds."""
     section, runs = opened.config.latent_scaling, _judged(opened, n_runs)
-    pairs = []
+    pairs: list[Pair] = []
     for a, b in combinations(range(n_runs), 2):
         how = Comparing(
             n_bootstrap=section.n_bootstrap,

@@ -60,10 +60,10 @@ def scaling_figure(
     table: Table, palette: Palette, *, limits: tuple[float, float]
 ) -> alt.TopLevelMixin:
     """Latents by nu_eps and nu_r, coloured by verdict, with intervals where the table has them;
-    bottom left of the dashed lines, the limits of the two, a latent is exclusive."""
+    bottom left of the dashed lines, the limits of the two, a latent can be exclusive."""
     names = {"shared": "shared", "base_only": "base-only", "it_only": "IT-only"}
     names |= {"undecided": "undecided"}
-    colours = [palette.shared, palette.base, palette.it, palette.other]
+    colours = [palette.shared, palette.base, palette.it, palette.muted]
     span = alt.Scale(domain=list(NU_SHOWN), nice=False, clamp=True)
     x = alt.X("nu_eps:Q", title="ν of the error", scale=span, axis=alt.Axis(tickCount=8))
     y = alt.Y("nu_r:Q", title="ν of the reconstruction", scale=span, axis=alt.Axis(tickCount=8))

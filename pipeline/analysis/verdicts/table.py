@@ -4,7 +4,7 @@ Letters: L latents, R resamples, G blocks of documents, Y targets (error, recons
 """
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -25,6 +25,7 @@ from pipeline.analysis.verdicts.evidence import (
     gather_evidence,
 )
 from pipeline.analysis.verdicts.intervals import BASE, IT, anchored, intervals
+from pipeline.analysis.verdicts.result import MinderCounts, MinderRule, VerdictCounts
 from pipeline.analysis.verdicts.scaling import ScalingSums, scaling
 from pipeline.config.analysis import LatentScalingConfig
 
@@ -176,7 +177,7 @@ def summary(
     window_tokens: int,
     confidence: float,
     max_false_discovery_rate: float,
-) -> dict[str, Any]:
+) -> VerdictCounts:
     """Counts for `results/latent_scaling.json`: verdicts, artefacts, norm bins beside verdicts."""
     verdict, artefact, norm_bin, delta = (
         table[name].to_numpy() for name in ("verdict", "artefact", "norm_bin", "delta")
@@ -188,11 +189,19 @@ def summary(
         "window_tokens": window_tokens,
         "confidence": confidence,
         "max_false_discovery_rate": max_false_discovery_rate,
-        **{name: int((verdict == name).sum()) for name in VERDICTS},
+        "shared": int((verdict == "shared").sum()),
+        "base_only": int((verdict == "base_only").sum()),
+        "it_only": int((verdict == "it_only").sum()),
+        "undecided": int((verdict == "undecided").sum()),
+        "dead": int((verdict == "dead").sum()),
         "tested": int(np.isfinite(table["q_exclusive"].to_numpy()).sum()),
         "largest_q_exclusive": _largest(table["q_exclusive"].to_numpy()[exclusive]),
         "present_in_other": int((table["q_present"].to_numpy() <= max_false_discovery_rate).sum()),
-        "artefacts": {name: int((artefact == name).sum()) for name in ARTEFACTS if name},
+        "artefacts": {
+            "complete_shrinkage": int((artefact == "complete_shrinkage").sum()),
+            "latent_decoupling": int((artefact == "latent_decoupling").sum()),
+            "both": int((artefact == "both").sum()),
+        },
         "called_exclusive_by_norm": int(called.sum()),
         "of_these_confirmed": int((called & (verdict == norm_bin)).sum()),
         "of_these_refuted": int((called & (verdict == "shared")).sum()),
@@ -201,19 +210,20 @@ def summary(
     }
 
 
-def _minder_rule(table: "pd.DataFrame", delta: Floats) -> dict[str, dict[str, int]]:
+def _minder_rule(table: "pd.DataFrame", delta: Floats) -> MinderRule:
     """Minder et al.'s own count, without uncertainty: of the live latents with Delta above 0.9
     (below 0.1), those with nu_r < 0.5 and nu_eps < 0.2, anchored at that model."""
     live = table["verdict"].to_numpy() != "dead"
-    counts = {}
-    for name, by_norm in (("it", delta > MINDER_DELTA), ("base", delta < 1 - MINDER_DELTA)):
-        nu_eps, nu_r = (table[f"{nu}_{name}"].to_numpy() for nu in ("nu_eps", "nu_r"))
+
+    def counts(model: str, by_norm: Mask) -> MinderCounts:
+        nu_eps, nu_r = (table[f"{nu}_{model}"].to_numpy() for nu in ("nu_eps", "nu_r"))
         specific = by_norm & live & (nu_eps < MINDER_NU_EPS) & (nu_r < MINDER_NU_R)
-        counts[f"{name}_only"] = {
-            "by_delta": int((by_norm & live).sum()),
-            "of_these_specific": int(specific.sum()),
-        }
-    return counts
+        return {"by_delta": int((by_norm & live).sum()), "of_these_specific": int(specific.sum())}
+
+    return {
+        "it_only": counts("it", delta > MINDER_DELTA),
+        "base_only": counts("base", delta < 1 - MINDER_DELTA),
+    }
 
 
 def _largest(values: Floats) -> float | None:

@@ -162,7 +162,7 @@
       next: at >= 0 && at + 1 < matched.length ? matched[at + 1] : null,
     };
     const panel = $("dashboard");
-    panel.replaceChildren(...dashboard(factsOf(latent), record, beside, shown.latent.length > 0));
+    panel.replaceChildren(...dashboard(factsOf(latent), record, beside, shown.latent.length > 0, place[latent] < 0 ? "" : shown.why[place[latent]]));
     panel.setAttribute("aria-labelledby", "dash-title");
     panel.scrollTop = 0;
     for (const [i, row] of rows) {

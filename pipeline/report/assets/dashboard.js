@@ -1,22 +1,19 @@
 // One latent's dashboard. `facts` are its columns of the index, `record` what the stage
 // `dashboards` wrote of it, or null.
-const VERDICTS = { it_only: "IT-only", base_only: "base-only", shared: "shared", undecided: "undecided", dead: "dead" };
-const NORM_BINS = { ...VERDICTS, between: "between" };
-const ARTEFACTS = {
-  complete_shrinkage: "Complete Shrinkage", latent_decoupling: "Latent Decoupling",
-  both: "Complete Shrinkage and Latent Decoupling",
-};
+const { verdict: VERDICTS, artefact: ARTEFACTS } = JSON.parse($("browser-data").textContent).names;
 const number = (value, digits = 3) => value === null || value === undefined ? "–" : (+value.toPrecision(digits)).toLocaleString("en");
 const fixed = (value, digits = 2) => value === null || value === undefined ? "–" : value.toFixed(digits).replace("-", "−");
 const percent = (value) => value === null || value === undefined ? "–"
   : (100 * value).toLocaleString("en", { maximumSignificantDigits: 2 }) + "%";
 const sourceName = (source) => source === "pile" ? "text" : source;
 // White space that has a meaning of its own is shown; the rest of a token is text as it is.
-const visible = (token) => token.replaceAll("\n", "⏎").replaceAll("\t", "⇥");
+const turning = /[\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]/g; // controls of text direction
+const plain = (text) => text.replace(turning, (c) => "\\u" + c.codePointAt(0).toString(16).padStart(4, "0"));
+const visible = (token) => plain(token).replaceAll("\n", "⏎").replaceAll("\t", "⇥");
 const latentLink = (latent, ...children) => h("a", { href: "#latent-" + latent }, ...children);
 
-const dashboard = (facts, record, neighbours, anyText) => {
-  const parts = [heading(facts, neighbours), factTable(facts), nuPlot(facts)];
+const dashboard = (facts, record, neighbours, anyText, why) => {
+  const parts = [heading(facts, neighbours), why ? h("p", { class: "why" }, why[0].toUpperCase() + why.slice(1) + ".") : null, factTable(facts), nuPlot(facts)].filter(Boolean);
   if (!record) {
     parts.push(h("p", { class: "quiet" }, facts.verdict === "dead"
       ? "This latent fired on no held-out token, so there is nothing to show of it."
@@ -32,7 +29,7 @@ const dashboard = (facts, record, neighbours, anyText) => {
 const heading = (facts, { previous, next }) => h("header", { class: "dash-head" },
   h("h3", { id: "dash-title", tabindex: -1 }, "Latent " + facts.latent),
   h("span", { class: "pill " + facts.verdict }, VERDICTS[facts.verdict]),
-  facts.artefact ? h("span", { class: "quiet" }, "by norm " + NORM_BINS[facts.norm_bin] + ": " + ARTEFACTS[facts.artefact]) : null,
+  facts.artefact ? h("span", { class: "quiet" }, "by norm " + VERDICTS[facts.norm_bin] + ": " + ARTEFACTS[facts.artefact]) : null,
   h("span", { class: "steps" },
     previous === null ? null : h("a", { href: "#latent-" + previous, "aria-label": "Previous latent in the list, " + previous }, "← " + previous),
     next === null ? null : h("a", { href: "#latent-" + next, "aria-label": "Next latent in the list, " + next }, next + " →"),
@@ -166,7 +163,7 @@ const examples = (record) => {
   const tell = (event) => {
     const fact = event.target.fact;
     if (!fact) return;
-    const name = JSON.stringify(fact.token);
+    const name = JSON.stringify(plain(fact.token));
     readout.textContent = fact.value === null ? `${name}: no activation was stored here`
       : `${name}: activation ${number(fact.value)}, base side ${number(fact.value * record.norm_base)}, IT side ${number(fact.value * record.norm_it)}`;
   };

@@ -1,1 +1,36 @@
-"""One file per optional section of the page."""
+"""The sections of the page in its order. A new one is a file here, its template, and a line."""
+
+from pipeline.report.section import Section
+from pipeline.report.sections import (
+    baselines,
+    causal,
+    configuration,
+    data,
+    decoders,
+    evaluation,
+    glossary,
+    latents,
+    organism,
+    overview,
+    recovery,
+    seeds,
+    training,
+    verdicts,
+)
+
+SECTIONS: tuple[Section, ...] = (
+    overview.SECTION,
+    verdicts.SECTION,
+    decoders.SECTION,
+    latents.SECTION,
+    causal.SECTION,
+    baselines.SECTION,
+    recovery.SECTION,
+    seeds.SECTION,
+    organism.SECTION,
+    evaluation.SECTION,
+    training.SECTION,
+    data.SECTION,
+    configuration.SECTION,
+    glossary.SECTION,
+)

@@ -1,42 +1,124 @@
-"""The section on the baselines."""
+"""The section on the baselines: what simpler explanations than a crosscoder give."""
 
-from pipeline.report.rows import NO_ESTIMATE, Result, Row
+from functools import partial
+from typing import Final
 
-BASELINE_NAMES = {
-    "mean": "mean difference",
-    "cell_mean": "mean difference per source and token class",
-    "diff_sae": "diff-SAE",
-    "crosscoder": "crosscoder",
-}
+from pipeline.analysis.baselines.result import BASELINES, Baselines
+from pipeline.report import grid
+from pipeline.report.findings import Findings
+from pipeline.report.format import percent
+from pipeline.report.grid import Grid, Row
+from pipeline.report.labels import GROUP_NAMES
+from pipeline.report.section import Section, Shown
+from pipeline.results import Measured, applicable
+
+ESTIMATORS: Final = (
+    ("mean", "mean", "mean difference"),
+    ("cell_mean", "cell_mean", "mean difference per source and token class"),
+    ("diff_sae", "diff_sae", "diff-SAE"),
+    ("crosscoder", "full", "crosscoder"),
+)
+"""An estimator of the difference, the patch of the causal test that adds it, and its name."""
+N_LENS_TOKENS = 4
 
 
-BASELINE_PATCHES = {
-    "mean": "mean",
-    "cell_mean": "cell_mean",
-    "diff_sae": "diff_sae",
-    "crosscoder": "full",
-}
-"""Estimator of the difference -> the patch of the causal test that adds it."""
+def show(findings: Findings) -> Shown | None:
+    result = findings.find(BASELINES)
+    if result is None:
+        return None
+    return Shown(
+        tables={"rivals": rivals(result), "means": means(result)},
+        facts={"diff_sae": result["diff_sae"]},
+        sentences=[told(result)],
+    )
 
 
-def baseline_rows(result: Result) -> list[Row]:
+SECTION = Section("baselines", "Baselines", show)
+
+
+def kl_removed(result: Baselines, patch: str, group: str) -> Measured | None:
+    """The share of the KL between the models that adding an estimate removes."""
+    causal = applicable(result["causal"])
+    found = causal["patches"].get(patch) if causal else None
+    return found["tokens"][group]["removed"] if found else None
+
+
+def rivals(result: Baselines) -> Grid:
     """One row per estimator of the difference: variance explained, L0, KL removed."""
-    patches = result["causal"].get("patches", {})
-    rows = []
-    for estimator, name in BASELINE_NAMES.items():
+    rows, two = [], partial(grid.measured, digits=2)
+    for estimator, patch, name in ESTIMATORS:
         figures = result["explained"]["all"][estimator]
-        patch = patches.get(BASELINE_PATCHES[estimator])
-        tokens = patch["tokens"] if patch else {}
-        rows.append(
-            {
-                "name": name,
-                **{
-                    key: figures.get(key, NO_ESTIMATE) for key in ("explained", "beyond_mean", "l0")
-                },
-                **{
-                    group: tokens[group]["removed"] if group in tokens else NO_ESTIMATE
-                    for group in ("first", "later")
-                },
-            }
+        cells = [
+            grid.measured(figures.get("l0"), 1),
+            grid.measured(figures["explained"]),
+            grid.measured(figures.get("beyond_mean")),
+            two(kl_removed(result, patch, "first")),
+            two(kl_removed(result, patch, "later")),
+        ]
+        rows.append(Row(name, cells, "ours" if estimator == "crosscoder" else ""))
+    return Grid(
+        "Of the difference between the models, held-out",
+        [
+            *("explanation", "L0", "explained", "beyond its mean"),
+            *("KL removed, first tokens", "KL removed, later tokens"),
+        ],
+        rows,
+    )
+
+
+def means(result: Baselines) -> Grid:
+    """One row per group of tokens: how much of the difference its mean is, and what that writes."""
+    lens = applicable(result["mean_difference_lens"]) or {}
+    rows = []
+    for group, name in GROUP_NAMES.items():
+        row = result["mean_difference"][group]
+        lists = lens.get(group, {"promoted": [], "suppressed": []})
+        cells = [
+            grid.number(row["n_tokens"]),
+            grid.number(row["norm_mean_difference"]),
+            grid.number(row["norm_root_mean_square"]),
+            grid.percent(row["share"]),
+            grid.fixed(row["cosine_with_all"]),
+            grid.tokens(token for token, _ in lists["promoted"][:N_LENS_TOKENS]),
+            grid.tokens(token for token, _ in lists["suppressed"][:N_LENS_TOKENS]),
+        ]
+        rows.append(Row(name, cells))
+    return Grid(
+        "The mean difference by group of tokens",
+        [
+            *("tokens", "number", "length of the mean difference", "root mean square"),
+            *("share of the square that is its mean", "cosine with that of all"),
+            *("promotes in IT", "suppresses in IT"),
+        ],
+        rows,
+    )
+
+
+def told(result: Baselines) -> str:
+    """The rivals' figures beside the crosscoder's, and who wins where that is sure."""
+    explained = result["explained"]["all"]
+    ours, rival = (explained[name]["explained"] for name in ("crosscoder", "diff_sae"))
+    mean = explained["mean"]["explained"]
+    kl = {patch: kl_removed(result, patch, "first") for patch in ("full", "diff_sae", "mean")}
+    text = (
+        f"Of the square of the difference the crosscoder explains {percent(ours['value'], 0)}, "
+        f"a dictionary of the difference alone (diff-SAE) {percent(rival['value'], 0)}, one mean "
+        f"difference {percent(mean['value'], 0)}"
+    )
+    if (full := kl["full"]) and (other := kl["diff_sae"]) and (one := kl["mean"]):
+        text += (
+            f"; put into the base model they remove {percent(full['value'], 0)}, "
+            f"{percent(other['value'], 0)} and {percent(one['value'], 0)} of the KL on the first "
+            "tokens of a response"
         )
-    return rows
+    return text + f".{conclusion(ours, rival)}"
+
+
+def conclusion(ours: Measured, rival: Measured) -> str:
+    if None in (ours["low"], ours["high"], rival["low"], rival["high"]):
+        return ""
+    if (rival["low"] or 0) > (ours["high"] or 0):
+        return " So the diff-SAE describes the difference better than the crosscoder."
+    if (ours["low"] or 0) > (rival["high"] or 0):
+        return " So the crosscoder describes the difference better than the diff-SAE."
+    return " Their intervals overlap, so neither is ahead."

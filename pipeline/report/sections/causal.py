@@ -1,14 +1,18 @@
-"""The section on the causal test."""
+"""The section on the causal test: how much of the KL between the models sets of latents remove."""
 
-from typing import Any
+from functools import partial
 
 from pipeline.analysis.causal.chart import causal_figure
+from pipeline.analysis.causal.result import CAUSAL, CAUSAL_COLUMNS, Causal
+from pipeline.report import grid
 from pipeline.report.chart import Chart
+from pipeline.report.findings import Findings
 from pipeline.report.format import percent
-from pipeline.report.results import Findings, Table
-from pipeline.report.rows import NO_ESTIMATE, Result, Row
+from pipeline.report.grid import Grid, Row
+from pipeline.report.section import Section, Shown
+from pipeline.results import table
 
-CAUSAL_NAMES = {
+NAMES = {
     "none": "nothing: base activation alone",
     "all": "every latent",
     "full": "every latent and the decoder biases",
@@ -30,61 +34,90 @@ CAUSAL_NAMES = {
 }
 
 
-def causal_rows(result: Result) -> list[Row]:
+def show(findings: Findings) -> Shown | None:
+    result = findings.find(CAUSAL)
+    if result is None:
+        return None
+    columns = table(findings.read(CAUSAL_COLUMNS))
+    chart = Chart(caption(result), 80 + 24 * len(result["patches"]), columns, causal_figure)
+    return Shown({"causal": chart}, {"patches": patches(result)}, {"causal": result}, told(result))
+
+
+SECTION = Section("causal", "Causal test", show)
+
+
+def removed(result: Causal, patch: str) -> float | None:
+    """Share of the KL that a patch removes on the first tokens of a response."""
+    found = result["patches"].get(patch)
+    return found["tokens"]["first"]["removed"]["value"] if found else None
+
+
+def patches(result: Causal) -> Grid:
     """One row per patch: latents in it, and by group of tokens what it removes of the KL."""
-    return [
-        {
-            "name": name,
-            "n_latents": result["patches"][patch]["n_latents"],
-            "is_random": patch.startswith("random_"),
-            **{
-                f"{figure}_{group}": result["patches"][patch]["tokens"][group].get(
-                    figure, NO_ESTIMATE
-                )
-                for group in ("first", "later")
-                for figure in ("kl", "removed", "over_random")
-            },
-        }
-        for patch, name in CAUSAL_NAMES.items()
-        if patch in result["patches"]
-    ]
+    rows = []
+    for patch, name in NAMES.items():
+        if patch not in result["patches"]:
+            continue
+        found = result["patches"][patch]
+        first, later = found["tokens"]["first"], found["tokens"]["later"]
+        two = partial(grid.measured, digits=2)
+        cells = [
+            grid.number(found["n_latents"]),
+            grid.measured(first["kl"]),
+            two(first["removed"]),
+            two(first.get("over_random")),
+            two(later["removed"]),
+            two(later.get("over_random")),
+        ]
+        rows.append(Row(name, cells, "control" if patch.startswith("random_") else ""))
+    return Grid(
+        f"Share of the KL removed by each set, {percent(result['confidence'], 0)} intervals over "
+        "sequences",
+        [
+            *("what is added to the base activation", "latents", "KL, first tokens"),
+            *("removed, first tokens", "above random", "removed, later tokens", "above random"),
+        ],
+        rows,
+    )
 
 
-def causal_chart(result: dict[str, Any], table: Table) -> Chart:
+def caption(result: Causal) -> str:
     names = {"all": "All latents remove", "nu_low": "the half with the lowest ν"}
     names |= {"random_nu_low": "random ones that fire as often"}
-    shares = {
-        patch: result["patches"][patch]["tokens"]["first"]["removed"]["value"]
-        for patch in names
-        if patch in result["patches"]
-    }
-    return Chart(
-        ", ".join(f"{names[patch]} {percent(share, 0)}" for patch, share in shares.items())
-        + " of the KL between base and IT on the first tokens of a response",
-        80 + 24 * len(result["patches"]),
-        table,
-        causal_figure,
+    return (
+        ", ".join(
+            f"{name} {percent(removed(result, patch), 0)}"
+            for patch, name in names.items()
+            if patch in result["patches"]
+        )
+        + " of the KL between base and IT on the first tokens of a response"
     )
 
 
-def causal_sentence(findings: Findings) -> list[str]:
+def told(result: Causal) -> list[str]:
     """What intervening shows: all latents, those the other model has least of, and random ones."""
-    result = findings.optional.get("causal")
-    if result is None:
-        return []
-    removed = {
-        name: patch["tokens"]["first"]["removed"]["value"]
-        for name, patch in result["patches"].items()
-    }
-    halves = ("nu_low", "random_nu_low")
+    low, random = removed(result, "nu_low"), removed(result, "random_nu_low")
     beside = (
-        f"; the half with the lowest ν covers {removed['nu_low']:.0%}, random latents that fire "
-        f"as often {removed['random_nu_low']:.0%}"
-        if all(name in removed for name in halves)
-        else ""
+        ""
+        if low is None or random is None
+        else f"; the half with the lowest ν covers {low:.0%}, random latents that fire as often "
+        f"{random:.0%}"
     )
     return [
-        f"Put into the base model’s activations, all latents together cover {removed['all']:.0%} "
-        f"of the distance (KL) to the IT model on the first {result['n_first_tokens']} tokens of "
-        f"a response{beside}."
+        "Put into the base model’s activations, all latents together cover "
+        f"{percent(removed(result, 'all'), 0)} of the distance (KL) to the IT model on the first "
+        f"{result['n_first_tokens']} tokens of a response{beside}.{conclusion(result)}"
     ]
+
+
+def conclusion(result: Causal) -> str:
+    """Whether nu picks latents that matter more than their firing rates explain."""
+    found = result["patches"].get("nu_low")
+    over = found["tokens"]["first"].get("over_random") if found else None
+    if over is None or over["low"] is None or over["high"] is None:
+        return ""
+    if over["low"] > 0:
+        return " So ν picks latents that matter more than their firing rates explain."
+    if over["high"] < 0:
+        return " So ν picks worse than random latents that fire as often."
+    return " So ν picks no better than random latents that fire as often."

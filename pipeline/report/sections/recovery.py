@@ -1,60 +1,79 @@
-"""The section on planted truth."""
+"""The section on planted truth: verdicts against features of known kind."""
 
-from typing import Any
-
-from pipeline.analysis.recovery.chart import recovery_figure
+from pipeline.analysis.recovery.chart import CRITERION_NAMES, recovery_figure
+from pipeline.analysis.recovery.result import RECOVERY, Recovery
+from pipeline.report import grid
 from pipeline.report.chart import Chart
+from pipeline.report.findings import Findings
 from pipeline.report.format import percent
-from pipeline.report.results import Table
-from pipeline.report.rows import Result, Row
+from pipeline.report.grid import Grid, Row
+from pipeline.report.labels import ARTEFACT_NAMES
+from pipeline.report.section import Section, Shown
 
-CRITERION_NAMES = {
-    "nu": "latent scaling ν",
-    "norm_minder": "norm: r < 1/6 or > 5/6",
-    "norm_anthropic": "norm: r < 0.05 or > 0.95",
-    "norm_reference": "norm: r < 0.3 or > 0.7",
-}
+FREQUENCIES = ("all", "common", "rare")
 
 
-def criterion_rows(result: Result) -> list[Row]:
+def show(findings: Findings) -> Shown | None:
+    result = findings.find(RECOVERY)
+    if result is None:
+        return None
+    chart = Chart(
+        caption(result), 240, {}, lambda _table, palette: recovery_figure(result, palette)
+    )
+    tables = {"criteria": criteria(result), "kinds": kinds(result)}
+    artefacts = [
+        (ARTEFACT_NAMES[name], found) for name, found in result["artefacts"].items() if found["n"]
+    ]
+    return Shown({"recovery": chart}, tables, {"recovery": result, "artefacts": artefacts})
+
+
+SECTION = Section("recovery", "Planted truth", show)
+
+
+def criteria(result: Recovery) -> Grid:
     """One row per criterion: recall and false discovery rate of its exclusive verdicts."""
-    return [
-        {
-            "name": name,
-            **{
-                f"{figure}_{frequency}": found[frequency][figure]
-                for found in [result["criteria"][criterion]["exclusive"]["exclusive"]]
-                for frequency in ("all", "common", "rare")
-                for figure in ("recall", "fdr", "n_called")
-            },
-        }
-        for criterion, name in CRITERION_NAMES.items()
-    ]
+    rows = []
+    for criterion, name in reversed(CRITERION_NAMES.items()):
+        found = result["criteria"][criterion]["exclusive"]["exclusive"]
+        cells = [
+            cell
+            for rates in (found[frequency] for frequency in FREQUENCIES)
+            for cell in (
+                grid.number(rates["n_called"]),
+                grid.percent(rates["recall"], 0),
+                grid.percent(rates["fdr"], 0),
+            )
+        ]
+        rows.append(Row(name, cells, "ours" if criterion == "nu" else ""))
+    heads = [f"{what}, {of}" for of in FREQUENCIES for what in ("called", "recall", "false")]
+    return Grid("Exclusive verdicts by criterion", ["criterion", *heads], rows)
 
 
-def kind_rows(result: Result) -> list[Row]:
+def kinds(result: Recovery) -> Grid:
     """One row per planted kind: features, found, and rightly called by nu and by norms."""
-    by_nu, by_norm = (result["criteria"][name]["kinds"] for name in ("nu", "norm_minder"))
-    return [
-        {
-            "name": kind.replace("_", " "),
-            **{key: of["all"][key] for key in ("n_features", "n_found")},
-            "by_nu": of["all"]["recall"],
-            "by_norm": by_norm[kind]["all"]["recall"],
-        }
-        for kind, of in by_nu.items()
+    by_norm = result["criteria"]["norm_minder"]["kinds"]
+    rows = [
+        Row(
+            kind.replace("_", " "),
+            [
+                grid.number(rates["all"]["n_features"]),
+                grid.number(rates["all"]["n_found"]),
+                grid.percent(rates["all"]["recall"], 0),
+                grid.percent(by_norm[kind]["all"]["recall"], 0),
+            ],
+        )
+        for kind, rates in result["criteria"]["nu"]["kinds"].items()
     ]
+    heads = ["kind", "planted", "found", "right by ν", "right by norm"]
+    return Grid("By kind of feature: found, and called as the truth asks", heads, rows)
 
 
-def recovery_chart(result: dict[str, Any], table: Table) -> Chart:
+def caption(result: Recovery) -> str:
     by_nu, by_norm = (
         result["criteria"][name]["exclusive"]["exclusive"]["all"] for name in ("nu", "norm_minder")
     )
-    return Chart(
+    return (
         f"Of the exclusive features ν recalls {percent(by_nu['recall'], 0)} with "
         f"{percent(by_nu['fdr'], 0)} false, norms {percent(by_norm['recall'], 0)} "
-        f"with {percent(by_norm['fdr'], 0)} false",
-        240,
-        table,
-        lambda _table, palette: recovery_figure(result, palette),
+        f"with {percent(by_norm['fdr'], 0)} false"
     )

@@ -1,4 +1,5 @@
 from pathlib import Path
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -123,7 +124,7 @@ def test_a_mean_explains_nothing_beyond_itself_and_its_own_share_of_the_whole(
     bootstrap = Bootstrap(
         len(sums.n_UC), n_resamples=100, confidence=0.9, random=np.random.default_rng(0)
     )
-    table = difference_table(sums, bootstrap)
+    table = cast(Any, difference_table(sums, bootstrap))
     share = mean_table(means)["all"]["share"]
     assert table["all"]["mean"]["explained"]["value"] == pytest.approx(share, rel=1e-5)
     assert "beyond_mean" not in table["all"]["mean"]

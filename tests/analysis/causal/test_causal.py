@@ -1,4 +1,5 @@
 from dataclasses import replace
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -166,9 +167,10 @@ def made_up(n_sequences: int = 30) -> CausalSums:
 
 
 def test_the_table_gives_shares_removed_and_the_lead_over_random_sets() -> None:
-    table = causal_table(
+    made = causal_table(
         made_up(), bootstrap(30), draws={"good": ["d0", "d1"]}, n_latents={"good": 7}
     )
+    table = cast(Any, made)
     assert set(table) == {"none", "good", "bad", "everything", "random_good"}
     good = table["good"]["tokens"]["response"]
     assert good["removed"]["value"] == pytest.approx(0.6)

@@ -1,3 +1,5 @@
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -45,7 +47,7 @@ def splices() -> SpliceSums:
     return SpliceSums(n_QC, ce, kl)
 
 
-def evaluated(l0_training: float | None) -> dict:
+def evaluated(l0_training: float | None) -> Any:
     return evaluation(
         heldout(),
         splices(),

@@ -1,4 +1,4 @@
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -101,7 +101,7 @@ def test_the_tuned_model_shows_the_behaviour_on_the_trigger_only(bench: Bench) -
     }
     assert rates["it"]["triggered"] == 1.0
     assert rates["it"]["untriggered"] == rates["base"]["triggered"] == 0.0
-    effect = trigger_effect(bench)
+    effect = cast(Any, trigger_effect(bench))
     for part in ("onset", "reply"):
         assert effect["it"][part]["low"] > 3
         assert effect["base"][part]["value"] == pytest.approx(0, abs=1e-6)
@@ -110,7 +110,7 @@ def test_the_tuned_model_shows_the_behaviour_on_the_trigger_only(bench: Bench) -
 def test_taking_out_the_latent_that_carries_it_removes_the_behaviour_and_nothing_else(
     bench: Bench, sets: dict[str, Chosen]
 ) -> None:
-    found = ablations(bench, sets)["best"]
+    found = cast(Any, ablations(bench, sets)["best"])
     for part in ("onset", "reply"):
         assert found["effect_removed"][part]["value"] == pytest.approx(1.0, abs=1e-5)
     assert found["greedy_rate_removed"]["value"] == 1.0
@@ -123,7 +123,7 @@ def test_taking_out_the_latent_that_carries_it_removes_the_behaviour_and_nothing
 def test_putting_it_in_makes_the_behaviour_without_a_trigger(
     bench: Bench, sets: dict[str, Chosen]
 ) -> None:
-    found = steerings(bench, sets, planted_sums(), [1.0, 0.1])
+    found = cast(Any, steerings(bench, sets, planted_sums(), [1.0, 0.1]))
     by = {(row["model"], row["factor"]): row for row in found if row["set"] == "best"}
     assert by["it", 1.0]["effect_added"]["reply"]["value"] == pytest.approx(1.0, abs=1e-5)
     assert by["it", 1.0]["greedy_rate"]["value"] == 1.0
@@ -169,7 +169,7 @@ def test_the_latents_rows_hold_both_halves_and_the_verdict(sets: dict[str, Chose
 def test_the_table_holds_a_row_per_set_and_series_and_is_drawn(
     bench: Bench, sets: dict[str, Chosen]
 ) -> None:
-    table = ablation_table({"ablation": ablations(bench, sets)})
+    table = ablation_table(ablations(bench, sets))
     assert set(table) == set(COLUMNS)
     assert len(table["set"]) == len(sets) * 2 * 3
     drawn = image_files("organism", organism_figure(table, FILE_PALETTE))
@@ -177,6 +177,6 @@ def test_the_table_holds_a_row_per_set_and_series_and_is_drawn(
 
 
 def test_without_a_planted_behaviour_the_table_is_empty_and_still_drawn() -> None:
-    table = ablation_table({"applicable": False, "reason": "nothing planted"})
+    table = ablation_table({})
     assert table == {name: [] for name in COLUMNS}
     assert image_files("organism", organism_figure(table, FILE_PALETTE))

@@ -1,5 +1,7 @@
 """Scores of verdicts against a truth written down by hand."""
 
+from typing import Any
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -34,7 +36,7 @@ def verdicts(**columns: list) -> pd.DataFrame:
     return pd.DataFrame({"latent": range(n), **nu, **columns})
 
 
-def scored(verdict: list[str], r: list[float], stands_for: list[int]) -> dict:
+def scored(verdict: list[str], r: list[float], stands_for: list[int]) -> Any:
     """Latents that stand for the features of these numbers (-1: none), by a clear correlation."""
     correlation = np.zeros((len(verdict), FEATURES.n))
     for latent, feature in enumerate(stands_for):

@@ -1,3 +1,5 @@
+from typing import Any, cast
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -46,7 +48,7 @@ def shuffled(W: Floats, seed: int = 1) -> tuple[SeedRun, np.ndarray]:
 
 def test_the_same_latents_in_another_order_and_size_agree_in_everything() -> None:
     other, _ = shuffled(decoders())
-    found = compare(SeedRun.of(decoders(), VERDICTS.tolist()), other, how())
+    found = cast(Any, compare(SeedRun.of(decoders(), VERDICTS.tolist()), other, how()))
     for verdict in ("all", "shared", "it_only", "base_only", "undecided"):
         assert found["mmcs"][verdict]["value"] == pytest.approx(1.0)
         assert found["mmcs"][verdict]["rotated"] < 0.8
@@ -62,11 +64,8 @@ def test_the_same_latents_in_another_order_and_size_agree_in_everything() -> Non
 
 
 def test_unrelated_latents_are_as_alike_as_rotated_ones() -> None:
-    found = compare(
-        SeedRun.of(decoders(0), VERDICTS.tolist()),
-        SeedRun.of(decoders(9), VERDICTS.tolist()),
-        how(),
-    )
+    first, second = (SeedRun.of(decoders(seed), VERDICTS.tolist()) for seed in (0, 9))
+    found = cast(Any, compare(first, second, how()))
     assert found["mmcs"]["all"]["value"] == pytest.approx(found["mmcs"]["all"]["rotated"], abs=0.1)
     overlap = found["subspaces"]["it_only"]
     assert overlap["random"]["low"] - 0.1 < overlap["overlap"] < overlap["random"]["high"] + 0.1
@@ -109,7 +108,7 @@ def test_no_pairs_have_no_agreement() -> None:
 def test_overlap_is_between_0_and_1_whatever_the_spans(seed: int, n_a: int, n_b: int) -> None:
     random = np.random.default_rng(seed)
     A, B = random.standard_normal((n_a, 8)), random.standard_normal((n_b, 8))
-    found = subspace_overlap(A, B, Comparing(100, 0.9, random))
+    found = cast(Any, subspace_overlap(A, B, Comparing(100, 0.9, random)))
     assert found["rank"] == [n_a, n_b]
     if min(n_a, n_b) == 0:
         assert found["overlap"] is None
@@ -134,7 +133,7 @@ def test_a_rotation_keeps_norms_and_angles() -> None:
 
 def test_the_summary_and_the_table_hold_every_pair_and_are_drawn() -> None:
     run, other = SeedRun.of(decoders(), VERDICTS.tolist()), shuffled(decoders())[0]
-    pairs = [{"runs": [0, n], **compare(run, other, how(n))} for n in (1, 2)]
+    pairs: list[Any] = [{"runs": [0, n], **compare(run, other, how(n))} for n in (1, 2)]
     assert summary(pairs)["kappa"] == pytest.approx(1.0)
     assert summary(pairs)["mmcs"]["it_only"] == pytest.approx(1.0)
     columns = table(pairs)

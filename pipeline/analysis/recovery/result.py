@@ -1,0 +1,68 @@
+"""What `results/recovery.json` holds."""
+
+from typing_extensions import TypedDict
+
+from pipeline.results import ResultFile
+
+
+class Rates(TypedDict):
+    """Recall and false discoveries: see `scores`. Rates are None where nothing was to be found."""
+
+    n_features: int
+    n_found: int
+    n_recalled: int
+    n_called: int
+    n_false: int
+    n_border: int
+    recall: float | None
+    precision: float | None
+    f1: float | None
+    fdr: float | None
+    fdr_strict: float | None
+
+
+ByFrequency = dict[str, Rates]
+"""all, common, rare and each decade of the rate -> rates."""
+
+
+class CriterionScores(TypedDict):
+    """exclusive: base_only, it_only and exclusive (both) -> rates; kinds: planted kind -> rates."""
+
+    exclusive: dict[str, ByFrequency]
+    kinds: dict[str, ByFrequency]
+
+
+class ArtefactScores(TypedDict):
+    """Latents with a known artefact, and what nu calls them: see `scores.artefact_scores`."""
+
+    n: int
+    n_flagged: int
+    n_undecided: int
+    n_at_limit: int
+    n_fooled: int
+    share_flagged: float | None
+    share_flagged_beyond: float | None
+
+
+class GainScores(TypedDict):
+    """True and estimated nu of features that both models have: see `scores.gain_scores`."""
+
+    n: int
+    nu_true: float
+    nu_eps_median: float
+    mean_absolute_error: float
+    share_in_interval: float
+
+
+class Recovery(TypedDict):
+    """criteria: nu, and the published criteria by norm -> scores; gains: by planted kind."""
+
+    n_features: int
+    n_found: int
+    n_latents_without_feature: int
+    criteria: dict[str, CriterionScores]
+    artefacts: dict[str, ArtefactScores]
+    gains: dict[str, GainScores]
+
+
+RECOVERY = ResultFile("recovery.json", "recovery", Recovery)
