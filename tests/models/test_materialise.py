@@ -109,7 +109,7 @@ def test_losses_are_reported_before_and_after(
     tmp_path: Path, models_config: Models, sources: Sources
 ) -> None:
     shop = shop_at(tmp_path / "models", models_config(), sources)
-    figures = pair_figures(shop, materialise(shop))
+    figures: dict[str, Any] = dict(pair_figures(shop, materialise(shop)))
     base, it = figures["base"], figures["it"]
     assert it["initial_heldout_loss_nats"] == base["heldout_loss_nats"]
     assert base["heldout_loss_nats"]["pile"] < base["initial_heldout_loss_nats"]["pile"]
@@ -126,7 +126,7 @@ def test_two_local_folders_are_referred_to_and_not_copied(
         model_folder(tmp_path / name, seed=len(name))
     local = [{"kind": "local", "path": str(tmp_path / name)} for name in ("one", "two")]
     shop = shop_at(tmp_path / "models", models_config(*local), sources)
-    figures = pair_figures(shop, materialise(shop))
+    figures: dict[str, Any] = dict(pair_figures(shop, materialise(shop)))
     assert sorted(path.name for path in shop.work.iterdir()) == [
         "models.json",
         "start.json",
@@ -142,7 +142,7 @@ def test_a_local_folder_is_tuned_with_its_own_tokenizer(
 ) -> None:
     local = {"kind": "local", "path": str(model_folder(tmp_path / "one"))}
     shop = shop_at(tmp_path / "models", models_config(local), sources)
-    figures = pair_figures(shop, materialise(shop))
+    figures: dict[str, Any] = dict(pair_figures(shop, materialise(shop)))
     assert load_tokenizer(shop.work).get_vocab() == tokenizer.get_vocab()
     assert figures["it"]["initial_heldout_loss_nats"] == figures["base"]["heldout_loss_nats"]
     assert "initial_heldout_loss_nats" not in figures["base"]
