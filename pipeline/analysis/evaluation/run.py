@@ -1,10 +1,9 @@
 """The evaluation: a pass over held-out rows, and both models with the crosscoder spliced in."""
 
-from typing import Any
-
 import torch
 
 from pipeline.analysis.bootstrap import Bootstrap
+from pipeline.analysis.evaluation.result import Evaluation
 from pipeline.analysis.evaluation.rows_pass import HeldoutSums, heldout_pass
 from pipeline.analysis.evaluation.splice import SpliceSums, merge, splice_batch
 from pipeline.analysis.evaluation.table import evaluation
@@ -17,7 +16,7 @@ from pipeline.runtime import numpy_generator
 from pipeline.stage import HELDOUT_ACTIVATIONS, TOKENS
 
 
-def evaluated(opened: Opened, crosscoder: Crosscoder, sums: HeldoutSums) -> dict[str, Any]:
+def evaluated(opened: Opened, crosscoder: Crosscoder, sums: HeldoutSums) -> Evaluation:
     """What `results/evaluation.json` holds. sums: of the pass over held-out rows."""
     config, section = opened.config, opened.config.evaluate
     splice = over_sequences(opened, crosscoder, sums) if config.has_models else None
