@@ -43,6 +43,7 @@ STAGE = Stage(
     results=("frontier.json", "frontier.csv", "frontier.png", "frontier.svg"),
     resumes=True,
     format_version=2,
+    memory_keys=("train.batch_rows",),
 )
 WORKSPACES = Path("data/frontier")
 

@@ -1,6 +1,8 @@
 """What every stage does for its user at its start and at its end."""
 
 import os
+from importlib import import_module
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -55,3 +57,15 @@ def test_the_workspace_of_cublas_is_set_before_it_is_loaded(
     monkeypatch.setattr(os, "environ", {})
     use_runtime(compose(["+experiment=tiny"]))
     assert os.environ["CUBLAS_WORKSPACE_CONFIG"] == ":4096:8"
+
+
+@pytest.mark.parametrize("name", sorted(path.stem for path in Path("stages").glob("*.py")))
+def test_a_stage_that_computes_on_a_device_names_what_to_lower(name: str) -> None:
+    """A stage asks for its device itself, or opens its inputs with one."""
+    module = import_module(f"stages.{name}")
+    stage = getattr(module, "STAGE", None)
+    asks = "resolve_device" in Path(f"stages/{name}.py").read_text()
+    if stage is not None and asks and name != "plan":
+        assert stage.memory_keys
+    for key in getattr(stage, "memory_keys", ()):
+        assert key.split(".")[0] in stage.sections
