@@ -44,6 +44,7 @@ LATENT_SCALING = RESULTS / "latent_scaling.manifest.json"
 EVALUATION = RESULTS / "evaluate.manifest.json"
 DIFF_SAE = Path("data/diff_sae")
 CHANGES = Path("data/changes")
+LISTED = RESULTS / "changes.manifest.json"
 
 MADE_BY = {
     MODELS: "models",
@@ -58,6 +59,7 @@ MADE_BY = {
     EVALUATION: "evaluate",
     DIFF_SAE: "baselines",
     CHANGES: "changes",
+    LISTED: "changes",
     SEEDS: "seed_runs",
 }
 

@@ -6,6 +6,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
+from pipeline.config.edits import EditedModel
 from pipeline.config.section import Section
 
 ModelName = Literal["base", "it"]
@@ -131,7 +132,8 @@ class TunedModel(TrainingConfig):
 
 
 ModelConfig = Annotated[
-    HubModel | LocalModel | TrainedModel | TunedModel | NoModel, Field(discriminator="kind")
+    HubModel | LocalModel | TrainedModel | TunedModel | EditedModel | NoModel,
+    Field(discriminator="kind"),
 ]
 
 
@@ -167,6 +169,10 @@ class ModelsConfig(Section):
         for name, spec in (("base", self.base), ("it", self.it)):
             if isinstance(spec, TunedModel) and spec.of == name:
                 raise ValueError(f"{name}.of is {name}: a model cannot be tuned from itself")
+        if isinstance(self.base, EditedModel):
+            raise ValueError(
+                "base.kind is edited: edits are made in a copy of the base: set it.kind=edited"
+            )
         if all(isinstance(spec, TunedModel) for spec in (self.base, self.it)):
             raise ValueError(
                 "base.of is it and it.of is base: one of the two must be hub, local or trained"

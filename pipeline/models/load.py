@@ -43,7 +43,7 @@ def load_model(
     Raises ModelError where its files differ from those the models stage recorded.
     """
     record = read_records(models_dir)[name]
-    folder = folder_of(models_dir, name, record)
+    folder = folder_of(models_dir, record)
     check_unchanged(folder, record)
     return read_model(folder, dtype=dtype, attention=attention, device=device, n_layers=n_layers)
 

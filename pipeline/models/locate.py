@@ -4,17 +4,17 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pipeline.config.models import HubModel, LocalModel, ModelName
+from pipeline.config.models import HubModel, LocalModel
 from pipeline.config.paths import local_path
 from pipeline.errors import ModelError
 from pipeline.models.configuration import read_config
 from pipeline.models.records import FILE_PATTERNS, ModelRecord
 
 
-def folder_of(models_dir: Path, name: ModelName, record: ModelRecord) -> Path:
+def folder_of(models_dir: Path, record: ModelRecord) -> Path:
     """The folder to load a recorded model from; a hub model may be fetched again."""
     if record.kind == "here":
-        return models_dir / name
+        return models_dir / record.location
     if record.kind == "local":
         return locate_local(LocalModel(kind="local", path=record.location))
     return locate_hub(HubModel(kind="hub", repo=record.location, revision=record.revision))

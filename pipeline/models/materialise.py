@@ -12,6 +12,7 @@ import torch
 from torch import nn
 
 from pipeline.artifacts import sync
+from pipeline.config.edits import EditedModel
 from pipeline.config.models import (
     HubModel,
     LocalModel,
@@ -25,6 +26,7 @@ from pipeline.config.text import SourceConfig
 from pipeline.labels import MODELS
 from pipeline.models.architecture import random_model
 from pipeline.models.configuration import quiet
+from pipeline.models.edits import draw_edits, make_edit, write_edits
 from pipeline.models.fitting import fit
 from pipeline.models.load import read_model, read_tokenizer
 from pipeline.models.locate import locate_hub, locate_local
@@ -37,16 +39,22 @@ from pipeline.models.pair import (
     examine,
 )
 from pipeline.models.records import TOKENIZER_DIR, ModelRecord, describe, write_records
-from pipeline.models.sequences import train_tokenizer_on, write_training_sequences
+from pipeline.models.sequences import (
+    train_sequences,
+    train_tokenizer_on,
+    write_training_sequences,
+)
 from pipeline.models.start import choose_start, write_start
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 DTYPE_SAVED = {"bf16": torch.bfloat16, "fp32": torch.float32}
-FOUND_FIRST = {"hub": 0, "local": 0, "trained": 1, "tuned": 2}
+FOUND_FIRST = {"hub": 0, "local": 0, "trained": 1, "tuned": 2, "edited": 2}
+EDITED_BASE = "base_edited"
+"""Folder of the base with the edits that both models have."""
 
-ModelSpec = HubModel | LocalModel | TrainedModel | TunedModel
+ModelSpec = HubModel | LocalModel | TrainedModel | TunedModel | EditedModel
 MadeHere = TrainedModel | TunedModel
 
 
@@ -88,7 +96,11 @@ def materialise(shop: Workshop) -> dict[ModelName, Model]:
     """
     found: dict[ModelName, Model] = {}
     for name in sorted(MODELS, key=lambda name: FOUND_FIRST[shop.spec(name).kind]):
-        found[name] = _materialise_one(shop, name, found)
+        match shop.spec(name):
+            case EditedModel() as spec:
+                found |= make_edited(shop, spec, found["base"])
+            case spec:
+                found[name] = _materialise_one(shop, name, spec, found)
     records = {name: found[name].record for name in MODELS}
     check_width(records)
     base, it = (read_tokenizer(found[name].folder) for name in MODELS)
@@ -100,9 +112,14 @@ def materialise(shop: Workshop) -> dict[ModelName, Model]:
     return found
 
 
-def _materialise_one(shop: Workshop, name: ModelName, found: Mapping[ModelName, Model]) -> Model:
+def _materialise_one(
+    shop: Workshop,
+    name: ModelName,
+    spec: HubModel | LocalModel | MadeHere,
+    found: Mapping[ModelName, Model],
+) -> Model:
     warning = None
-    match shop.spec(name):
+    match spec:
         case HubModel() as spec:
             folder = locate_hub(spec)
             warning = examine(name, folder, shop.reading)
@@ -119,6 +136,30 @@ def _materialise_one(shop: Workshop, name: ModelName, found: Mapping[ModelName, 
                 make(shop, name, spec, found)
             record = describe(folder, "here", name)
     return Model(folder, record, warning)
+
+
+def make_edited(shop: Workshop, spec: EditedModel, base: Model) -> dict[ModelName, Model]:
+    """Both models of a pair that differs by known edits, and the truth beside them. The base is a
+    copy, too, where both models have an edit."""
+    tokenizer = read_tokenizer(base.folder)
+    start = choose_start(shop.models.start, tokenizer, tokenizer)
+    token_ids = train_sequences(tokenizer, shop.sources, spec, shop.models.heldout, start.id)
+    model = read_for_fitting(base, shop.device)
+    ids = torch.from_numpy(token_ids).long()
+    edits = draw_edits(model, ids, spec, set(tokenizer.all_special_ids))
+    write_edits(shop.work, edits)
+    found: dict[ModelName, Model] = {"base": base}
+    folders: dict[ModelName, str] = {"base": EDITED_BASE, "it": "it"}
+    for name, folder in folders.items():
+        own = [edit for edit in edits if edit.models == ("it" if name == "it" else "both")]
+        for edit in own:
+            make_edit(model, edit)
+        if own or name == "it":
+            if not (shop.work / folder).exists():
+                save_folder(model, tokenizer, shop.work / folder)
+            record = describe(shop.work / folder, "here", folder)
+            found[name] = Model(shop.work / folder, record, base.warning)
+    return found
 
 
 def make(shop: Workshop, name: ModelName, spec: MadeHere, found: Mapping[ModelName, Model]) -> None:

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.lib.format import open_memmap
 from numpy.typing import NDArray
 
+from pipeline.config.edits import EditedModel
 from pipeline.config.models import HeldoutConfig, TrainedModel, TrainingConfig
 from pipeline.config.text import SourceConfig
 from pipeline.labels import HELDOUT, TRAIN
@@ -80,6 +81,26 @@ def write_training_sequences(
         array.flush()
         partial.rename(path)
     return np.load(path, mmap_mode="r")
+
+
+def train_sequences(
+    tokenizer: PreTrainedTokenizerFast,
+    sources: Sources,
+    spec: EditedModel,
+    heldout: HeldoutConfig,
+    start_id: int | None,
+) -> Sequences:
+    """The first train sequences of the sources that edits are drawn on, [N, S]."""
+    packing = Packing(
+        spec.sequence_length_tokens,
+        "eos",
+        start_id,
+        side_of_split(heldout, TRAIN),
+        n_sequences=spec.n_sequences,
+        repeat=True,
+    )
+    stream = training_sequences(sources, spec.sources, tokenizer, packing)
+    return np.stack(list(islice(stream, spec.n_sequences)))
 
 
 def heldout_sequences(

@@ -5,7 +5,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 import torch
@@ -14,8 +14,9 @@ from pipeline.artifacts import hash_files
 from pipeline.config.models import ModelsConfig, TrainedModel
 from pipeline.errors import ModelError
 from pipeline.models import materialise as materialise_module
+from pipeline.models.edits import read_edits
 from pipeline.models.figures import pair_figures
-from pipeline.models.load import load_model, load_tokenizer
+from pipeline.models.load import load_model, load_tokenizer, read_model
 from pipeline.models.materialise import Workshop, materialise
 from pipeline.models.pair import Reading
 from pipeline.models.records import read_records
@@ -216,3 +217,31 @@ def test_kill_minus_9_in_training_resumes_to_equal_bytes(
     materialise(shop_at(tmp_path / "killed", slow, sources))
     materialise(shop_at(tmp_path / "unbroken", slow, sources))
     assert hash_files(tmp_path / "killed") == hash_files(tmp_path / "unbroken")
+
+
+def test_an_edited_pair_differs_by_its_edits_and_both_models_have_the_common_ones(
+    tmp_path: Path, models_config: Models, sources: Sources
+) -> None:
+    group = {"n": 1, "strengths": [2.0], "min_rate": 0.0001, "max_rate": 0.5}
+    groups = {
+        name: group | {"form": "token_added", "models": models}
+        for name, models in (("own", "it"), ("common", "both"), ("control", "none"))
+    }
+    edited = {
+        **{"kind": "edited", "of": "base", "groups": groups, "sources": {"pile": 1.0}},
+        **{"n_sequences": 8, "sequence_length_tokens": 32, "n_layers": 1, "seed": 3},
+    }
+    models = models_config(it=edited)
+    found = materialise(shop_at(tmp_path, models, sources))
+
+    def embedding(folder: Path) -> torch.Tensor:
+        model = read_model(folder, dtype="float32", attention="eager", device="cpu")
+        return cast(torch.nn.Embedding, model.get_input_embeddings()).weight
+
+    trained, base, it = (
+        embedding(folder)
+        for folder in (tmp_path / "base", found["base"].folder, found["it"].folder)
+    )
+    own, common, _control = read_edits(tmp_path)
+    assert it.ne(base).any(dim=1).nonzero().flatten().tolist() == [own.index]
+    assert base.ne(trained).any(dim=1).nonzero().flatten().tolist() == [common.index]

@@ -38,7 +38,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.analysis.changes.measure import AGAINST, BASE, ChangeSums
+from pipeline.analysis.changes.measure import AGAINST, BASE, ChangeSums, WrittenSums
 from pipeline.analysis.verdicts.evidence import (
     effective_number,
     false_discovery_rate,
@@ -88,8 +88,10 @@ def judge(sums: ChangeSums, section: ChangesConfig) -> Judgement:
     share, share_error, degrees, p_share = _shares(sums, section)
     q_share = false_discovery_rate(p_share)
     listed = np.nan_to_num(q_share, nan=1.0) <= section.max_false_discovery_rate
-    figures, errors = _figures(sums)
-    kind, t_kind = _claims(figures, errors, section)
+    figures, errors = _figures(sums.written)
+    kind, margin, error = _claims(figures, errors, section)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        t_kind = margin / error
     degrees_kind = degrees[: len(kind)]
     p_kind = np.concatenate([upper_tail(t_kind, degrees_kind), p_share[-2:]])
     kind = np.concatenate([kind, ["mean_shift", "scale_shift"]])
@@ -121,6 +123,13 @@ def judge(sums: ChangeSums, section: ChangesConfig) -> Judgement:
         q_kind=q_kind,
         **named,
     )
+
+
+def likely_kinds(sums: WrittenSums, section: ChangesConfig) -> tuple[NDArray[np.str_], Floats]:
+    """[J] the kind that the figures say, and by how much they lie inside its range."""
+    figures = _of_blocks(sums, np.ones(len(sums.effort_GJ)))
+    kind, margin, _ = _claims(figures, figures, section)
+    return kind, margin
 
 
 def _shares(sums: ChangeSums, section: ChangesConfig) -> tuple[Floats, Floats, Floats, Floats]:
@@ -161,9 +170,9 @@ class _Figures:
     had: Floats
 
 
-def _figures(sums: ChangeSums) -> tuple[_Figures, _Figures]:
+def _figures(sums: WrittenSums) -> tuple[_Figures, _Figures]:
     """Over all blocks, and their jackknife errors over blocks left out."""
-    n_blocks = len(sums.n_G)
+    n_blocks = len(sums.effort_GJ)
     whole = _of_blocks(sums, np.ones(n_blocks))
     parts = [_of_blocks(sums, 1 - np.eye(n_blocks)[block]) for block in range(n_blocks)]
     spread = {
@@ -173,7 +182,7 @@ def _figures(sums: ChangeSums) -> tuple[_Figures, _Figures]:
     return whole, _Figures(**spread)
 
 
-def _of_blocks(sums: ChangeSums, weight_G: Floats) -> _Figures:
+def _of_blocks(sums: WrittenSums, weight_G: Floats) -> _Figures:
     half_HG = np.stack([weight_G * (np.arange(len(weight_G)) % 2 == half) for half in (0, 1)])
     first_JMD, second_JMD = np.tensordot(half_HG, sums.written_GJMD, axes=1)
     effort_HJ = np.maximum(half_HG @ sums.effort_GJ, 1e-30)
@@ -201,10 +210,8 @@ def _of_blocks(sums: ChangeSums, weight_G: Floats) -> _Figures:
     )
 
 
-def _claims(
-    figures: _Figures, errors: _Figures, section: ChangesConfig
-) -> tuple[NDArray[np.str_], Floats]:
-    """The kind that the figures of each change say, and t of the claim's margin."""
+def _claims(figures: _Figures, errors: _Figures, section: ChangesConfig) -> "Claim":
+    """The kind that the figures of each change say."""
     by_concept = _concept_claim(figures, errors, section)
     by_direction = _direction_claim(figures, errors, section)
     kind, margin, error = (
@@ -214,9 +221,7 @@ def _claims(
     moved = (figures.against >= section.min_share_elsewhere) & (figures.had > 0.5)
     kind = np.where(moved, "moved", kind)
     margin = np.where(moved, figures.had - 0.5, margin)
-    error = np.where(moved, errors.had, error)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        return kind, margin / error
+    return kind, margin, np.where(moved, errors.had, error)
 
 
 Claim = tuple[NDArray[np.str_], Floats, Floats]

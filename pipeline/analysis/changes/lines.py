@@ -35,6 +35,8 @@ STEP_EXPONENT = 2.0**-7
 at most."""
 UNCHANGED = 0.02
 """Rows whose difference has less than this share of the mean squared norm start no search."""
+TRIMMINGS = 10
+"""Rounds in which the rows that agree best on a shift are chosen anew."""
 PATIENCE = 4
 """Draws of starts without a line that explains enough, after which the search ends."""
 
@@ -46,7 +48,7 @@ class Lines:
     mean_MD: of the models' rows
     shift_D, scale: what holds on every row, shift + scale (x_base - mean_base)
     direction_LD: unit vectors; change_L: the change that each line belongs to, 0 to J - 1
-    weight_L: sum of squares along each line
+    weight_L, fourth_L: sums of f^2 and f^4 along each line
     """
 
     mean_MD: Tensor
@@ -55,6 +57,7 @@ class Lines:
     direction_LD: Tensor
     change_L: Tensor
     weight_L: Tensor
+    fourth_L: Tensor
 
     def everywhere(self, x_TMD: Tensor) -> Tensor:
         """[T, D] what holds on every row."""
@@ -84,18 +87,19 @@ def find_lines(x_TMD: Tensor, section: ChangesConfig, random: torch.Generator) -
     """The lines of rows x [T, base and IT, D], by falling share of the difference."""
     mean_MD, shift_D, scale = _everywhere(x_TMD)
     none_L = torch.zeros(0, device=x_TMD.device)
-    lines = Lines(
-        mean_MD, shift_D, scale, x_TMD.new_zeros(0, x_TMD.shape[2]), none_L.long(), none_L
-    )
+    none_LD = x_TMD.new_zeros(0, x_TMD.shape[2])
+    lines = Lines(mean_MD, shift_D, scale, none_LD, none_L.long(), none_L, none_L)
     delta_TD = differences(x_TMD)
     rest_TD = (delta_TD - lines.everywhere(x_TMD))[differs(x_TMD)]
     direction_LD = _modes(rest_TD, float(delta_TD.square().sum()), section, random)
     change_L = _coinciding(direction_LD, section.same_cosine)
     lines = replace(lines, direction_LD=direction_LD, change_L=change_L)
-    weight_L = torch.zeros(len(change_L), device=x_TMD.device)
+    weight_L, fourth_L = torch.zeros(2, len(change_L), device=x_TMD.device)
     for part in x_TMD.split(section.batch_rows):
-        weight_L += code(lines, part, section)[0].square().sum(dim=0)
-    return replace(lines, weight_L=weight_L)
+        f_TL = code(lines, part, section)[0]
+        weight_L += f_TL.square().sum(dim=0)
+        fourth_L += f_TL.pow(4).sum(dim=0)
+    return replace(lines, weight_L=weight_L, fourth_L=fourth_L)
 
 
 def differences(x_TMD: Tensor) -> Tensor:
@@ -133,12 +137,20 @@ def code(lines: Lines, x_TMD: Tensor, section: ChangesConfig) -> tuple[Tensor, T
 
 
 def _everywhere(x_TMD: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Means of the models, and the shift and scale that hold on every row. Medians, because a
-    change on few rows is no shift of all."""
+    """Means of the models, and the shift and scale that hold on every row: of the half of the rows
+    that agree best on them, because a change on some rows is no shift of all (least trimmed
+    squares: Rousseeuw 1984, Journal of the American Statistical Association 79)."""
     mean_MD, delta_TD = x_TMD.mean(dim=0), differences(x_TMD)
-    away_TD, shift_D = x_TMD[:, BASE] - mean_MD[BASE], delta_TD.median(dim=0).values
-    slope_T = ((delta_TD - shift_D) * away_TD).sum(dim=1)
-    scale = (slope_T / away_TD.square().sum(dim=1).clamp_min(1e-30)).median()
+    away_TD = x_TMD[:, BASE] - mean_MD[BASE]
+    shift_D, scale = delta_TD.median(dim=0).values, delta_TD.new_zeros(())
+    for _ in range(TRIMMINGS):
+        distance_T = (delta_TD - shift_D - scale * away_TD).square().sum(dim=1)
+        kept = distance_T <= distance_T.median()
+        centre_D, square = away_TD[kept].mean(dim=0), away_TD[kept].square().sum()
+        product = ((delta_TD[kept] - delta_TD[kept].mean(dim=0)) * away_TD[kept]).sum()
+        n_kept = kept.sum()
+        scale = product / (square - n_kept * centre_D.square().sum()).clamp_min(1e-30)
+        shift_D = delta_TD[kept].mean(dim=0) - scale * centre_D
     return mean_MD, shift_D, scale
 
 

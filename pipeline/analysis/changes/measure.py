@@ -31,6 +31,25 @@ from pipeline.store import StoreReader
 
 Floats = NDArray[np.float64]
 WITH, AGAINST = 0, 1
+STRONG = 0.3
+"""A change is strong on rows where |h| is above this share of its level, (sum h^4 / sum h^2)^0.5:
+that of an activity that is either 0 or at one level. What the models write is read there."""
+
+
+@dataclass(frozen=True)
+class WrittenSums:
+    """What the models write on the rows of changes that have a direction e, per block of documents.
+
+    effort_GJ: sum h^2; written_GJMD: sum h (x_m - mean_m)
+    away_GJM: sum |x_m - mean_m|^2 over the rows on which the change acts
+    signed_square_GJS: sum h^2 by sign; along_GJMS: sum h <x_m - mean_m, e> by sign
+    """
+
+    effort_GJ: Floats
+    written_GJMD: Floats
+    away_GJM: Floats
+    signed_square_GJS: Floats
+    along_GJMS: Floats
 
 
 @dataclass(frozen=True)
@@ -39,10 +58,7 @@ class ChangeSums:
 
     n_G: rows; total_G: sum |Delta|^2; left_G: sum |r|^2
     carried_GJ: C_j; square_GJ: sum |c|^2; n_active_GJ: rows on which the change acts
-    Of changes with lines alone (first J - 2):
-    effort_GJ: sum h^2; written_GJMD: sum h (x_m - mean_m)
-    away_GJM: sum |x_m - mean_m|^2 over the rows on which the change acts
-    signed_square_GJS: sum h^2 by sign; along_GJMS: sum h <x_m - mean_m, e> by sign
+    written: of the changes with lines alone, the first J - 2, on rows where they are strong
     """
 
     n_G: Floats
@@ -51,11 +67,7 @@ class ChangeSums:
     carried_GJ: Floats
     square_GJ: Floats
     n_active_GJ: Floats
-    effort_GJ: Floats
-    written_GJMD: Floats
-    away_GJM: Floats
-    signed_square_GJS: Floats
-    along_GJMS: Floats
+    written: WrittenSums
 
 
 @dataclass(frozen=True)
@@ -82,6 +94,8 @@ class Changes:
         self.direction_JD = torch.nn.functional.normalize(
             (member_JL * lines.weight_L) @ signed_LD, dim=1
         )
+        square_J = (member_JL @ lines.weight_L).clamp_min(1e-30)
+        self.strong_J = STRONG * (member_JL @ lines.fourth_L / square_J).sqrt()
         self.along_L = (lines.direction_LD * self.direction_JD[lines.change_L]).sum(dim=1)
 
     def activity(self, x_BMD: Tensor, section: ChangesConfig) -> Activity:
@@ -95,21 +109,53 @@ class Changes:
         return rows, f_BL[rows][:, own] @ self.lines.direction_LD[own]
 
 
+class Written:
+    """Accumulates WrittenSums over batches of rows."""
+
+    def __init__(self, direction_JD: Tensor, n_blocks: int) -> None:
+        self._direction_JD = direction_JD
+        J, D = direction_JD.shape
+
+        def zeros(*shape: int) -> Tensor:
+            return torch.zeros(n_blocks, J, *shape, dtype=torch.float64, device=direction_JD.device)
+
+        self._effort, self._written, self._away = zeros(), zeros(2, D), zeros(2)
+        self._signed_square, self._along = zeros(2), zeros(2, 2)
+
+    def add(self, h_BJ: Tensor, centred_BMD: Tensor, block_B: Tensor) -> None:
+        """Add rows less the models' means. Only active pairs of row and change are touched."""
+        row_N, change_N = h_BJ.nonzero(as_tuple=True)
+        h_N = h_BJ[row_N, change_N].double()
+        key_N = block_B[row_N] * h_BJ.shape[1] + change_N
+        signed_N = key_N * 2 + (h_N < 0).long()
+        _add(self._effort, key_N, h_N.square())
+        _add(self._signed_square, signed_N, h_N.square())
+        for model in (BASE, IT):
+            rows_ND = centred_BMD[row_N, model].double()
+            along_N = (rows_ND * self._direction_JD[change_N]).sum(dim=1)
+            _add(self._written[:, :, model], key_N, h_N[:, None] * rows_ND)
+            _add(self._away[:, :, model], key_N, rows_ND.square().sum(dim=1))
+            _add(self._along[:, :, model], signed_N, h_N * along_N)
+
+    def finish(self) -> WrittenSums:
+        sums = (self._effort, self._written, self._away, self._signed_square, self._along)
+        return WrittenSums(*(tensor.cpu().numpy() for tensor in sums))
+
+
 class _Running:
     """The accumulators, on the device, in float64."""
 
     def __init__(self, changes: Changes, section: ChangesConfig) -> None:
         self._changes, self._section = changes, section
         mean_MD = changes.lines.mean_MD
-        G, J, D = section.n_blocks, changes.n, mean_MD.shape[1]
+        G, J = section.n_blocks, changes.n
 
         def zeros(*shape: int) -> Tensor:
             return torch.zeros(G, *shape, dtype=torch.float64, device=mean_MD.device)
 
         self.rows = zeros(3)  # 1, |Delta|^2, |r|^2
         self.carried, self.square, self.n_active = zeros(J + 2), zeros(J + 2), zeros(J + 2)
-        self.effort, self.written, self.away = zeros(J), zeros(J, 2, D), zeros(J, 2)
-        self.signed_square, self.along = zeros(J, 2), zeros(J, 2, 2)
+        self.written = Written(changes.direction_JD, G)
 
     def add(self, x_BMD: Tensor, block_B: Tensor) -> None:
         activity = self._changes.activity(x_BMD, self._section)
@@ -124,7 +170,9 @@ class _Running:
             self._carry(change, rows, c_ND, left_BD, block_B)
         self._carry(self._changes.n, every, lines.shift_D.expand_as(delta_BD), left_BD, block_B)
         self._carry(self._changes.n + 1, every, lines.scale * away_BD, left_BD, block_B)
-        self._write(activity.h_BJ, x_BMD - lines.mean_MD, block_B)
+        h_BJ = activity.h_BJ
+        strong_BJ = torch.where(h_BJ.abs() > self._changes.strong_J, h_BJ, 0)
+        self.written.add(strong_BJ, x_BMD - lines.mean_MD, block_B)
 
     def _carry(
         self, change: int, rows: Tensor, c_ND: Tensor, left_BD: Tensor, block_B: Tensor
@@ -136,27 +184,17 @@ class _Running:
         self.square[:, change].index_add_(0, block_N, square_N)
         self.n_active[:, change].index_add_(0, block_N, (square_N > 0).double())
 
-    def _write(self, h_BJ: Tensor, centred_BMD: Tensor, block_B: Tensor) -> None:
-        """Only active pairs of row and change are touched."""
-        row_N, change_N = h_BJ.nonzero(as_tuple=True)
-        h_N, block_N = h_BJ[row_N, change_N].double(), block_B[row_N]
-        J, sign_N = h_BJ.shape[1], (h_BJ[row_N, change_N] < 0).long()
-        key_N = block_N * J + change_N
-        _add(self.effort, key_N, h_N.square())
-        _add(self.signed_square, key_N * 2 + sign_N, h_N.square())
-        for model in (BASE, IT):
-            rows_ND = centred_BMD[row_N, model].double()
-            along_N = (rows_ND * self._changes.direction_JD[change_N]).sum(dim=1)
-            _add(self.written[:, :, model], key_N, h_N[:, None] * rows_ND)
-            _add(self.away[:, :, model], key_N, rows_ND.square().sum(dim=1))
-            _add(self.along[:, :, model], key_N * 2 + sign_N, h_N * along_N)
-
     def finish(self) -> ChangeSums:
-        sums = (
-            *(*self.rows.unbind(dim=1), self.carried, self.square, self.n_active),
-            *(self.effort, self.written, self.away, self.signed_square, self.along),
+        n_G, total_G, left_G = self.rows.cpu().numpy().T
+        return ChangeSums(
+            n_G=n_G,
+            total_G=total_G,
+            left_G=left_G,
+            carried_GJ=self.carried.cpu().numpy(),
+            square_GJ=self.square.cpu().numpy(),
+            n_active_GJ=self.n_active.cpu().numpy(),
+            written=self.written.finish(),
         )
-        return ChangeSums(*(tensor.cpu().numpy() for tensor in sums))
 
 
 def _add(target: Tensor, key_N: Tensor, value_N: Tensor) -> None:

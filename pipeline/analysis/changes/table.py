@@ -58,6 +58,7 @@ def entry(
         return Estimate(figure(value), figure(value - half), figure(value + half))
 
     n_active = sums.n_active_GJ[:, change].sum()
+    norm = float(np.sqrt(sums.square_GJ[:, change].sum() / max(1.0, n_active)))
     weight = beside.weight
     return Change(
         rank=rank,
@@ -77,9 +78,9 @@ def entry(
         n_active=int(n_active),
         rate=float(n_active / sums.n_G.sum()),
         n_effective=degrees + 1,
-        norm=float(np.sqrt(sums.square_GJ[:, change].sum() / max(1.0, n_active))),
-        norm_base=_written_norm(sums, change, BASE),
-        norm_it=_written_norm(sums, change, IT),
+        norm=norm,
+        norm_base=_written_norm(sums, change, BASE, norm),
+        norm_it=_written_norm(sums, change, IT, norm),
         made=weight.made if weight else NO_ESTIMATE,
         undone=weight.undone if weight else NO_ESTIMATE,
         made_random=weight.made_random if weight else NO_ESTIMATE,
@@ -152,8 +153,10 @@ def _directions(change: int, changes: Changes, sums: ChangeSums) -> dict[str, li
         shift_D = torch.nn.functional.normalize(changes.lines.shift_D, dim=0)
         is_mean = change == changes.n
         return dict.fromkeys(DIRECTIONS) | {"direction": shift_D.tolist() if is_mean else None}
-    effort = max(sums.effort_GJ[:, change].sum(), 1e-30)
-    base_D, it_D = (sums.written_GJMD[:, change, m].sum(axis=0) / effort for m in (BASE, IT))
+    effort = max(sums.written.effort_GJ[:, change].sum(), 1e-30)
+    base_D, it_D = (
+        sums.written.written_GJMD[:, change, m].sum(axis=0) / effort for m in (BASE, IT)
+    )
     direction_D = changes.direction_JD[change].tolist()
     return {
         "direction": direction_D,
@@ -166,10 +169,10 @@ def _known(value: float) -> float | None:
     return value if math.isfinite(value) else None
 
 
-def _written_norm(sums: ChangeSums, change: int, model: int) -> float | None:
-    """|u_m| times the change's root mean square activity: the length of what is written."""
-    if change >= sums.effort_GJ.shape[1]:
+def _written_norm(sums: ChangeSums, change: int, model: int, norm: float) -> float | None:
+    """|u_m| times the change's norm: the length of what model m writes for it."""
+    if change >= sums.written.effort_GJ.shape[1]:
         return None
-    effort, n_active = sums.effort_GJ[:, change].sum(), sums.n_active_GJ[:, change].sum()
-    written_D = sums.written_GJMD[:, change, model].sum(axis=0)
-    return _known(float(np.linalg.norm(written_D) / np.sqrt(max(effort * n_active, 1e-30))))
+    effort = max(float(sums.written.effort_GJ[:, change].sum()), 1e-30)
+    written_D = sums.written.written_GJMD[:, change, model].sum(axis=0)
+    return _known(float(np.linalg.norm(written_D)) / effort * norm)
