@@ -1,6 +1,7 @@
 """The whole graph from nothing at the `smoke` size, in a fresh copy of the repository."""
 
 import ast
+import csv
 import hashlib
 import itertools
 import json
@@ -73,6 +74,16 @@ def test_every_row_of_the_tokens_reaches_the_crosscoder(checkout: Checkout) -> N
     dumped = read_manifest(data / "activations.zarr").counts
     shuffled = read_manifest(data / "shuffled.zarr").counts
     assert dumped["n_rows"] == shuffled["n_rows"] > 0
+
+
+def test_every_csv_of_the_results_reads_back_with_its_header(checkout: Checkout) -> None:
+    files = sorted((checkout.path / "results").rglob("*.csv"))
+    assert len(files) > 5
+    for file in files:
+        with file.open(newline="") as text:
+            header, *rows = csv.reader(text)
+        assert len(header) > 1
+        assert {len(row) for row in rows} <= {len(header)}, file
 
 
 def test_the_report_is_one_offline_page(checkout: Checkout) -> None:

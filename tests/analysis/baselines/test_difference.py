@@ -68,6 +68,16 @@ def measured(path: Path) -> tuple[CellMeans, DifferenceSums]:
     return means, sums
 
 
+def test_models_that_are_equal_at_the_hook_point_do_not_differ(tmp_path: Path) -> None:
+    x = rows()
+    alike = torch.stack([x[:, 0], x[:, 0]], dim=1)
+    device = torch.device("cpu")
+    for name, stored, differ in (("alike", alike, False), ("different", x, True)):
+        with heldout_store(tmp_path / name, stored) as reader:
+            means = cell_means(reader, n_rows=10**6, batch_rows=32, device=device)
+        assert means.differ is differ
+
+
 def test_means_per_cell_equal_the_direct_ones(tmp_path: Path) -> None:
     means, _ = measured(tmp_path)
     x, cell = rows().double(), cell_numbers()
