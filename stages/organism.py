@@ -44,12 +44,13 @@ def main(config: Config) -> None:
     from pipeline.analysis.charts.look import FILE_PALETTE, image_files
     from pipeline.analysis.opening import Opened
     from pipeline.analysis.organism.chart import organism_figure
-    from pipeline.analysis.organism.run import examine
     from pipeline.analysis.organism.table import ablation_table
     from pipeline.columns import csv_bytes
 
     opened, source = Opened(STAGE, config), config.sources[config.mix.chat_source]
     if isinstance(source, TriggeredSourceConfig) and config.has_models:
+        from pipeline.analysis.organism.run import examine
+
         result = examine(opened, source)
     else:
         result = not_applicable(f"the chats ({config.mix.chat_source}) hold no planted behaviour")

@@ -48,7 +48,7 @@ def main(config: Config) -> None:
     from pipeline.analysis.charts.look import FILE_PALETTE, image_files
     from pipeline.analysis.opening import Opened
     from pipeline.analysis.recovery.chart import recovery_figure
-    from pipeline.analysis.recovery.run import score, without_truth
+    from pipeline.analysis.recovery.columns import without_truth
     from pipeline.columns import csv_bytes
 
     opened = Opened(STAGE, config)
@@ -56,6 +56,8 @@ def main(config: Config) -> None:
     if reason:
         scores, (features, latents) = not_applicable(reason), without_truth()
     else:
+        from pipeline.analysis.recovery.run import score
+
         scores, features, latents = score(opened)
     STAGE.publish_results(
         config,

@@ -38,13 +38,14 @@ def main(config: Config) -> None:
     from pipeline.analysis.opening import Opened
     from pipeline.analysis.seeds.chart import seeds_figure
     from pipeline.analysis.seeds.compare import table
-    from pipeline.analysis.seeds.run import compare_all
     from pipeline.columns import csv_bytes
 
     opened = Opened(STAGE, config)
     n_runs = opened.manifests["seeds"].counts["n_runs"]
     result = not_applicable("one run (seeds.n_runs is 1)")
     if n_runs > 1:
+        from pipeline.analysis.seeds.run import compare_all
+
         result = compare_all(opened, n_runs)
     columns = table(result.get("pairs", []))
     STAGE.publish_results(

@@ -4,8 +4,6 @@ from pipeline.analysis.opening import Opened
 from pipeline.analysis.recovery.matching import cooccurrence, direction_cosine, match
 from pipeline.analysis.recovery.result import Recovery
 from pipeline.analysis.recovery.scores import (
-    FEATURE_COLUMNS,
-    LATENT_COLUMNS,
     Frame,
     feature_table,
     latent_table,
@@ -49,10 +47,3 @@ def score(opened: Opened) -> tuple[Recovery, Frame, Frame]:
     )
     scores = recovery_scores(features, latents, exclusive_below=section.exclusive_below)
     return scores, features, latents
-
-
-def without_truth() -> tuple[Frame, Frame]:
-    """The two tables of an experiment that plants nothing: their columns, and no row."""
-    import pandas as pd
-
-    return pd.DataFrame(columns=list(FEATURE_COLUMNS)), pd.DataFrame(columns=list(LATENT_COLUMNS))

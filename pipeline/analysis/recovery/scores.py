@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.analysis.decoders.geometry import CRITERIA, EXCLUSIVE_BINS
+from pipeline.analysis.recovery.columns import NU
 from pipeline.analysis.recovery.matching import Cooccurrence, Matching
 from pipeline.analysis.recovery.result import (
     ArtefactScores,
@@ -26,24 +27,11 @@ from pipeline.analysis.recovery.result import (
     Rates,
     Recovery,
 )
-from pipeline.plant.features import COLUMNS as PLANTED_COLUMNS
 
 Frame = Any
 """A pandas.DataFrame, whose own types say too little to check anything by."""
-NU = "nu"
 AT_LIMIT = 0.25
 """Relative distance of a true nu from the limit of an exclusive verdict."""
-CRITERION_COLUMNS = (*(f"by_norm_{criterion.name}" for criterion in CRITERIA), f"by_{NU}")
-FEATURE_COLUMNS = (
-    *PLANTED_COLUMNS,
-    *("truth", "decade", "n_active_rows", "latent", "correlation", "direction_cosine"),
-    *("n_latents", *CRITERION_COLUMNS, "nu_true", "nu_eps", "nu_eps_low", "nu_eps_high"),
-    "frequency",
-)
-LATENT_COLUMNS = (
-    *("latent", "feature", "kind", "truth", "rate", "nu_true", "correlation", "direction_cosine"),
-    *(*CRITERION_COLUMNS, "decade", "artefact", "frequency"),
-)
 DECADES = ((1e-2, "1e-2 and above"), (1e-3, "1e-3 to 1e-2"), (1e-4, "1e-4 to 1e-3"), (0.0, "below"))
 
 

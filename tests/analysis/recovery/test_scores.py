@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 import torch
 
+from pipeline.analysis.recovery.columns import FEATURE_COLUMNS, LATENT_COLUMNS
 from pipeline.analysis.recovery.matching import Cooccurrence, direction_cosine, match
 from pipeline.analysis.recovery.scores import (
     artefact_scores,
@@ -50,9 +51,10 @@ def scored(verdict: list[str], r: list[float], stands_for: list[int]) -> Any:
         FEATURES.table(), table, matching, together, exclusive_below=0.2, scale_ratio=1.0
     )
     latents = latent_table(table, features, matching, together)
-    return recovery_scores(
-        *(with_frequency(part, 0.001) for part in (features, latents)), exclusive_below=0.2
-    )
+    features, latents = (with_frequency(part, 0.001) for part in (features, latents))
+    assert tuple(features) == FEATURE_COLUMNS
+    assert tuple(latents) == LATENT_COLUMNS
+    return recovery_scores(features, latents, exclusive_below=0.2)
 
 
 def test_every_rate_is_counted_from_the_truth() -> None:
