@@ -533,3 +533,15 @@ def test_the_theme_can_be_changed_and_text_selected(visit: Open, page: str) -> N
     tab.wait_for_selector("#dashboard .text")
     tab.evaluate("getSelection().selectAllChildren(document.querySelector('#dashboard .text'))")
     assert "latent 5" in tab.evaluate("getSelection().toString()")
+
+
+def test_a_page_without_losses_or_exclusive_latents_is_drawn(tmp_path: Path) -> None:
+    findings = made_up_findings(tmp_path)
+    pair = json.loads((tmp_path / "models.json").read_text())
+    del pair["loss_change_nats"]
+    (tmp_path / "models.json").write_text(json.dumps(pair))
+    columns = findings.read(VERDICTS)
+    columns["verdict"][:] = columns["norm_bin"][:] = ["shared"] * len(columns["latent"])
+    page = drawn(findings)
+    assert "Held-out loss of the two models" not in page
+    assert "Latents that look exclusive" not in page
