@@ -4,6 +4,7 @@ from pipeline.report.section import Section
 from pipeline.report.sections import (
     baselines,
     causal,
+    changes,
     configuration,
     data,
     decoders,
@@ -20,6 +21,7 @@ from pipeline.report.sections import (
 
 SECTIONS: tuple[Section, ...] = (
     overview.SECTION,
+    changes.SECTION,
     verdicts.SECTION,
     decoders.SECTION,
     latents.SECTION,
