@@ -6,6 +6,7 @@
 reads   results/*.json, *.csv and *.parquet, results/dashboards, the manifest of every artifact
 writes  results/report.html: opens from disk, fetches nothing
         results/figures/NAME.png and NAME.csv: every chart of the page, and its data
+        results/summary.json: the few figures by which DVC compares runs
 cost    seconds; memory: the page twice
 """
 
@@ -21,6 +22,7 @@ from pipeline.stage import (
     TOKENS,
     Stage,
     applies,
+    read_results,
     run,
 )
 
@@ -37,7 +39,7 @@ STAGE = Stage(
         "dashboards": DASHBOARDS,
     },
     outputs={"figures": RESULTS / "figures"},
-    results=("report.html",),
+    results=("report.html", "summary.json"),
 )
 
 
@@ -46,6 +48,7 @@ def main(config: Config) -> None:
     from pipeline.report.browser import browser_data
     from pipeline.report.findings import Findings
     from pipeline.report.page import page_charts, page_sections, render
+    from pipeline.report.summary import SOURCES, summary
 
     manifests = {name: STAGE.input(config, name) for name in STAGE.inputs}
     findings = Findings(RESULTS, config, manifests)
@@ -58,7 +61,9 @@ def main(config: Config) -> None:
             for file, content in chart.files(name).items():
                 (build.work / file).write_bytes(content)
         build.publish(counts={"n_figures": len(charts)}, facts={})
-    STAGE.publish_results(config, {"report.html": render(findings, sections, browser)})
+    figures = summary({name: read_results(name) for name in SOURCES})
+    page = render(findings, sections, browser)
+    STAGE.publish_results(config, {"report.html": page, "summary.json": figures})
 
 
 if __name__ == "__main__":
