@@ -69,7 +69,7 @@ def test_a_run_is_committed_compared_undone_restored_and_removed_as_documented(
     clone: Checkout,
 ) -> None:
     def shell(line: str) -> str:
-        return clone.run("bash", "-c", line).stdout
+        return clone.run("bash", "-c", f"export COLUMNS={WIDTH}; {line}").stdout
 
     def clean() -> bool:
         return shell("git status --short") == ""
