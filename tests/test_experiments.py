@@ -35,7 +35,8 @@ for out in map(Path, [*stage["outs"], *stage.get("metrics", [])]):
         figures = dict.fromkeys(FIGURES, 0.1234)
         out.write_text(json.dumps(figures | {"l0": 100 * rate, "it_only": 16384}))
     else:
-        out.write_text(f"{out} {rate} {[config[key] for key in sections]}")
+        made_of = {key: config[key] for key in sections}
+        out.write_text(json.dumps({"out": str(out), "rate": rate, "made_of": made_of}))
 """
 
 
