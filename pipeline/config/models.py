@@ -10,6 +10,7 @@ from pipeline.config.edits import EditedModel
 from pipeline.config.section import Section
 
 ModelName = Literal["base", "it"]
+ModuleNames = Annotated[tuple[str, ...], Field(strict=False, min_length=1)]
 Share = Annotated[float, Field(gt=0, le=1)]
 SHARE_TOLERANCE = 1e-6
 
@@ -123,18 +124,52 @@ class TrainedModel(TrainingConfig):
         return self
 
 
+class LoraConfig(Section):
+    """A low-rank adapter: of each chosen matrix W, W + (alpha / rank) B A is used."""
+
+    rank: int = Field(ge=1, le=1024)
+    """Rows of A and columns of B."""
+    alpha: float = Field(gt=0)
+    """Scale of the change, before it is divided by the rank."""
+    target_modules: Literal["all-linear"] | ModuleNames
+    """Names of the linear layers that get one, such as [q_proj, v_proj], or all-linear: all but the
+    unembedding."""
+
+
 class TunedModel(TrainingConfig):
-    """The other model of the pair after full fine-tuning on the named sources; same tokenizer."""
+    """The other model of the pair after tuning on the named sources; same tokenizer."""
 
     kind: Literal["tuned"]
     of: ModelName
     """The model of the pair that the tuning starts from."""
+    lora: LoraConfig | None
+    """Tune a low-rank adapter and keep the model as it is; null: tune every weight."""
+
+
+StoredModel = Annotated[HubModel | LocalModel, Field(discriminator="kind")]
+
+
+class AdapterModel(Section):
+    """A model with a LoRA adapter of PEFT, merged into its weights when it is loaded."""
+
+    kind: Literal["adapter"]
+    of: ModelName | StoredModel
+    """The model that the adapter was trained on: the other one of the pair, or one of the hub or of
+    a folder."""
+    adapter: StoredModel
+    """The folder or repository with adapter_config.json and adapter_model.safetensors."""
 
 
 ModelConfig = Annotated[
-    HubModel | LocalModel | TrainedModel | TunedModel | EditedModel | NoModel,
+    HubModel | LocalModel | TrainedModel | TunedModel | AdapterModel | EditedModel | NoModel,
     Field(discriminator="kind"),
 ]
+
+
+def other_of(spec: ModelConfig) -> ModelName | None:
+    """The other model of the pair, where the model of `spec` is made from that."""
+    of = getattr(spec, "of", None)
+    return of if isinstance(of, str) else None  # pyright: ignore[reportReturnType]
 
 
 class HeldoutConfig(Section):
@@ -165,17 +200,24 @@ class ModelsConfig(Section):
     """Which documents no training here may see, and the losses on them."""
 
     @model_validator(mode="after")
-    def _check_tuned_of(self) -> Self:
+    def _check_of(self) -> Self:
         for name, spec in (("base", self.base), ("it", self.it)):
-            if isinstance(spec, TunedModel) and spec.of == name:
-                raise ValueError(f"{name}.of is {name}: a model cannot be tuned from itself")
+            if other_of(spec) == name:
+                raise ValueError(f"{name}.of is {name}: a model cannot be made from itself")
         if isinstance(self.base, EditedModel):
             raise ValueError(
                 "base.kind is edited: edits are made in a copy of the base: set it.kind=edited"
             )
-        if all(isinstance(spec, TunedModel) for spec in (self.base, self.it)):
+        if all(other_of(spec) for spec in (self.base, self.it)):
             raise ValueError(
                 "base.of is it and it.of is base: one of the two must be hub, local or trained"
+            )
+        kinds = {self.base.kind, self.it.kind}
+        of_adapter = isinstance(self.base, AdapterModel) or isinstance(self.it, AdapterModel)
+        if of_adapter and any(getattr(spec, "lora", None) for spec in (self.base, self.it)):
+            raise ValueError(
+                f"the pair is {' and '.join(sorted(kinds))} with lora: one adapter upon another is "
+                "not kept apart; merge the first elsewhere and use kind: local, or set lora to null"
             )
         if (self.base.kind == "none") != (self.it.kind == "none"):
             raise ValueError(

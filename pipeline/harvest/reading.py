@@ -14,7 +14,6 @@ from pydantic import ValidationError
 from torch import Tensor
 
 from pipeline.config.models import HookPointConfig, HubModel, LocalModel
-from pipeline.config.paths import local_path
 from pipeline.errors import ConfigError, ModelError
 from pipeline.harvest.census import rows_of
 from pipeline.harvest.pair import HookedPair, PairedForward, load_pair
@@ -24,6 +23,7 @@ from pipeline.models.load import load_tokenizer, read_model, read_tokenizer
 from pipeline.models.locate import locate_hub, locate_local
 from pipeline.models.pair import check_tokenizers
 from pipeline.models.start import choose_start
+from pipeline.paths import located
 from pipeline.runtime import resolve_device
 from pipeline.text.template import Document, valid_unicode
 from pipeline.text.tokens import encode
@@ -47,7 +47,7 @@ class Pair:
     ) -> Self:
         """The pair that the stage `models` left in `models_dir`, at a hook point as the
         configuration or `Crosscoder.provenance["hook_point"]` states it."""
-        models_dir = local_path(str(models_dir))
+        models_dir = located(str(models_dir))
         tokenizer = load_tokenizer(models_dir)
         return cls(load_pair(models_dir, _checked(hook_point), resolve_device(device)), tokenizer)
 
@@ -132,7 +132,7 @@ def _checked(hook_point: Mapping[str, Any]) -> HookPointConfig:
 def _folder(name: str | Path) -> Path:
     """The folder of a model. A name that is no folder is a repository, unless it is spelled as a
     path, whose absence is then told as such."""
-    folder = local_path(str(name))
+    folder = located(str(name))
     is_path = isinstance(name, Path) or str(name).startswith(("/", "~", ".", "$"))
     if is_path or folder.exists() or not REPOSITORY.fullmatch(str(name)):
         return locate_local(LocalModel(kind="local", path=str(name)))

@@ -38,11 +38,14 @@ def fit(
     *,
     progress_name: str,
 ) -> None:
-    """Train `model` in place on `sequences` [n_steps * B, S], resuming from `checkpoint`.
+    """Train `model` in place on `sequences` [n_steps * B, S], resuming from `checkpoint`: the
+    parameters that ask for gradients, or all where none does.
 
     Raises NonFiniteError, before the update, where a loss or gradient is not finite.
     """
-    model.requires_grad_(True).train()
+    if not any(parameter.requires_grad for parameter in model.parameters()):
+        model.requires_grad_(True)
+    model.train()
     model.config.use_cache = False
     optimizer = new_optimizer(model, config)
     first_step = load_checkpoint(checkpoint, model, optimizer)
@@ -80,9 +83,10 @@ def reproducible_attention(device: torch.device) -> AbstractContextManager[objec
 
 
 def new_optimizer(model: PreTrainedModel, config: TrainingConfig) -> torch.optim.AdamW:
-    """AdamW with weight decay on matrices only."""
-    matrices = [p for p in model.parameters() if p.ndim >= 2]
-    vectors = [p for p in model.parameters() if p.ndim < 2]
+    """AdamW over what is trained, with weight decay on matrices only."""
+    trained = [p for p in model.parameters() if p.requires_grad]
+    matrices = [p for p in trained if p.ndim >= 2]
+    vectors = [p for p in trained if p.ndim < 2]
     return torch.optim.AdamW(
         [
             {"params": matrices, "weight_decay": config.weight_decay},

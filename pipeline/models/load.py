@@ -9,9 +9,16 @@ import torch
 
 from pipeline.config.models import ModelName
 from pipeline.errors import MissingArtifactError, ModelError
+from pipeline.models.adapter import merged
 from pipeline.models.configuration import first_line, quiet, read_configuration
 from pipeline.models.locate import folder_of
-from pipeline.models.records import TOKENIZER_DIR, check_unchanged, read_records
+from pipeline.models.records import (
+    TOKENIZER_DIR,
+    adapter_digests,
+    check_unchanged,
+    file_digests,
+    read_records,
+)
 from pipeline.models.skeleton import check_complete, shortened, try_loading
 
 if TYPE_CHECKING:
@@ -44,8 +51,19 @@ def load_model(
     """
     record = read_records(models_dir)[name]
     folder = folder_of(models_dir, record)
-    check_unchanged(folder, record)
-    return read_model(folder, dtype=dtype, attention=attention, device=device, n_layers=n_layers)
+    check_unchanged(folder, file_digests(folder), record.files)
+    adapter = None
+    if record.adapter is not None:
+        adapter = folder_of(models_dir, record.adapter)
+        check_unchanged(adapter, adapter_digests(adapter), record.adapter.files)
+    return read_model(
+        folder,
+        dtype=dtype,
+        attention=attention,
+        device=device,
+        n_layers=n_layers,
+        adapter=adapter,
+    )
 
 
 def read_tokenizer(folder: Path) -> PreTrainedTokenizerFast:
@@ -74,11 +92,13 @@ def read_model(
     attention: str | None,
     device: torch.device | str,
     n_layers: int | None = None,
+    adapter: Path | None = None,
 ) -> PreTrainedModel:
     """The model of a Hugging Face folder, in eval mode; no weight may be missing or misshapen.
 
     attention: None or "auto" for what the architecture prefers
     n_layers: of the blocks that are needed; a model that cannot be cut there is loaded whole
+    adapter: a PEFT folder to merge into it, in float32 whatever the dtype asked for
     """
     from transformers import AutoModelForCausalLM
 
@@ -91,7 +111,7 @@ def read_model(
             loaded: Any = AutoModelForCausalLM.from_pretrained(
                 folder,
                 config=config,
-                dtype=DTYPES[dtype],
+                dtype=DTYPES[dtype] if adapter is None else torch.float32,
                 attn_implementation=attention,
                 output_loading_info=True,
                 trust_remote_code=False,
@@ -103,4 +123,6 @@ def read_model(
         ) from error
     model, report = loaded
     check_complete(report, folder)
+    if adapter is not None:
+        model = merged(model, adapter).to(DTYPES[dtype])
     return model.eval().requires_grad_(False).to(device)

@@ -2,33 +2,47 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from pipeline.config.models import HubModel, LocalModel
-from pipeline.config.paths import local_path
 from pipeline.errors import ModelError
+from pipeline.models.adapter import ADAPTER_PATTERNS, read_adapter
 from pipeline.models.configuration import read_config
-from pipeline.models.records import FILE_PATTERNS, ModelRecord
+from pipeline.models.records import FILE_PATTERNS, AdapterRecord, ModelRecord
+from pipeline.paths import located
 
 
-def folder_of(models_dir: Path, record: ModelRecord) -> Path:
-    """The folder to load a recorded model from; a hub model may be fetched again."""
+def folder_of(models_dir: Path, record: ModelRecord | AdapterRecord) -> Path:
+    """The folder to load a recorded model or adapter from; one of the hub may be fetched again."""
     if record.kind == "here":
         return models_dir / record.location
-    if record.kind == "local":
-        return locate_local(LocalModel(kind="local", path=record.location))
-    return locate_hub(HubModel(kind="hub", repo=record.location, revision=record.revision))
+    patterns = FILE_PATTERNS if isinstance(record, ModelRecord) else ADAPTER_PATTERNS
+    if record.kind == "hub":
+        spec = HubModel(kind="hub", repo=record.location, revision=record.revision)
+        return locate_hub(spec, patterns)
+    return located(record.location)
+
+
+def locate_adapter(spec: HubModel | LocalModel) -> Path:
+    """The folder of an adapter. ModelError where it is none that can be merged."""
+    folder = (
+        located(spec.path) if isinstance(spec, LocalModel) else locate_hub(spec, ADAPTER_PATTERNS)
+    )
+    read_adapter(folder)
+    return folder
 
 
 def locate_local(spec: LocalModel) -> Path:
     """The folder of a local model. ModelError where it is not a model folder."""
-    folder = local_path(spec.path)
+    folder = located(spec.path)
     read_config(folder)
     return folder
 
 
-def locate_hub(spec: HubModel) -> Path:
-    """The local snapshot of a hub model, downloaded if it is not in the cache yet.
+def locate_hub(spec: HubModel, patterns: Sequence[str] = FILE_PATTERNS) -> Path:
+    """The local snapshot of a hub model, downloaded if it is not in the cache yet: of its files,
+    those of `patterns`.
 
     The folder is named after the commit. ModelError, with the remedy, for a gated, unknown or
     unreachable repository.
@@ -38,7 +52,7 @@ def locate_hub(spec: HubModel) -> Path:
     what = f"{spec.repo} at revision {spec.revision}"
     try:
         return Path(
-            snapshot_download(spec.repo, revision=spec.revision, allow_patterns=list(FILE_PATTERNS))
+            snapshot_download(spec.repo, revision=spec.revision, allow_patterns=list(patterns))
         )
     except errors.GatedRepoError as error:
         raise ModelError(

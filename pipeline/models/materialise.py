@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from torch import nn
@@ -14,6 +15,7 @@ from torch import nn
 from pipeline.artifacts import sync
 from pipeline.config.edits import EditedModel
 from pipeline.config.models import (
+    AdapterModel,
     HubModel,
     LocalModel,
     ModelName,
@@ -21,15 +23,17 @@ from pipeline.config.models import (
     NoModel,
     TrainedModel,
     TunedModel,
+    other_of,
 )
 from pipeline.config.text import SourceConfig
 from pipeline.labels import MODELS
+from pipeline.models.adapter import check_adapter, save_adapter, with_adapter
 from pipeline.models.architecture import random_model
 from pipeline.models.configuration import quiet
 from pipeline.models.edits import draw_edits, make_edit, write_edits
 from pipeline.models.fitting import fit
 from pipeline.models.load import read_model, read_tokenizer
-from pipeline.models.locate import locate_hub, locate_local
+from pipeline.models.locate import locate_adapter, locate_hub, locate_local
 from pipeline.models.pair import (
     Reading,
     check_layer,
@@ -38,23 +42,31 @@ from pipeline.models.pair import (
     embedded_by,
     examine,
 )
-from pipeline.models.records import TOKENIZER_DIR, ModelRecord, describe, write_records
+from pipeline.models.records import (
+    TOKENIZER_DIR,
+    AdapterRecord,
+    ModelRecord,
+    describe,
+    describe_adapter,
+    write_records,
+)
 from pipeline.models.sequences import (
     train_sequences,
     train_tokenizer_on,
     write_training_sequences,
 )
+from pipeline.models.skeleton import try_loading
 from pipeline.models.start import choose_start, write_start
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 DTYPE_SAVED = {"bf16": torch.bfloat16, "fp32": torch.float32}
-FOUND_FIRST = {"hub": 0, "local": 0, "trained": 1, "tuned": 2, "edited": 2}
+FOUND_FIRST = {"hub": 0, "local": 0, "adapter": 0, "trained": 1, "tuned": 2, "edited": 2}
 EDITED_BASE = "base_edited"
 """Folder of the base with the edits that both models have."""
 
-ModelSpec = HubModel | LocalModel | TrainedModel | TunedModel | EditedModel
+ModelSpec = HubModel | LocalModel | TrainedModel | TunedModel | AdapterModel | EditedModel
 MadeHere = TrainedModel | TunedModel
 
 
@@ -81,11 +93,12 @@ class Workshop:
 
 @dataclass(frozen=True)
 class Model:
-    """A model that is there: the folder of its weights and tokenizer, its record, and what to warn
-    of when it is read as asked."""
+    """A model that is there: the folder of its weights and tokenizer, its record, the folder of the
+    adapter that belongs on it, and what to warn of when it is read as asked."""
 
     folder: Path
     record: ModelRecord
+    adapter: Path | None
     warning: str | None
 
 
@@ -95,7 +108,7 @@ def materialise(shop: Workshop) -> dict[ModelName, Model]:
     Raises ModelError where a model is missing or the two do not form a pair.
     """
     found: dict[ModelName, Model] = {}
-    for name in sorted(MODELS, key=lambda name: FOUND_FIRST[shop.spec(name).kind]):
+    for name in sorted(MODELS, key=lambda name: _turn(shop.spec(name))):
         match shop.spec(name):
             case EditedModel() as spec:
                 found |= make_edited(shop, spec, found["base"])
@@ -112,30 +125,56 @@ def materialise(shop: Workshop) -> dict[ModelName, Model]:
     return found
 
 
+def _turn(spec: ModelSpec) -> tuple[bool, int]:
+    """When a model is found or made: after the one it is made from, and after what costs less."""
+    return other_of(spec) is not None, FOUND_FIRST[spec.kind]
+
+
 def _materialise_one(
     shop: Workshop,
     name: ModelName,
-    spec: HubModel | LocalModel | MadeHere,
+    spec: HubModel | LocalModel | AdapterModel | MadeHere,
     found: Mapping[ModelName, Model],
 ) -> Model:
-    warning = None
     match spec:
-        case HubModel() as spec:
-            folder = locate_hub(spec)
-            warning = examine(name, folder, shop.reading)
-            record = describe(folder, "hub", spec.repo, revision=folder.name)
-        case LocalModel() as spec:
-            folder = locate_local(spec)
-            warning = examine(name, folder, shop.reading)
-            record = describe(folder, "local", spec.path)
+        case HubModel() | LocalModel() as spec:
+            return _stored(name, spec, shop.reading)
+        case AdapterModel() as spec:
+            of = (
+                found[spec.of] if isinstance(spec.of, str) else _stored(name, spec.of, shop.reading)
+            )
+            return _adapted(of, spec.adapter)
         case spec:
             if isinstance(spec, TrainedModel):
                 check_layer(name, spec.n_layers, shop.reading.layer)
             folder = shop.work / name
             if not folder.exists():
                 make(shop, name, spec, found)
-            record = describe(folder, "here", name)
-    return Model(folder, record, warning)
+            if isinstance(spec, TunedModel) and spec.lora is not None:
+                return _on(found[spec.of], folder, describe_adapter(folder, "here", name))
+            return Model(folder, describe(folder, "here", name), None, None)
+
+
+def _stored(name: ModelName, spec: HubModel | LocalModel, reading: Reading) -> Model:
+    """A model of the hub or of a folder, tried out."""
+    folder = locate_hub(spec) if isinstance(spec, HubModel) else locate_local(spec)
+    warning = examine(name, folder, reading)
+    if isinstance(spec, HubModel):
+        return Model(folder, describe(folder, "hub", spec.repo, folder.name), None, warning)
+    return Model(folder, describe(folder, "local", spec.path), None, warning)
+
+
+def _adapted(of: Model, spec: HubModel | LocalModel) -> Model:
+    """A model with an adapter of the hub or of a folder, which must fit it."""
+    folder = locate_adapter(spec)
+    check_adapter(folder, try_loading(of.folder, None), of.record.location)
+    if isinstance(spec, HubModel):
+        return _on(of, folder, describe_adapter(folder, "hub", spec.repo, folder.name))
+    return _on(of, folder, describe_adapter(folder, "local", spec.path))
+
+
+def _on(of: Model, folder: Path, adapter: AdapterRecord) -> Model:
+    return Model(of.folder, replace(of.record, adapter=adapter), folder, of.warning)
 
 
 def make_edited(shop: Workshop, spec: EditedModel, base: Model) -> dict[ModelName, Model]:
@@ -156,9 +195,10 @@ def make_edited(shop: Workshop, spec: EditedModel, base: Model) -> dict[ModelNam
             make_edit(model, edit)
         if own or name == "it":
             if not (shop.work / folder).exists():
-                save_folder(model, tokenizer, shop.work / folder)
+                with whole_folder(shop.work / folder) as partial:
+                    save_model(model, tokenizer, partial)
             record = describe(shop.work / folder, "here", folder)
-            found[name] = Model(shop.work / folder, record, base.warning)
+            found[name] = Model(shop.work / folder, record, None, base.warning)
     return found
 
 
@@ -171,10 +211,17 @@ def make(shop: Workshop, name: ModelName, spec: MadeHere, found: Mapping[ModelNa
     sequences = write_training_sequences(
         bench / "sequences.npy", tokenizer, shop.sources, spec, shop.models.heldout, start.id
     )
-    model = starting_point(shop, spec, tokenizer, found)
+    model: Any = starting_point(shop, spec, tokenizer, found)
+    lora = spec.lora if isinstance(spec, TunedModel) else None
+    if lora is not None:
+        model = with_adapter(model, lora, spec.seed)
     fit(model, sequences, spec, bench / "checkpoint.pt", progress_name=f"models_{name}")
-    cast(nn.Module, model).to(DTYPE_SAVED[spec.precision])
-    save_folder(model, tokenizer, shop.work / name)
+    with whole_folder(shop.work / name) as folder:
+        if lora is not None:  # small, and merged in float32: it is kept as it is
+            save_adapter(model, found[spec.of].record.location, folder)
+        else:
+            model.to(DTYPE_SAVED[spec.precision])
+            save_model(model, tokenizer, folder)
     shutil.rmtree(bench)
 
 
@@ -203,16 +250,25 @@ def starting_point(
 
 def read_for_fitting(model: Model, device: torch.device) -> PreTrainedModel:
     """A model in float32 with the attention that its architecture can be trained with."""
-    return read_model(model.folder, dtype="float32", attention="auto", device=device)
+    return read_model(
+        model.folder, dtype="float32", attention="auto", device=device, adapter=model.adapter
+    )
 
 
-def save_folder(model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, folder: Path) -> None:
-    """Write a Hugging Face folder, all or nothing."""
+def save_model(model: PreTrainedModel, tokenizer: PreTrainedTokenizerFast, folder: Path) -> None:
+    """Write the weights and the tokenizer as a Hugging Face folder."""
+    with quiet():
+        model.save_pretrained(folder)
+        tokenizer.save_pretrained(folder)
+
+
+@contextmanager
+def whole_folder(folder: Path) -> Iterator[Path]:
+    """A folder to write in that becomes `folder`, all or nothing."""
     partial = folder.with_name(f"{folder.name}.partial")
     shutil.rmtree(partial, ignore_errors=True)
-    with quiet():
-        model.save_pretrained(partial)
-        tokenizer.save_pretrained(partial)
+    partial.mkdir(parents=True)
+    yield partial
     for path in (*partial.iterdir(), partial):
         sync(path)
     partial.rename(folder)

@@ -7,15 +7,16 @@ are references: they are read where they are, and refused if a file of theirs ha
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
 from pipeline.artifacts import sha256_file, write_json
-from pipeline.config.paths import local_path
 from pipeline.errors import MissingArtifactError, ModelError
+from pipeline.models.adapter import ADAPTER_PATTERNS, read_adapter
 from pipeline.models.configuration import CONFIG_FILE, read_configuration, shape_of
 from pipeline.models.skeleton import weight_files
+from pipeline.paths import located
 
 MODELS_FILE = "models.json"
 TOKENIZER_DIR = "tokenizer"
@@ -33,12 +34,22 @@ FILE_PATTERNS = (CONFIG_FILE, *WEIGHT_PATTERNS, *TOKENIZER_PATTERNS)
 
 
 @dataclass(frozen=True)
+class AdapterRecord:
+    """A LoRA adapter that is merged into a model when it is loaded; fields as of ModelRecord."""
+
+    kind: Literal["hub", "local", "here"]
+    location: str
+    revision: str
+    files: dict[str, dict[str, Any]]
+
+
+@dataclass(frozen=True)
 class ModelRecord:
     """One model of the pair as consumers see it.
 
     kind: hub | local | here; location: repository | folder | folder inside `data/models/`
     revision: commit of a hub model, else empty; d_model: residual width; n_layers: blocks
-    files: name -> bytes and sha256
+    files: name -> bytes and sha256; adapter: what is merged into these weights, or None
     """
 
     kind: Literal["hub", "local", "here"]
@@ -49,11 +60,13 @@ class ModelRecord:
     n_layers: int
     vocab_size: int
     files: dict[str, dict[str, Any]]
+    adapter: AdapterRecord | None
 
     @property
     def n_bytes(self) -> int:
-        """Size of all files together."""
-        return sum(entry["bytes"] for entry in self.files.values())
+        """Size of all files together, an adapter's included."""
+        files = [*self.files.values(), *(self.adapter.files.values() if self.adapter else ())]
+        return sum(entry["bytes"] for entry in files)
 
 
 def write_records(models_dir: Path, records: dict[str, ModelRecord]) -> None:
@@ -66,7 +79,12 @@ def read_records(models_dir: Path) -> dict[str, ModelRecord]:
     path = models_dir / MODELS_FILE
     if not path.is_file():
         raise MissingArtifactError(f"{path} not found: run `dvc repro models`")
-    return {name: ModelRecord(**entry) for name, entry in json.loads(path.read_text()).items()}
+    return {name: _record(entry) for name, entry in json.loads(path.read_text()).items()}
+
+
+def _record(entry: dict[str, Any]) -> ModelRecord:
+    record = ModelRecord(**entry)
+    return replace(record, adapter=AdapterRecord(**entry["adapter"])) if record.adapter else record
 
 
 def describe(
@@ -83,7 +101,15 @@ def describe(
         n_layers=shape.n_layers,
         vocab_size=shape.vocab_size,
         files=file_digests(folder),
+        adapter=None,
     )
+
+
+def describe_adapter(
+    folder: Path, kind: Literal["hub", "local", "here"], location: str, revision: str = ""
+) -> AdapterRecord:
+    """The record of the PEFT folder `folder`."""
+    return AdapterRecord(kind, location, revision, adapter_digests(folder))
 
 
 def model_files(folder: Path) -> list[Path]:
@@ -94,20 +120,30 @@ def model_files(folder: Path) -> list[Path]:
 
 def file_digests(folder: Path) -> dict[str, dict[str, Any]]:
     """Name -> bytes and sha256 of every file that decides the model."""
+    return _digests(model_files(folder))
+
+
+def adapter_digests(folder: Path) -> dict[str, dict[str, Any]]:
+    """Name -> bytes and sha256 of the files of an adapter."""
+    read_adapter(folder)
+    return _digests([folder / name for name in ADAPTER_PATTERNS])
+
+
+def _digests(paths: list[Path]) -> dict[str, dict[str, Any]]:
     return {
-        path.name: {"bytes": path.stat().st_size, "sha256": sha256_file(path)}
-        for path in model_files(folder)
+        path.name: {"bytes": path.stat().st_size, "sha256": sha256_file(path)} for path in paths
     }
 
 
-def check_unchanged(folder: Path, record: ModelRecord) -> None:
-    """Raise ModelError unless the folder's files are those that were recorded."""
-    found = file_digests(folder)
-    for name in sorted(found.keys() | record.files.keys()):
-        if found.get(name) != record.files.get(name):
+def check_unchanged(
+    folder: Path, found: dict[str, dict[str, Any]], recorded: dict[str, dict[str, Any]]
+) -> None:
+    """Raise ModelError unless the files found in a folder are those that were recorded."""
+    for name in sorted(found.keys() | recorded.keys()):
+        if found.get(name) != recorded.get(name):
             raise ModelError(
                 f"{folder / name} is not the file that the models stage recorded "
-                f"(found {_short(found.get(name))}, expected {_short(record.files.get(name))}): "
+                f"(found {_short(found.get(name))}, expected {_short(recorded.get(name))}): "
                 "restore it, or run `dvc repro --force models` to take the model as it is now"
             )
 
@@ -115,7 +151,12 @@ def check_unchanged(folder: Path, record: ModelRecord) -> None:
 def is_current(models_dir: Path) -> bool:
     """Whether the folders of local models still hold the files that were recorded."""
     for record in read_records(models_dir).values():
-        if record.kind == "local" and file_digests(local_path(record.location)) != record.files:
+        if record.kind == "local" and file_digests(located(record.location)) != record.files:
+            return False
+        adapter = record.adapter
+        if adapter is None or adapter.kind != "local":
+            continue
+        if adapter_digests(located(adapter.location)) != adapter.files:
             return False
     return True
 

@@ -73,21 +73,28 @@ def read_headers(folder: Path) -> dict[str, Tensor]:
 
     Raises ModelError for a file that is missing, cut off or no safetensors.
     """
+    headers: dict[str, Tensor] = {}
+    for path in weight_files(folder):
+        headers |= read_tensors(path)
+    return headers
+
+
+def read_tensors(path: Path) -> dict[str, Tensor]:
+    """Name -> empty tensor of one safetensors file. ModelError where it is cut off or none."""
     from safetensors import SafetensorError, safe_open
 
     headers: dict[str, Tensor] = {}
-    for path in weight_files(folder):
-        try:
-            with safe_open(path, "pt") as file:
-                for name in file.keys():  # noqa: SIM118 - no mapping
-                    entry = file.get_slice(name)
-                    dtype = DTYPES.get(entry.get_dtype(), torch.uint8)
-                    headers[name] = torch.empty(entry.get_shape(), dtype=dtype, device="meta")
-        except (SafetensorError, OSError) as error:
-            raise ModelError(
-                f"{path} ({path.stat().st_size} bytes) is cut off or no safetensors file "
-                f"({first_line(error)}): get it again"
-            ) from error
+    try:
+        with safe_open(path, "pt") as file:
+            for name in file.keys():  # noqa: SIM118 - no mapping
+                entry = file.get_slice(name)
+                dtype = DTYPES.get(entry.get_dtype(), torch.uint8)
+                headers[name] = torch.empty(entry.get_shape(), dtype=dtype, device="meta")
+    except (SafetensorError, OSError) as error:
+        raise ModelError(
+            f"{path} ({path.stat().st_size} bytes) is cut off or no safetensors file "
+            f"({first_line(error)}): get it again"
+        ) from error
     return headers
 
 

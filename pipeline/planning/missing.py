@@ -5,17 +5,17 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from pipeline.config import Config
-from pipeline.config.models import HubModel, LocalModel
-from pipeline.config.paths import local_path
+from pipeline.config.models import AdapterModel, HubModel, LocalModel
 from pipeline.config.text import FilesSourceConfig, HubSourceConfig, TriggeredSourceConfig
 from pipeline.errors import ModelError
 from pipeline.labels import MODELS
 from pipeline.models.configuration import read_configuration, shape_of
 from pipeline.models.load import read_tokenizer
-from pipeline.models.locate import locate_local
+from pipeline.models.locate import locate_adapter, locate_local
 from pipeline.models.pair import check_tokenizers, examine, reading_of
 from pipeline.models.skeleton import weight_files
 from pipeline.models.start import choose_start
+from pipeline.paths import located, located_pattern
 from pipeline.planning.cost import StageCost
 from pipeline.planning.dictionary import WEIGHTS, is_here
 from pipeline.planning.estimate import store_bytes
@@ -46,10 +46,14 @@ def _missing_models(config: Config) -> list[str]:
         return []
     reading, folders, lines = reading_of(config.hook_point, config.mix), {}, []
     for name in MODELS:
-        spec = getattr(config.models, name)
-        if not isinstance(spec, LocalModel | HubModel):
-            continue
+        spec, adapter = getattr(config.models, name), None
+        if isinstance(spec, AdapterModel):
+            spec, adapter = spec.of, spec.adapter
         try:
+            if isinstance(adapter, LocalModel):
+                locate_adapter(adapter)
+            if not isinstance(spec, LocalModel | HubModel):
+                continue
             folder = _whole_folder(spec)
             if folder is None:
                 lines.append(f"models.{name}: {_how_to_get(spec)}")
@@ -109,7 +113,7 @@ def _missing_sources(config: Config) -> list[str]:
             lines += [
                 f"sources.{name}.paths: no file matches {pattern}: mend the path"
                 for pattern in spec.paths
-                if not glob.glob(str(local_path(pattern)), recursive=True)  # noqa: PTH207
+                if not glob.glob(str(located_pattern(pattern)), recursive=True)  # noqa: PTH207
             ]
         elif isinstance(spec, HubSourceConfig) and not _reachable(spec):
             lines.append(
@@ -149,7 +153,7 @@ def _download_hint(repo: str) -> str:
 
 def _reachable(spec: HubSourceConfig) -> bool:
     """Whether the hub answers for this dataset within a few seconds."""
-    if local_path(spec.dataset).exists():
+    if located(spec.dataset).exists():
         return True
     from huggingface_hub import HfApi, errors
 

@@ -9,10 +9,17 @@ from typing import TYPE_CHECKING, Any
 
 from pipeline.config import Config
 from pipeline.config.crosscoder import PretrainedConfig
-from pipeline.config.models import HubModel, LocalModel, ModelsConfig, NoModel, TrainedModel
-from pipeline.config.paths import local_path
+from pipeline.config.models import (
+    AdapterModel,
+    HubModel,
+    LocalModel,
+    ModelsConfig,
+    NoModel,
+    TrainedModel,
+)
 from pipeline.errors import ModelError
 from pipeline.labels import MODELS
+from pipeline.paths import located
 
 if TYPE_CHECKING:
     from torch import nn
@@ -117,11 +124,13 @@ def size_of(models: ModelsConfig, name: str) -> ModelSize | None:
     from pipeline.models.architecture import configuration_of
     from pipeline.models.configuration import quiet, read_configuration
 
-    spec = getattr(models, name)
+    spec: Any = getattr(models, name)
     if isinstance(spec, NoModel):
         return None
     if isinstance(spec, TrainedModel):
         return size_from_config(configuration_of(spec))
+    if isinstance(spec, AdapterModel) and not isinstance(spec.of, str):
+        spec = spec.of
     if not isinstance(spec, LocalModel | HubModel):
         return size_of(models, spec.of)
     folder = folder_of(spec)
@@ -144,7 +153,7 @@ def _known_size(spec: LocalModel | HubModel) -> ModelSize | None:
 def folder_of(spec: LocalModel | HubModel) -> Path | None:
     """Where the model's files lie on this machine; None where it has not been downloaded."""
     if isinstance(spec, LocalModel):
-        folder = local_path(spec.path)
+        folder = located(spec.path)
         return folder if folder.exists() else None
     cached = cached_hub_file(spec, "config.json")
     return cached.parent if cached else None

@@ -13,8 +13,8 @@ from functools import partial
 from pathlib import Path
 from typing import IO, Any
 
-from pipeline.config.paths import local_path
 from pipeline.errors import SourceError
+from pipeline.paths import located_pattern
 
 LINES, JSON, PARQUET = (".jsonl", ".ndjson"), (".json",), (".parquet",)
 READ_CHARACTERS = 2**16
@@ -38,7 +38,7 @@ def expand(patterns: tuple[str, ...], key: str) -> list[Path]:
     """
     files: set[Path] = set()
     for pattern in patterns:
-        found = [Path(p) for p in glob.glob(str(local_path(pattern)), recursive=True)]  # noqa: PTH207
+        found = [Path(p) for p in glob.glob(str(located_pattern(pattern)), recursive=True)]  # noqa: PTH207
         found = [path for path in found if path.is_file()]
         if not found:
             raise SourceError(f"{key}: no file at {pattern!r}: correct the path or the glob")

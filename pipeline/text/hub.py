@@ -4,9 +4,9 @@ import os
 from collections.abc import Iterator
 from typing import Any
 
-from pipeline.config.paths import local_path
 from pipeline.config.text import HubSourceConfig
 from pipeline.errors import SourceError
+from pipeline.paths import located
 
 GATED_SIGNS = ("gated", "401", "403", "authenticated", "restricted")
 
@@ -28,7 +28,7 @@ def read_rows(
 
 def resolve_revision(spec: HubSourceConfig, name: str) -> str:
     """The commit that `revision` stands for now; "local" for a folder."""
-    if local_path(spec.dataset).is_dir():
+    if located(spec.dataset).is_dir():
         return "local"
     from huggingface_hub import HfApi
 
@@ -42,7 +42,7 @@ def _stream(spec: HubSourceConfig, field: str) -> Any:
     from datasets import load_dataset_builder
 
     _support_zst()
-    folder = local_path(spec.dataset)
+    folder = located(spec.dataset)
     is_local = folder.is_dir()
     builder = load_dataset_builder(
         str(folder) if is_local else spec.dataset,

@@ -27,7 +27,7 @@ TRAINING = {
     "checkpoint_every_steps": 5,
     "seed": 0,
 }
-TUNED = TRAINING | {"kind": "tuned", "of": "base"}
+TUNED = TRAINING | {"kind": "tuned", "of": "base", "lora": None}
 TRAINED = TRAINING | {
     "kind": "trained",
     "architecture": "llama",
@@ -57,7 +57,7 @@ def test_each_kind_parses(spec: dict[str, Any]) -> None:
 @pytest.mark.parametrize(
     ("base", "it", "message"),
     [
-        (LOCAL, TUNED | {"of": "it"}, "cannot be tuned from itself"),
+        (LOCAL, TUNED | {"of": "it"}, "cannot be made from itself"),
         (TUNED | {"of": "it"}, TUNED, "one of the two must be hub, local or trained"),
         (LOCAL, TUNED | {"sources": {"chat": 0.5}}, "shares sum to 0.5, expected 1"),
         (LOCAL, TUNED | {"sources": {}}, "at least 1 item"),

@@ -11,7 +11,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerFast
 from pipeline.config.models import ModelsConfig, TrainedModel
 from pipeline.config.text import GeneratedSourceConfig, SourceConfig
 from pipeline.models.architecture import random_model
-from pipeline.models.materialise import save_folder
+from pipeline.models.materialise import save_model
 from pipeline.text.tokens import train_tokenizer
 
 TRAINING: dict[str, Any] = {
@@ -40,7 +40,12 @@ TRAINED: dict[str, Any] = TRAINING | {
     "tokenizer": {"sources": ["pile", "chat"], "n_documents": 20},
     "sources": {"pile": 1.0},
 }
-TUNED: dict[str, Any] = TRAINING | {"kind": "tuned", "of": "base", "sources": {"chat": 1.0}}
+TUNED: dict[str, Any] = TRAINING | {
+    "kind": "tuned",
+    "of": "base",
+    "lora": None,
+    "sources": {"chat": 1.0},
+}
 HELDOUT: dict[str, Any] = {
     "sources": {"pile": "pile", "chat": "chat"},
     "n_sequences": 4,
@@ -111,7 +116,7 @@ def model_folder(
 
     def make(folder: Path, architecture: str = "llama", **fields: Any) -> Path:
         folder.parent.mkdir(parents=True, exist_ok=True)
-        save_folder(random_weights(architecture, **fields), tokenizer, folder)
+        save_model(random_weights(architecture, **fields), tokenizer, folder)
         return folder
 
     return make

@@ -23,6 +23,7 @@ RandomWeights = Callable[..., PreTrainedModel]
 TUNED: dict[str, Any] = {
     "kind": "tuned",
     "of": "base",
+    "lora": None,
     "sources": {"chat": 1.0},
     "n_steps": 6,
     "batch_sequences": 4,
@@ -142,7 +143,7 @@ def test_a_loss_that_is_not_finite_stops_before_the_update(random_weights: Rando
 
 
 def test_vectors_have_no_weight_decay(random_weights: RandomWeights) -> None:
-    groups = new_optimizer(random_weights("gemma2"), config()).param_groups
+    groups = new_optimizer(random_weights("gemma2").requires_grad_(True), config()).param_groups
     assert [group["weight_decay"] for group in groups] == [0.1, 0.0]
     assert {p.ndim for p in groups[0]["params"]} == {2}
     assert {p.ndim for p in groups[1]["params"]} == {1}

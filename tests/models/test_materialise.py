@@ -76,7 +76,7 @@ def test_equal_configurations_give_equal_bytes(
 
 
 @pytest.mark.parametrize(
-    ("dies_in", "call"), [("fit", 1), ("fit", 2), ("save_folder", 2), ("write_records", 1)]
+    ("dies_in", "call"), [("fit", 1), ("fit", 2), ("save_model", 2), ("write_records", 1)]
 )
 def test_a_killed_run_goes_on_to_equal_bytes(
     tmp_path: Path,

@@ -15,7 +15,7 @@ from pipeline.models.start import Start, choose_start, read_start, write_start
 from pipeline.text.tokens import train_tokenizer
 from tests.models.families import family_folder, random_family
 
-RECORD = ModelRecord("local", "m", "", "llama", 16, 3, 300, {})
+RECORD = ModelRecord("local", "m", "", "llama", 16, 3, 300, {}, None)
 PAIR = {"base": RECORD, "it": RECORD}
 BEGIN = Start("<bos>", 1, "a test")
 
