@@ -67,6 +67,7 @@ QUESTION_IMPORTS = {
     "seeds": {"verdicts", "charts"},
     "recovery": {"decoders", "charts"},
     "changes": {"causal", "dashboards", "verdicts"},
+    "edits": {"changes"},
 }
 HEAVY = {"torch", "transformers", "datasets", "altair", "pandas", "zarr"}
 
