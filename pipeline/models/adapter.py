@@ -59,7 +59,7 @@ def read_adapter(folder: Path) -> PeftLora:
             "again"
         )
     try:
-        return PeftLora.from_pretrained(folder)  # pyright: ignore[reportReturnType]
+        return PeftLora.from_pretrained(str(folder))  # pyright: ignore[reportReturnType]
     except (TypeError, ValueError) as error:
         raise ModelError(
             f"{path} cannot be read by the installed peft ({first_line(error)}): install the peft "

@@ -121,8 +121,11 @@ def read_model(
         raise ModelError(
             f"the model in {folder} cannot be loaded ({first_line(error)}): get the folder again"
         ) from error
-    model, report = loaded
+    read, report = loaded
     check_complete(report, folder)
-    if adapter is not None:
-        model = merged(model, adapter).to(DTYPES[dtype])
+    model: Any = read if adapter is None else merged(read, adapter)
+    for parameter in model.parameters():
+        # Weights alone: transformers keeps buffers such as the rotary frequencies in float32, and
+        # rounding them in one model of a pair would be a difference that no training made.
+        parameter.data = parameter.data.to(DTYPES[dtype])
     return model.eval().requires_grad_(False).to(device)

@@ -217,7 +217,8 @@ def make(shop: Workshop, name: ModelName, spec: MadeHere, found: Mapping[ModelNa
         model = with_adapter(model, lora, spec.seed)
     fit(model, sequences, spec, bench / "checkpoint.pt", progress_name=f"models_{name}")
     with whole_folder(shop.work / name) as folder:
-        if lora is not None:  # small, and merged in float32: it is kept as it is
+        if lora is not None and isinstance(spec, TunedModel):
+            # The adapter is small, and is merged in float32 when read: it is kept as it is.
             save_adapter(model, found[spec.of].record.location, folder)
         else:
             model.to(DTYPE_SAVED[spec.precision])

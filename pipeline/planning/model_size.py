@@ -132,7 +132,7 @@ def size_of(models: ModelsConfig, name: str) -> ModelSize | None:
     if isinstance(spec, AdapterModel) and not isinstance(spec.of, str):
         spec = spec.of
     if not isinstance(spec, LocalModel | HubModel):
-        return size_of(models, spec.of)
+        return size_of(models, str(spec.of))
     folder = folder_of(spec)
     try:
         with quiet():

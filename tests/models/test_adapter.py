@@ -81,6 +81,20 @@ def test_an_adapter_is_merged_in_float32_and_then_cast(base: Path, adapter: Path
         assert torch.equal(one.to(torch.bfloat16), other)
 
 
+def test_an_adapter_that_changes_nothing_gives_the_activations_of_its_base_in_bfloat16(
+    base: Path, adapter: Path
+) -> None:
+    tensors = load_file(adapter / ADAPTER_WEIGHTS)
+    idle = {name: 0 * value if "lora_B" in name else value for name, value in tensors.items()}
+    save_file(idle, adapter / ADAPTER_WEIGHTS)
+    plain, adapted = (read(base, which, dtype="bfloat16") for which in (None, adapter))
+    assert torch.equal(residual(adapted, 2, TOKEN_IDS), residual(plain, 2, TOKEN_IDS))
+    frequencies = [dict(model.named_buffers()) for model in (plain, adapted)]
+    assert {n: b.dtype for n, b in frequencies[0].items()} == {
+        n: b.dtype for n, b in frequencies[1].items()
+    }
+
+
 @pytest.mark.parametrize("layer", [1, 2])
 def test_a_cut_model_gets_the_adapter_of_its_blocks(base: Path, adapter: Path, layer: int) -> None:
     whole, cut = read(base, adapter), read(base, adapter, n_layers=layer)
@@ -93,7 +107,7 @@ def test_a_cut_model_gets_the_adapter_of_its_blocks(base: Path, adapter: Path, l
 def pair_of(work: Path, models: ModelsConfig, sources: Sources) -> tuple[Workshop, dict[str, Any]]:
     work.mkdir(exist_ok=True)
     shop = Workshop(work, models, sources, Reading(1, "auto", 32, "eos"), torch.device("cpu"))
-    return shop, pair_figures(shop, materialise(shop))
+    return shop, dict(pair_figures(shop, materialise(shop)))
 
 
 @pytest.mark.parametrize("named", [True, False])

@@ -191,3 +191,7 @@ def model_name(spec: ModelConfig) -> str:
             return "planted rows, no model"
         case "tuned":
             return f"{spec.of} model, tuned here"
+        case "edited":
+            return f"{spec.of} model, edited here"
+        case "adapter":
+            return model_name(spec.adapter)
