@@ -230,6 +230,8 @@ def _settings(module: nn.Module) -> dict[str, Any]:
 
 
 def _no_weights(folder: Path) -> str:
+    if not folder.is_dir():
+        return f"model folder {folder} does not exist: name another folder, or bring it back"
     found = sorted(p.name for p in folder.glob("*") if p.suffix in (".bin", ".pt", ".gguf", ".pth"))
     beside = f" (found {found[0]})" if found else ""
     return (
