@@ -7,13 +7,13 @@ writes  data/local_files/: one file per section (models, sources, crosscoder), p
 cost    a fraction of a second, and about a second per GB to be read; DVC runs it every time
 """
 
-import sys
 from pathlib import Path
 
 import yaml
 
 from pipeline.artifacts import write_json
-from pipeline.errors import MissingArtifactError, PipelineError
+from pipeline.command import command
+from pipeline.errors import MissingArtifactError
 from pipeline.local_files import SECTIONS, digests
 
 # `pipeline.config` knows this file too, but takes half a second to load, which every run would pay.
@@ -21,7 +21,7 @@ COMPOSED = Path("composed.yaml")
 LOCAL_FILES = Path("data/local_files")
 
 
-def main() -> None:
+def main(typed: list[str]) -> None:  # noqa: ARG001
     if not COMPOSED.exists():
         raise MissingArtifactError(f"{COMPOSED} not found: run `dvc repro compose`")
     config = yaml.load(COMPOSED.read_text(), Loader=yaml.CSafeLoader)
@@ -30,8 +30,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except PipelineError as error:
-        sys.stderr.write(f"error: {error}\n")
-        sys.exit(2)
+    command("local_files", main)
