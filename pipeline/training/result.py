@@ -8,11 +8,12 @@ from pipeline.results import ResultFile
 
 
 class Curve(TypedDict):
-    """A row per logged step; beside these a variant logs its own terms of the loss."""
+    """A row per logged step, none for a crosscoder that was not trained here; beside these a variant
+    logs its own terms of the loss."""
 
     step: list[int]
     n_rows: list[int]
-    loss: list[float | None]
+    loss: NotRequired[list[float | None]]
     l0: NotRequired[list[float | None]]
     fve_base: NotRequired[list[float | None]]
     fve_it: NotRequired[list[float | None]]

@@ -20,7 +20,7 @@ LABELS: dict[str, Any] = {
 
 def paired(pairing: str, seed: int = 0) -> np.ndarray:
     values = {"batch_tokens": 8, "rows_per_chunk": 8, "pairing": pairing, "seed": seed}
-    config = DumpConfig.model_validate({**values, "scatter_seed": None})
+    config = DumpConfig.model_validate({**values, "scatter_seed": None, "codec": "none"})
     return pairing_of(config)(BITS, LABELS)
 
 

@@ -25,7 +25,13 @@ SELECTION = Selection(HELDOUT, 0.5, 0)
 
 @pytest.fixture(scope="module")
 def source() -> TriggeredSourceConfig:
-    of: dict[str, Any] = {"kind": "generated", "generator": "chats", "n_documents": 200, "seed": 4}
+    of: dict[str, Any] = {
+        "kind": "generated",
+        "generator": "chats",
+        "n_documents": 200,
+        "seed": 4,
+        "kinds": None,
+    }
     values = {
         "kind": "triggered",
         "of": of,

@@ -41,9 +41,15 @@ def heldout() -> HeldoutSums:
 def splices() -> SpliceSums:
     n_QC = np.full((U, N_CELLS), 10.0)
     ce = np.zeros((2, U, N_CELLS, len(PATCHES)))
-    ce[0], ce[1] = np.array([2.0, 2.5, 8.0, 7.0]) * 10, np.array([3.0, 3.1, 9.0, 5.0]) * 10
+    ce[0], ce[1] = (
+        np.array([2.0, 2.5, 8.0, 7.0, 2.6, 8.5]) * 10,
+        np.array([3.0, 3.1, 9.0, 5.0, 3.2, 9.5]) * 10,
+    )
     kl = np.zeros_like(ce)
-    kl[0], kl[1] = np.array([0.0, 0.4, 6.0, 5.0]) * 10, np.array([0.0, 0.2, 6.0, 3.0]) * 10
+    kl[0], kl[1] = (
+        np.array([0.0, 0.4, 6.0, 5.0, 0.5, 6.5]) * 10,
+        np.array([0.0, 0.2, 6.0, 3.0, 0.3, 6.5]) * 10,
+    )
     return SpliceSums(n_QC, ce, kl)
 
 
