@@ -48,6 +48,7 @@ STAGE = Stage(
         "listed": LISTED,
     },
     results=("edits.json",),
+    memory_keys=("changes.batch_rows",),
 )
 
 

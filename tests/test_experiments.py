@@ -105,4 +105,4 @@ def test_a_run_is_committed_compared_undone_restored_and_removed_as_documented(
 
     listed, *_ = (shell(line) for line in typed("Remove, and free disk"))
     assert "faster" in listed
-    assert "faster" not in shell("dvc exp list")
+    assert "faster" not in shell("dvc exp list --all-commits")

@@ -8,8 +8,8 @@ from pipeline.results import ResultFile
 
 
 class Curve(TypedDict):
-    """A row per logged step, none for a crosscoder that was not trained here; beside these a variant
-    logs its own terms of the loss."""
+    """A row per logged step, none for a crosscoder that was not trained here; beside these columns
+    a variant logs its own terms of the loss."""
 
     step: list[int]
     n_rows: list[int]
