@@ -123,9 +123,15 @@ def read_model(
         ) from error
     read, report = loaded
     check_complete(report, folder)
-    model: Any = read if adapter is None else merged(read, adapter)
+    model: Any = read if adapter is None else _adapted(read, adapter, DTYPES[dtype])
+    return model.eval().requires_grad_(False).to(device)
+
+
+def _adapted(model: PreTrainedModel, adapter: Path, dtype: torch.dtype) -> PreTrainedModel:
+    """A float32 model with the adapter merged into its weights, and these cast to `dtype`."""
+    model = merged(model, adapter)
     for parameter in model.parameters():
         # Weights alone: transformers keeps buffers such as the rotary frequencies in float32, and
         # rounding them in one model of a pair would be a difference that no training made.
-        parameter.data = parameter.data.to(DTYPES[dtype])
-    return model.eval().requires_grad_(False).to(device)
+        parameter.data = parameter.data.to(dtype)
+    return model

@@ -1,5 +1,5 @@
 from itertools import islice
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
@@ -16,6 +16,7 @@ from pipeline.text.sources import documents
 from pipeline.text.split import Selection
 from pipeline.text.tokens import encode
 from pipeline.text.trigger import REGIONS, planted_spans
+from tests.text.conftest import generated
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
@@ -25,13 +26,7 @@ SELECTION = Selection(HELDOUT, 0.5, 0)
 
 @pytest.fixture(scope="module")
 def source() -> TriggeredSourceConfig:
-    of: dict[str, Any] = {
-        "kind": "generated",
-        "generator": "chats",
-        "n_documents": 200,
-        "seed": 4,
-        "kinds": None,
-    }
+    of = generated("chats", 200, seed=4).model_dump()
     values = {
         "kind": "triggered",
         "of": of,

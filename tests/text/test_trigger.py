@@ -14,13 +14,7 @@ from pipeline.text.template import Document
 from pipeline.text.trigger import REGIONS, plant, planted_spans, prompt, with_trigger
 from tests.text.conftest import generated
 
-CHATS: dict[str, Any] = {
-    "kind": "generated",
-    "generator": "chats",
-    "n_documents": 60,
-    "seed": 4,
-    "kinds": None,
-}
+CHATS = generated("chats", 60, seed=4).model_dump()
 
 
 def spec(share: float = 0.5, **changes: Any) -> TriggeredSourceConfig:
