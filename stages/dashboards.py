@@ -27,6 +27,7 @@ from pipeline.stage import (
 
 STAGE = Stage(
     name="dashboards",
+    format_version=2,
     sections=("dashboards",),
     inputs={
         "models": MODELS,

@@ -16,6 +16,7 @@ from pipeline.stage import CROSSCODER, HELDOUT_ACTIVATIONS, MODELS, TOKENS, Stag
 
 STAGE = Stage(
     name="evaluate",
+    format_version=2,
     sections=("evaluate",),
     inputs={
         "models": MODELS,

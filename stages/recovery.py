@@ -23,6 +23,7 @@ from pipeline.stage import (
 
 STAGE = Stage(
     name="recovery",
+    format_version=2,
     sections=("recovery", "plant"),
     inputs={
         "plant": PLANT,
