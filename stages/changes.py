@@ -206,9 +206,8 @@ def weigh_changes(
         weights,
     )
     from pipeline.analysis.splicing import hooked_pair
-    from pipeline.models.load import load_tokenizer
+    from pipeline.models.start import read_start
     from pipeline.store import StoreReader
-    from pipeline.text.tokens import bos_id
 
     section, causal, device = config.changes, config.causal, model.W_dec.device
     random = numpy_generator(section.seed, "changes", "random_latents")
@@ -234,7 +233,7 @@ def weigh_changes(
             ChangePatches(changes, model, drawn, section),
             batches,
             n_tokens=n_sequences * config.mix.sequence_length_tokens,
-            bos_token_id=bos_id(load_tokenizer(MODELS)),
+            start_id=read_start(MODELS).id,
         )
     bootstrap = Bootstrap(
         n_sequences,

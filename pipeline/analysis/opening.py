@@ -63,11 +63,11 @@ class Opened:
         return load_tokenizer(MODELS)
 
     @property
-    def bos_token_id(self) -> int:
-        """The token that begins every sequence."""
-        from pipeline.text.tokens import bos_id
+    def start_id(self) -> int | None:
+        """The token that begins every sequence, or None where nothing does."""
+        from pipeline.models.start import read_start
 
-        return bos_id(self.tokenizer)
+        return read_start(MODELS).id
 
     def decode(self, token_ids: Sequence[int]) -> str:
         """The text of tokens."""

@@ -37,18 +37,26 @@ class HookedModel:
     logits_with: LogitsWith
 
 
-def prediction_mask(token_ids: Tensor, bos_token_id: int) -> Tensor:
-    """[Q, S - 1] which next-token predictions count: neither from a BOS nor of one.
+def never_patched(token_ids: Tensor, start_id: int | None) -> Tensor:
+    """[Q, S] the positions that give no activation row, which no patch may touch: the first, and
+    the token that begins sequences wherever it stands (none where sequences begin with nothing).
+    The rule is that of `pipeline.harvest.census.rows_of`."""
+    kept = torch.zeros_like(token_ids, dtype=torch.bool)
+    if start_id is not None:
+        kept |= token_ids == start_id
+    kept[:, :1] = True
+    return kept
 
-    A BOS position is never patched, so a prediction from it tells nothing.
-    """
-    is_bos = token_ids == bos_token_id
-    return ~is_bos[:, :-1] & ~is_bos[:, 1:]
+
+def prediction_mask(kept: Tensor) -> Tensor:
+    """[Q, S - 1] which next-token predictions count, by the positions `kept` [Q, S] unpatched:
+    none from such a position, which would tell nothing, and none of such a token."""
+    return ~kept[:, :-1] & ~kept[:, 1:]
 
 
-def patched(hidden: Tensor, replacement: Tensor, is_bos: Tensor) -> Tensor:
-    """[Q, S, D]: `replacement` everywhere except at BOS, which keeps `hidden`."""
-    return torch.where(is_bos[..., None], hidden, replacement.to(hidden.dtype))
+def patched(hidden: Tensor, replacement: Tensor, kept: Tensor) -> Tensor:
+    """[Q, S, D]: `replacement` everywhere except where `kept` [Q, S], which keeps `hidden`."""
+    return torch.where(kept[..., None], hidden, replacement.to(hidden.dtype))
 
 
 class Predictions:

@@ -154,11 +154,6 @@ def special_strings(tokenizer: "PreTrainedTokenizerBase") -> list[str]:
     return sorted({*tokenizer.all_special_tokens, *added})
 
 
-def bos_id(tokenizer: "PreTrainedTokenizerBase") -> int:
-    """Id of the BOS token. Raises ModelError where the tokenizer has none."""
-    return _required_id(tokenizer, "bos", "sequences begin with it")
-
-
 def eos_id(tokenizer: "PreTrainedTokenizerBase") -> int:
     """Id of the EOS token. Raises ModelError where the tokenizer has none."""
     return _required_id(tokenizer, "eos", "it separates documents (or set mix.separator=none)")

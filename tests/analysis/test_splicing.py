@@ -17,11 +17,13 @@ from pipeline.analysis.evaluation.splice_table import splice_table
 from pipeline.analysis.groups import CELLS, GROUPS
 from pipeline.analysis.splicing import (
     HookedModel,
+    never_patched,
     prediction_mask,
     sample_sequences,
     token_losses,
 )
 from pipeline.crosscoder import Crosscoder
+from pipeline.harvest.census import rows_of
 from tests.analysis.stores import random_crosscoder
 
 V, D, BOS = 11, 5, 0
@@ -60,15 +62,22 @@ def spliced(crosscoder: Crosscoder, mean_MD: Tensor | None = None) -> SpliceSums
         TOKENS,
         CELL_NUMBERS,
         mean_MD=torch.ones(2, D) if mean_MD is None else mean_MD,
-        bos_token_id=BOS,
+        start_id=BOS,
     )
 
 
 def test_predictions_from_and_of_bos_do_not_count() -> None:
-    assert prediction_mask(TOKENS, BOS).tolist() == [
+    assert prediction_mask(never_patched(TOKENS, BOS)).tolist() == [
         [False, True, True, True, True],
         [False, True, False, False, True],
     ]
+
+
+def test_no_patch_touches_a_position_that_gives_no_row_whatever_sequences_begin_with() -> None:
+    token_ids = np.array([[7, 3, 7, 4], [5, 3, 4, 7]], np.int32)
+    for start_id in (7, 5, None):
+        kept = never_patched(torch.from_numpy(token_ids), start_id)
+        assert kept.tolist() == (~rows_of(token_ids, start_id)).tolist()
 
 
 def test_losses_are_cross_entropy_and_kl_in_nats() -> None:
@@ -100,7 +109,7 @@ def test_ablations_equal_the_direct_computation(patch: str, value: float) -> Non
         hidden = model.residual(TOKENS)
         kept = (TOKENS == BOS) & (not patch.endswith("_with_bos"))
         hidden = torch.where(kept[..., None], hidden, torch.full_like(hidden, value))
-        mask = prediction_mask(TOKENS, BOS)
+        mask = prediction_mask(never_patched(TOKENS, BOS))
         expected = cross_entropy(
             model.logits_with(TOKENS, hidden)[:, :-1][mask], TOKENS[:, 1:][mask], reduction="sum"
         )
@@ -123,7 +132,7 @@ def test_bos_positions_keep_their_own_activation() -> None:
         TOKENS,
         CELL_NUMBERS,
         mean_MD=torch.ones(2, D),
-        bos_token_id=BOS,
+        start_id=BOS,
     )
     own = toy.residual(TOKENS)
     assert len(seen) == 2 * len(PATCHES)

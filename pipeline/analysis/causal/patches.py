@@ -21,7 +21,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from pipeline.analysis.splicing import HookedModel, Predictions, patched, prediction_mask
+from pipeline.analysis.splicing import (
+    HookedModel,
+    Predictions,
+    never_patched,
+    patched,
+    prediction_mask,
+)
 from pipeline.crosscoder import Crosscoder
 
 Floats = NDArray[np.float64]
@@ -69,24 +75,25 @@ def causal_batch(
     models: tuple[HookedModel, HookedModel],
     replacements: Replacements,
     batch: Batch,
-    bos_token_id: int,
+    start_id: int | None,
 ) -> CausalSums:
     """The sums of one batch. Lower blocks run once per model, the IT model's upper blocks once per
-    patch and once for the clean model. A BOS position keeps the IT model's own activation."""
+    patch and once for the clean model. Positions that give no row keep
+    the IT model's own activation."""
     base, it = models
     hidden = it.residual(batch.token_ids)
     streams = Streams(base.residual(batch.token_ids).float(), hidden.float())
-    is_bos = batch.token_ids == bos_token_id
+    starts = never_patched(batch.token_ids, start_id)
     where = Predictions(
         batch.token_ids[:, 1:],
         batch.group[:, 1:],
-        prediction_mask(batch.token_ids, bos_token_id),
+        prediction_mask(starts),
         n_cells=len(GROUPS),
     )
     clean = it.logits_with(batch.token_ids, hidden)
     kl = {}
     for name, replacement in replacements(streams, batch):
-        spliced = patched(hidden, replacement.to(hidden.device), is_bos)
+        spliced = patched(hidden, replacement.to(hidden.device), starts)
         kl[name] = where.sums(it.logits_with(batch.token_ids, spliced), clean)[1]
     return CausalSums(where.counts(), kl)
 

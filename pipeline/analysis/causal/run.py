@@ -68,13 +68,13 @@ def causal_pass(opened: Opened, replacements: Replacements, *, name: str) -> Cau
 
     name: of the progress line and log
     """
-    pair, bos_token_id = opened.hooked_models(), opened.bos_token_id
+    pair, start_id = opened.hooked_models(), opened.start_id
     sequences = chat_sequences(opened)
     parts = []
     n_tokens = len(sequences) * opened.config.mix.sequence_length_tokens
     with Progress(name, total=n_tokens, unit="tokens") as progress:
         for batch in batches(opened, sequences):
-            parts.append(causal_batch(pair, replacements, batch, bos_token_id))
+            parts.append(causal_batch(pair, replacements, batch, start_id))
             progress.advance(batch.token_ids.numel())
     return merge(parts)
 

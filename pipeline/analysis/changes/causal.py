@@ -93,13 +93,13 @@ def weigh(
     batches: Iterator[Batch],
     *,
     n_tokens: int,
-    bos_token_id: int,
+    start_id: int | None,
 ) -> CausalSums:
     """The sums of every patch. n_tokens: in all batches, for the progress line."""
     parts = []
     with Progress("changes_causal", total=n_tokens, unit="tokens") as progress:
         for batch in batches:
-            parts.append(causal_batch(models, patches, batch, bos_token_id))
+            parts.append(causal_batch(models, patches, batch, start_id))
             progress.advance(batch.token_ids.numel())
     return merge(parts)
 

@@ -58,7 +58,7 @@ def over_sequences(opened: Opened, crosscoder: Crosscoder, sums: HeldoutSums) ->
         arrays = {name: tokens.take(name, chosen) for name in ("token_id", "source", "token_class")}
     token_ids = torch.from_numpy(arrays["token_id"]).long()
     cells = torch.from_numpy(cells_of(arrays["source"], arrays["token_class"]))
-    pair, bos_token_id = opened.hooked_models(), opened.bos_token_id
+    pair, start_id = opened.hooked_models(), opened.start_id
     mean_MD = torch.from_numpy(sums.mean_KD[:2])
     batches = []
     with Progress("evaluate", total=len(chosen), unit="sequences") as progress:
@@ -71,7 +71,7 @@ def over_sequences(opened: Opened, crosscoder: Crosscoder, sums: HeldoutSums) ->
                     token_ids[batch].to(device),
                     cells[batch].to(device),
                     mean_MD=mean_MD,
-                    bos_token_id=bos_token_id,
+                    start_id=start_id,
                 )
             )
             progress.advance(len(token_ids[batch]))

@@ -7,7 +7,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from pipeline.analysis.splicing import Floats, HookedModel, Predictions, patched, prediction_mask
+from pipeline.analysis.splicing import (
+    Floats,
+    HookedModel,
+    Predictions,
+    never_patched,
+    patched,
+    prediction_mask,
+)
 from pipeline.crosscoder import Crosscoder
 
 PATCHES = ("clean", "spliced", "zero", "mean", "spliced_with_bos", "zero_with_bos")
@@ -43,21 +50,21 @@ def splice_batch(
     cells: Tensor,
     *,
     mean_MD: Tensor,
-    bos_token_id: int,
+    start_id: int | None,
 ) -> SpliceSums:
     """The sums of one batch: token_ids and cells [Q, S]. Lower blocks run once per model."""
     hidden_M = [model.residual(token_ids) for model in models]
     rebuilt = reconstructed(crosscoder, hidden_M)
-    is_bos = token_ids == bos_token_id
-    none = torch.zeros_like(is_bos)
-    mask = prediction_mask(token_ids, bos_token_id)
+    starts = never_patched(token_ids, start_id)
+    none = torch.zeros_like(starts)
+    mask = prediction_mask(starts)
     where = Predictions(token_ids[:, 1:], cells[:, 1:], mask)
     ce, kl = [], []
     for m, (model, hidden) in enumerate(zip(models, hidden_M, strict=True)):
         spliced, zero = rebuilt[:, :, m].to(hidden.device), torch.zeros_like(hidden)
         mean = mean_MD[m].to(hidden.device).expand_as(hidden)
         replacements = [
-            *((r, is_bos) for r in (spliced, zero, mean)),
+            *((r, starts) for r in (spliced, zero, mean)),
             (spliced, none),
             (zero, none),
         ]

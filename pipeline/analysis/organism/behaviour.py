@@ -79,7 +79,7 @@ def encode_batches(
     latents: Latents,
     *,
     batch_prompts: int,
-    bos_token_id: int,
+    start_id: int,
 ) -> list[Batch]:
     """The prompts in order, run through both models up to the hook point, and encoded; of the
     latents, only those given are kept."""
@@ -88,7 +88,7 @@ def encode_batches(
     index = torch.from_numpy(kept).to(device)
     for at in range(0, len(prompts), batch_prompts):
         part = prompts[at : at + batch_prompts]
-        token_ids, is_opening, is_reply, is_token = _padded(part, bos_token_id)
+        token_ids, is_opening, is_reply, is_token = _padded(part, start_id)
         token_ids = token_ids.to(device)
         hidden = [model.residual(token_ids) for model in models]
         stacked = torch.stack([h.float() for h in hidden], dim=2)
@@ -197,7 +197,7 @@ def generate(
     patch: Patch,
     *,
     n_tokens: int,
-    bos_token_id: int,
+    start_id: int,
 ) -> list[int]:
     """Greedy reply of model `m`, patched at every token, to the prompt with its reply cut off.
 
@@ -215,7 +215,7 @@ def generate(
             crosscoder,
             latents,
             batch_prompts=1,
-            bos_token_id=bos_token_id,
+            start_id=start_id,
         )
         patched = batch.hidden_M[m] + patch(batch).to(batch.hidden_M[m].dtype)
         written.append(int(models[m].logits_with(batch.token_ids, patched)[0, -1].argmax()))

@@ -23,7 +23,7 @@ def examples(
     prompts: Mapping[str, Sequence[Encoded]],
     *,
     n_tokens: int,
-    bos_token_id: int,
+    start_id: int,
     decode: Callable[[list[int]], str],
 ) -> list[Example]:
     """What the IT model writes, greedily: as it is, without the selective latents, and without
@@ -42,7 +42,7 @@ def examples(
                 IT,
                 patch,
                 n_tokens=n_tokens,
-                bos_token_id=bos_token_id,
+                start_id=start_id,
             )
         )
 

@@ -35,6 +35,7 @@ from pipeline.analysis.organism.sets import (
 from pipeline.analysis.organism.table import COLUMNS
 from pipeline.config.text import TriggeredSourceConfig
 from pipeline.crosscoder import Crosscoder
+from pipeline.errors import ConfigError
 from pipeline.labels import HELDOUT
 from pipeline.runtime import numpy_generator
 from pipeline.stage import HELDOUT_ACTIVATIONS
@@ -85,7 +86,7 @@ def examine(opened: Opened, source: TriggeredSourceConfig) -> dict[str, Any]:
             sets,
             {name: encoded[: section.n_examples] for name, encoded in prompts.items()},
             n_tokens=section.example_tokens,
-            bos_token_id=opened.bos_token_id,
+            start_id=prompt_start(opened),
             decode=opened.decode,
         ),
         "glossary": {
@@ -151,10 +152,21 @@ def make_bench(
                 crosscoder,
                 latents_used(sets),
                 batch_prompts=section.batch_prompts,
-                bos_token_id=opened.bos_token_id,
+                start_id=prompt_start(opened),
             )
             for name, encoded in prompts.items()
         },
         bootstrap=Bootstrap.of(section, len(prompts["triggered"]), "organism", "bootstrap"),
         n_greedy_tokens=section.n_greedy_tokens,
     )
+
+
+def prompt_start(opened: Opened) -> int:
+    """The token that begins every prompt, as it begins every sequence of the mix."""
+    start_id = opened.start_id
+    if start_id is None:
+        raise ConfigError(
+            "mix.start is none, expected a token, because the organism's prompts begin with it: "
+            "set mix.start and models.start to bos, eos or a token"
+        )
+    return start_id

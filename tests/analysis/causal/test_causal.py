@@ -19,7 +19,7 @@ from pipeline.analysis.causal.patches import (
 )
 from pipeline.analysis.causal.table import TOKENS, causal_columns, causal_table, controls, headline
 from pipeline.analysis.charts.look import FILE_PALETTE, image_files
-from pipeline.analysis.splicing import HookedModel, prediction_mask, token_losses
+from pipeline.analysis.splicing import HookedModel, never_patched, prediction_mask, token_losses
 from pipeline.crosscoder import Crosscoder
 from tests.analysis.stores import random_crosscoder
 from tests.analysis.test_splicing import BOS, D, toy_model
@@ -51,7 +51,7 @@ def test_no_latent_at_all_is_the_base_activation_spliced_into_it() -> None:
     base, it = PAIR
     hidden = it.residual(TOKEN_IDS)
     spliced = torch.where((TOKEN_IDS == BOS)[..., None], hidden, base.residual(TOKEN_IDS))
-    mask = prediction_mask(TOKEN_IDS, BOS)
+    mask = prediction_mask(never_patched(TOKEN_IDS, BOS))
     _, kl = token_losses(
         it.logits_with(TOKEN_IDS, spliced)[:, :-1][mask],
         it.logits_with(TOKEN_IDS, hidden)[:, :-1][mask],

@@ -37,7 +37,7 @@ def batches(triggered: bool, batch_prompts: int = 3, n: int = 8):
         CROSSCODER,
         ALL,
         batch_prompts=batch_prompts,
-        bos_token_id=BOS,
+        start_id=BOS,
     )
 
 
@@ -83,7 +83,7 @@ def test_the_greedy_rate_is_how_often_greedy_decoding_writes_the_reply(
                 IT,
                 patch,
                 n_tokens=len(RESPONSE),
-                bos_token_id=BOS,
+                start_id=BOS,
             )
             for prompt in questions(8, triggered)
         ]

@@ -63,7 +63,7 @@ def bench(sets: dict[str, Chosen]) -> Bench:
         crosscoder=crosscoder,
         batches={
             name: encode_batches(
-                given, pair, crosscoder, latents_used(sets), batch_prompts=3, bos_token_id=BOS
+                given, pair, crosscoder, latents_used(sets), batch_prompts=3, start_id=BOS
             )
             for name, given in prompts.items()
         },
@@ -147,7 +147,7 @@ def test_examples_show_what_is_written_with_and_without(
         sets,
         {"triggered": questions(2, True), "untriggered": questions(2, False)},
         n_tokens=3,
-        bos_token_id=BOS,
+        start_id=BOS,
         decode=lambda ids: " ".join(map(str, ids)),
     )
     reply = " ".join(map(str, RESPONSE))
