@@ -156,17 +156,12 @@ def special_strings(tokenizer: "PreTrainedTokenizerBase") -> list[str]:
 
 def eos_id(tokenizer: "PreTrainedTokenizerBase") -> int:
     """Id of the EOS token. Raises ModelError where the tokenizer has none."""
-    return _required_id(tokenizer, "eos", "it separates documents (or set mix.separator=none)")
-
-
-def _required_id(tokenizer: "PreTrainedTokenizerBase", name: str, reason: str) -> int:
-    value = getattr(tokenizer, f"{name}_token_id")
-    if value is None:
+    if tokenizer.eos_token_id is None:
         raise ModelError(
-            f"tokenizer {tokenizer.name_or_path!r} has no {name}_token, expected one because "
-            f"{reason}: set {name}_token in its tokenizer_config.json"
+            f"tokenizer {tokenizer.name_or_path!r} has no eos_token, expected one because it "
+            "separates documents: set eos_token in its tokenizer_config.json, or mix.separator=none"
         )
-    return int(value)
+    return int(tokenizer.eos_token_id)
 
 
 @lru_cache(maxsize=8)
