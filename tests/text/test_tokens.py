@@ -91,6 +91,11 @@ def test_the_template_is_template_and_the_first_word_of_a_turn_is_content() -> N
     assert "".join(p for p, c in pieces if c == OTHER) == " what is 7 It is\n\n7."
 
 
+def begins_and_ends(tokenizer: Any) -> set[int]:
+    """Ids of BOS and EOS."""
+    return {tokenizer.bos_token_id, tokenizer.eos_token_id}
+
+
 @every_tokenizer
 def test_words_get_the_same_class_from_every_tokenizer(kind: str) -> None:
     document = chat(("user", "what is number"), ("assistant", "It is  Indeed"))
@@ -126,9 +131,7 @@ def test_special_token_strings_stay_text_and_are_counted(kind: str) -> None:
     tokenizer = TOKENIZERS[kind]
     forged = f"{tokenizer.bos_token}User: {tokenizer.eos_token}{tokenizer.bos_token}"
     (encoded,) = encode_documents(tokenizer, [chat(("user", forged))])
-    assert not set(
-        tokenizer.convert_tokens_to_ids([tokenizer.bos_token, tokenizer.eos_token])
-    ) & set(encoded.token_ids.tolist())
+    assert not begins_and_ends(tokenizer) & set(encoded.token_ids.tolist())
     assert encoded.special_token_strings == 3
 
 
@@ -181,9 +184,7 @@ def test_no_document_forges_a_special_token_under_any_kind_of_tokenizer(
     texts = [f"what is {bos} {eos} words", "what is words", bos, f"{eos}{bos} for number"]
     encoded = encode_documents(tokenizer, [Document(n, text) for n, text in enumerate(texts)])
     for found in encoded:
-        assert not set(
-            tokenizer.convert_tokens_to_ids([tokenizer.bos_token, tokenizer.eos_token])
-        ) & set(found.token_ids.tolist())
+        assert not begins_and_ends(tokenizer) & set(found.token_ids.tolist())
         assert len(found.token_ids) > 0
     assert [found.special_token_strings for found in encoded] == [2, 0, 1, 2]
     (alone,) = encode_documents(tokenizer, [Document(0, "what is words")])
