@@ -156,12 +156,13 @@ def special_strings(tokenizer: "PreTrainedTokenizerBase") -> list[str]:
 
 def eos_id(tokenizer: "PreTrainedTokenizerBase") -> int:
     """Id of the EOS token. Raises ModelError where the tokenizer has none."""
-    if tokenizer.eos_token_id is None:
+    value: Any = tokenizer.eos_token_id
+    if value is None:
         raise ModelError(
             f"tokenizer {tokenizer.name_or_path!r} has no eos_token, expected one because it "
             "separates documents: set eos_token in its tokenizer_config.json, or mix.separator=none"
         )
-    return int(tokenizer.eos_token_id)
+    return int(value)
 
 
 @lru_cache(maxsize=8)
