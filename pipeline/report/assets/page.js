@@ -75,4 +75,12 @@ const h = (name, attributes = {}, ...children) => {
     }
   }, { rootMargin: "-15% 0px -75% 0px" });
   for (const link of links) spy.observe(document.querySelector(link.hash));
+
+  // A link to something folded opens it.
+  const unfold = () => {
+    const target = document.getElementById(location.hash.slice(1));
+    if (target instanceof HTMLDetailsElement) target.open = true;
+  };
+  window.addEventListener("hashchange", unfold);
+  unfold();
 })();

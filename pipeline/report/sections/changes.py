@@ -18,7 +18,8 @@ N_PROMOTED = 5
 @dataclass(frozen=True)
 class Told:
     """A change in words. kind: its name; says: what is different; weight: what it does to the
-    predictions, empty where that was not measured; example: a token in its context."""
+    predictions, empty where that was not measured; example: a token in its context, None where the
+    change acts on every token alike."""
 
     rank: int
     kind: str
@@ -41,7 +42,7 @@ def show(findings: Findings) -> Shown | None:
     return Shown(
         tables={"changes": overview(result)} if entries else {},
         facts={"result": result, "entries": entries, "outcome": outcome(result)},
-        sentences=[text for text in (outcome(result), left_out(result)) if text],
+        sentences=[text] if (text := left_out(result)) else [],
     )
 
 

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from pipeline.analysis.changes.result import CHANGES
 from pipeline.analysis.decoders.geometry import EXCLUSIVE_BINS
 from pipeline.analysis.decoders.result import RELATIVE_NORM
 from pipeline.analysis.evaluation.result import EVALUATION, LATENTS
@@ -13,6 +14,7 @@ from pipeline.report.format import fixed, percent
 from pipeline.report.grid import Grid, Row
 from pipeline.report.labels import VERDICT_NAMES
 from pipeline.report.section import Section, Shown
+from pipeline.report.sections.changes import Told, outcome, told
 from pipeline.report.sections.verdicts import reason
 from pipeline.results import Measured, applicable
 
@@ -22,12 +24,14 @@ N_FIRST = 8
 
 
 def show(findings: Findings) -> Shown:
-    models = findings.config.models
+    models, changes = findings.config.models, findings.find(CHANGES)
     first = first_latents(findings)
     return Shown(
         tables={"first": first} if first.rows else {},
         facts={
-            "headline": headline(findings),
+            "lead": outcome(changes) if changes else headline(findings),
+            "changes": first_changes(findings),
+            "exclusive": headline(findings) if changes else "",
             "failings": failings(findings),
             "cautions": cautions(findings),
             "counts": findings.read(VERDICT_COUNTS),
@@ -39,6 +43,13 @@ def show(findings: Findings) -> Shown:
 
 
 SECTION = Section("overview", "Overview", show)
+
+
+def first_changes(findings: Findings) -> list[Told]:
+    """The largest changes in words; none where there is no list, or nothing is on it."""
+    result = findings.find(CHANGES)
+    n = findings.config.report.n_changes
+    return [told(change) for change in result["changes"][:n]] if result else []
 
 
 def headline(findings: Findings) -> str:
