@@ -19,11 +19,14 @@ from pipeline.report.browser import Browser, browser_data
 from pipeline.report.findings import Findings
 from pipeline.report.format import number, tail
 from pipeline.report.grid import Grid
+from pipeline.report.labels import KIND_NAMES
 from pipeline.report.page import page_charts, page_sections, render, script_json, script_text
 from pipeline.report.section import Shown
+from pipeline.report.sections.changes import outcome
 from pipeline.report.sections.overview import cautions, headline
 from pipeline.report.sections.training import thinned
 from pipeline.report.shares import chat_shares, template_shares
+from tests.report.change_lists import write_changes
 from tests.report.results import PLAIN_TEXT, made_up_dashboards, made_up_findings
 
 HOSTILE = (
@@ -164,6 +167,36 @@ def test_every_chart_is_an_image_and_its_data(findings: Findings) -> None:
     bins = findings.read(RELATIVE_NORM_BINS)
     assert head.split(",") == list(bins)
     assert float(first.split(",")[0]) == bins["relative_norm"][0]
+
+
+def first_screen(page: str) -> str:
+    """The page up to the bar of the verdicts."""
+    return page[page.index("<h1>") : page.index('class="split"')]
+
+
+def test_the_first_screen_tells_the_largest_changes_in_words(tmp_path: Path) -> None:
+    findings = made_up_findings(tmp_path)
+    result = write_changes(tmp_path, 12, text=HOSTILE)
+    page = drawn(findings)
+    screen = first_screen(page)
+    assert f'<p class="lead">{outcome(result)}</p>' in screen
+    assert screen.count("<li>") == findings.config.report.n_changes < 12
+    for kind in ("new", "lost", "moved", "turned", "stronger", "weaker", "undecided"):
+        assert f'<b class="kind {kind}">{KIND_NAMES[kind]}</b>' in screen
+    assert "word2</mark>" in screen
+    assert headline(findings) in screen, "what is exclusive comes after"
+    assert HOSTILE not in without_scripts(page)
+    assert set(re.findall(r'href="#(change-\d+)"', page)) == set(
+        re.findall(r'id="(change-\d+)"', page)
+    )
+
+
+def test_the_first_screen_says_that_nothing_changed_where_nothing_did(tmp_path: Path) -> None:
+    findings = made_up_findings(tmp_path)
+    write_changes(tmp_path, 0)
+    screen = first_screen(drawn(findings))
+    assert '<p class="lead">No change was found' in screen
+    assert "<li>" not in screen
 
 
 def test_every_link_of_the_page_leads_into_it(page: str, findings: Findings) -> None:

@@ -103,7 +103,7 @@ def says(change: ChangeEntry) -> str:
         case "moved":
             return f"{on} only one model writes this; the other writes it on other tokens."
         case "turned":
-            return f"{on} both models respond, and write another direction (cosine {cosine})."
+            return f"{on} both models respond, but write in different directions (cosine {cosine})."
         case "stronger":
             return f"{on} both write the same, the fine-tuned model {ratio} times as strongly."
         case "weaker":
