@@ -2,6 +2,7 @@
 
 import glob
 import os
+import re
 from pathlib import Path
 
 MAIN_TREE = "DVC_ROOT"
@@ -33,3 +34,26 @@ def in_main_tree(path: str | Path) -> Path:
     root = os.environ.get(MAIN_TREE)
     path = expanded(path)
     return path if root is None or Path(root).absolute() == Path.cwd() else Path(root) / path
+
+
+N_SHOWN = 2
+"""Last parts of a path elsewhere on the machine that are shown."""
+AMONG_WORDS = re.compile(r"""(?<=[=\[,'"\s])/[^\s,\]'"]+""")
+
+
+def shortened(text: str) -> str:
+    """The text with its absolute paths as others may see them: from the work tree, else from the
+    home folder, else the last parts alone."""
+    if text.startswith("/"):
+        return _short(text)
+    return AMONG_WORDS.sub(lambda found: _short(found[0]), text)
+
+
+def _short(path: str) -> str:
+    whole, tree, home = Path(path), in_main_tree(".").absolute(), Path.home()
+    if whole.is_relative_to(tree):
+        return str(whole.relative_to(tree))
+    if whole.is_relative_to(home):
+        return f"~/{whole.relative_to(home)}"
+    parts = whole.parts[1:]
+    return path if len(parts) <= N_SHOWN else f"…/{'/'.join(parts[-N_SHOWN:])}"

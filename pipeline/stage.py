@@ -7,14 +7,13 @@ import hashlib
 import json
 import os
 import sys
-import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from pipeline import artifacts, bulk, local_files
+from pipeline import artifacts, bulk, local_files, run_records
 from pipeline.artifacts import Build, Manifest
 from pipeline.command import command, named, tell
 from pipeline.config import Config, load_config
@@ -28,6 +27,7 @@ from pipeline.errors import (
 )
 from pipeline.paths import in_main_tree
 from pipeline.progress import format_seconds
+from pipeline.run_records import Clock
 
 DATA = Path("data")
 MODELS = Path("data/models")
@@ -106,16 +106,7 @@ class Stage:
         """
         path = self.inputs[name]
         manifest = artifacts.read_manifest(path, MADE_BY[path])
-        wanted = config.model_dump(mode="json")
-        for section, made_with in manifest.lineage.items():
-            difference = first_difference(section, made_with, wanted.get(section))
-            if difference:
-                key, found, expected = difference
-                raise MismatchError(
-                    f"{path} was made with {key} = {found!r}, but the configuration says "
-                    f"{expected!r}: run `dvc repro {MADE_BY[path]}` (or run the stages before "
-                    f"{self.name} with the same overrides)"
-                )
+        check_lineage(path, manifest, config, made_by=MADE_BY[path], reader=self.name)
         return manifest
 
     @contextmanager
@@ -201,6 +192,23 @@ class Stage:
         )
 
 
+def check_lineage(
+    path: Path, manifest: Manifest, config: Config, *, made_by: str, reader: str
+) -> None:
+    """Raise MismatchError, with the key and both values, where what lies at `path`, the work of the
+    stage `made_by`, was made under another configuration than the one in force for `reader`."""
+    wanted = config.model_dump(mode="json")
+    for section, made_with in manifest.lineage.items():
+        difference = first_difference(section, made_with, wanted.get(section))
+        if difference:
+            key, found, expected = difference
+            raise MismatchError(
+                f"{path} was made with {key} = {found!r}, but the configuration says "
+                f"{expected!r}: run `dvc repro {made_by}` (or run the stages before "
+                f"{reader} with the same overrides)"
+            )
+
+
 def first_difference(key: str, found: Any, expected: Any) -> tuple[str, Any, Any] | None:
     """Dotted key and both values of the first leaf in which two plain values differ."""
     if isinstance(found, dict) and isinstance(expected, dict):
@@ -225,7 +233,7 @@ def run(stage: Stage, main: Callable[[Config], None]) -> None:
         check_processes(stage)
         stage.written.clear()
         stage.unchanged.clear()
-        began = time.monotonic()
+        clock = Clock()
         with (
             artifacts.clear_space_errors(DATA),
             joined(config.runtime.answer_seconds, config.runtime.device),
@@ -234,7 +242,9 @@ def run(stage: Stage, main: Callable[[Config], None]) -> None:
             tell_device(stage, config)
             main(config)
         if world().is_first:
-            tell(last_line(stage, time.monotonic() - began))
+            device = config.runtime.device if stage.memory_keys else None
+            run_records.keep(stage.name, typed, clock, stage.written, device)
+            tell(last_line(stage, clock.seconds()))
 
     doc = getattr(main, "__globals__", {}).get("__doc__")
     command(stage.name, configured, doc=doc, sections=stage.sections, resumes=stage.resumes)

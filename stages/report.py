@@ -45,13 +45,21 @@ STAGE = Stage(
 
 def main(config: Config) -> None:
     from pipeline.analysis.dashboards.file import read_dashboards
+    from pipeline.models.records import read_records
     from pipeline.report.browser import browser_data
     from pipeline.report.findings import Findings
     from pipeline.report.page import page_charts, page_sections, render
+    from pipeline.report.runs import recorded
     from pipeline.report.summary import SOURCES, summary
 
     manifests = {name: STAGE.input(config, name) for name in STAGE.inputs}
-    findings = Findings(RESULTS, config, manifests)
+    findings = Findings(
+        RESULTS,
+        config,
+        manifests,
+        runs=recorded(RESULTS) if config.report.shows_runs else (),
+        models=read_records(MODELS) if config.has_models else {},
+    )
     has_text = applies(manifests["dashboards"].facts)
     browser = browser_data(findings, read_dashboards(DASHBOARDS) if has_text else ())
     sections = page_sections(findings, browser)

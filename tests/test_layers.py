@@ -24,6 +24,7 @@ FOUNDATION_IMPORTS = {
     "artifacts": {"errors", "bulk", "interruption", "signed"},
     "local_files": {"artifacts", "paths"},
     "results": {"errors"},
+    "run_records": {"artifacts", "errors", "paths", "runtime"},
     "stage": {
         "artifacts",
         "bulk",
@@ -34,6 +35,7 @@ FOUNDATION_IMPORTS = {
         "local_files",
         "paths",
         "progress",
+        "run_records",
         "runtime",
     },
     "workspace": {"artifacts", "config", "errors", "interruption"},

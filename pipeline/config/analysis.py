@@ -181,6 +181,9 @@ class ReportConfig(Section):
     """Variance explained of either model below which the page adds a caution."""
     max_dead_share: Fraction
     """Share of dead latents above which the page adds a caution."""
+    shows_runs: bool
+    """Whether the page tells when, how long and on what machine its stages ran. Without, equal runs
+    have equal pages also in two checkouts."""
 
 
 class RecoveryConfig(Section):

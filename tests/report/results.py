@@ -32,6 +32,11 @@ from pipeline.report.findings import Findings
 from pipeline.results import table
 from tests.report.proof_results import write_proof
 
+STAGES = (
+    *("models", "train", "evaluate", "latent_scaling", "relative_norm", "decoder_cosine"),
+    *("changes", "causal", "baselines", "recovery", "seeds", "organism"),
+)
+"""Those whose results the page shows."""
 PLAIN_TEXT = "Sure! Here is a short list of things to try next, in order of cost."
 
 
@@ -87,6 +92,9 @@ def made_up_findings(
     write_bytes(results / "training.csv", csv_bytes(_training()))
     if proof is not None:
         write_proof(results, proof)
+    for stage in STAGES:
+        made = Manifest(stage, 1, "", {}, {}, {}, {}, {}, {}, {})
+        write_bytes(results / f"{stage}.manifest.json", made.to_json())
     return Findings(results, config, _manifests())
 
 

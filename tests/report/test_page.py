@@ -13,8 +13,9 @@ from benchmarks.page import measure
 from pipeline.analysis.decoders.result import RELATIVE_NORM, RELATIVE_NORM_BINS
 from pipeline.analysis.evaluation.result import LATENTS
 from pipeline.analysis.verdicts.result import VERDICT_COUNTS, VERDICTS
+from pipeline.artifacts import read_manifest
 from pipeline.config.models import HubModel
-from pipeline.errors import ArtifactError, MissingArtifactError
+from pipeline.errors import ArtifactError, MismatchError, MissingArtifactError
 from pipeline.report.browser import Browser, browser_data
 from pipeline.report.findings import Findings
 from pipeline.report.format import number, tail
@@ -23,9 +24,11 @@ from pipeline.report.labels import KIND_NAMES
 from pipeline.report.page import page_charts, page_sections, render, script_json, script_text
 from pipeline.report.section import Shown
 from pipeline.report.sections.changes import outcome
+from pipeline.report.sections.configuration import lines
 from pipeline.report.sections.overview import cautions, headline
 from pipeline.report.sections.training import thinned
 from pipeline.report.shares import chat_shares, template_shares
+from pipeline.run_records import RunRecord
 from tests.report.change_lists import write_changes
 from tests.report.results import PLAIN_TEXT, made_up_dashboards, made_up_findings
 
@@ -197,6 +200,59 @@ def test_the_first_screen_says_that_nothing_changed_where_nothing_did(tmp_path: 
     screen = first_screen(drawn(findings))
     assert '<p class="lead">No change was found' in screen
     assert "<li>" not in screen
+
+
+RUN = RunRecord(
+    stage="train",
+    command="python -m stages.train",
+    began="2026-01-02T03:04:05+00:00",
+    seconds=65.4,
+    code="0.1.0, commit 1a2b3c",
+    machine="a processor, 2 cores",
+    device="the CPU",
+    python="3.11.9",
+)
+
+
+def test_a_run_shows_in_the_date_and_in_the_provenance_alone(findings: Findings, page: str) -> None:
+    dated = drawn(replace(findings, runs=[RUN]))
+    for told in ("2026-01-02 03:04", "1 min 05 s", "commit 1a2b3c", "a processor", "3.11.9"):
+        assert told in section_of(dated, "provenance")
+    assert without_run(dated) == without_run(page)
+
+
+def section_of(page: str, name: str) -> str:
+    return page[page.index(f'<section id="{name}">') :].split("</section>")[0]
+
+
+def without_run(page: str) -> str:
+    page = page.replace(section_of(page, "provenance"), "")
+    return re.sub(" · <time>2026-01-02</time>", "", page)
+
+
+def test_results_of_other_settings_are_not_drawn(tmp_path: Path) -> None:
+    findings = made_up_findings(tmp_path)
+    path = tmp_path / "latent_scaling.manifest.json"
+    rule = findings.config.latent_scaling.model_dump(mode="json") | {"min_active_rows": 7}
+    lineage = {"latent_scaling": rule}
+    path.write_bytes(replace(read_manifest(path), lineage=lineage).to_json())
+    said = (
+        r"latent_scaling\.manifest\.json was made with latent_scaling\.min_active_rows = 7, but .*"
+    )
+    with pytest.raises(MismatchError, match=said + "dvc repro latent_scaling"):
+        shown(findings)
+
+
+def test_results_whose_stage_did_not_finish_are_not_drawn(tmp_path: Path) -> None:
+    findings = made_up_findings(tmp_path)
+    (tmp_path / "evaluate.manifest.json").unlink()
+    with pytest.raises(MissingArtifactError, match="unfinished: run `dvc repro evaluate`"):
+        shown(findings)
+
+
+def test_the_configuration_shows_no_path_of_its_authors_machine(findings: Findings) -> None:
+    sources = {"pile": {"paths": ["/mnt/lab/users/me/texts/*.jsonl", "x"]}, "n": 3}
+    assert lines(sources) == [(0, "pile", ""), (1, "paths", "…/texts/*.jsonl, x"), (0, "n", "3")]
 
 
 def test_every_link_of_the_page_leads_into_it(page: str, findings: Findings) -> None:

@@ -13,6 +13,7 @@ from pipeline.report.sections import (
     latents,
     organism,
     overview,
+    provenance,
     recovery,
     seeds,
     training,
@@ -33,6 +34,7 @@ SECTIONS: tuple[Section, ...] = (
     evaluation.SECTION,
     training.SECTION,
     data.SECTION,
+    provenance.SECTION,
     configuration.SECTION,
     glossary.SECTION,
 )

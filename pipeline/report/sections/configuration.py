@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from pipeline.paths import shortened
 from pipeline.report.findings import Findings
 from pipeline.report.section import Section, Shown
 
@@ -26,5 +27,5 @@ def lines(section: dict[str, Any], depth: int = 0) -> list[Line]:
             found += lines(value, depth + 1)
         else:
             shown = ", ".join(map(str, value)) if isinstance(value, list) else str(value)
-            found.append((depth, key, "null" if value is None else shown))
+            found.append((depth, key, "null" if value is None else shortened(shown)))
     return found

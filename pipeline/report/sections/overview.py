@@ -37,6 +37,7 @@ def show(findings: Findings) -> Shown:
             "counts": findings.read(VERDICT_COUNTS),
             "tiles": tiles(findings),
             "pair": (model_name(models.base), model_name(models.it)),
+            "date": findings.runs[-1].began[:10] if findings.runs else "",
             "layer": findings.config.hook_point.layer if findings.has_models else None,
         },
     )
