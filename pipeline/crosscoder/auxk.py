@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from pipeline.crosscoder.entries import gradient_of
 from pipeline.crosscoder.model import Crosscoder
-from pipeline.crosscoder.products import gradient_of
 from pipeline.crosscoder.selection import positions
 from pipeline.distributed import ONE_PROCESS, Mesh
 

@@ -8,13 +8,9 @@ from torch import Tensor
 
 from pipeline.config.crosscoder import BatchTopKConfig
 from pipeline.crosscoder.auxk import AuxK, Unexplained
+from pipeline.crosscoder.entries import Entries, Precision, gradient_of, relu_backward
 from pipeline.crosscoder.model import Crosscoder
-from pipeline.crosscoder.products import (
-    Precision,
-    Products,
-    SparseEntries,
-    gradient_of,
-)
+from pipeline.crosscoder.products import Products
 from pipeline.crosscoder.reconstruction import Reconstruction
 from pipeline.crosscoder.selection import calibrated_threshold, positions
 from pipeline.crosscoder.variant import Loss, Moment, Step, Variant
@@ -111,14 +107,17 @@ class BatchTopK(Variant):
         pre_BL = products.preactivations(rows_BP)
         norm_L = crosscoder.decoder_norms().sum(-1)
         dead_L, n_kept = self.dead(), self._n_kept(n_rows, moment)
-        f, counts = self._kept(pre_BL, norm_L, dead_L, n_kept)
+        flat_N, kept_N, counts = self._kept(pre_BL, norm_L, dead_L, n_kept)
+        share = n_kept / (n_rows * self.config.n_latents)
+        f: Entries = products.entries_at(flat_N, kept_N, len(x_BP), share)
         residual_BP = products.reconstruct(f).sub_(x_BP)
 
         exact_g_BP = self.reconstruction.gradient(residual_BP, n_rows)
         g_BP = products.rounded("gradient", exact_g_BP)
         f.outer_into(crosscoder.W_dec_LP, g_BP)
         torch.sum(exact_g_BP, 0, out=gradient_of(crosscoder.b_dec_P))
-        pre_grad = f.with_values(f.dot(g_BP, products.W_dec_LP))
+        # Kept values are above 0; at the pairs that are not kept, dense entries have a 0.
+        pre_grad = f.with_values(relu_backward(f.dot(g_BP, products.W_dec_LP), f.values))
         pre_grad.outer_into(crosscoder.W_enc_LP, rows_BP)
         gradient_of(crosscoder.b_enc_L).copy_(pre_grad.latent_sums())
 
@@ -136,14 +135,14 @@ class BatchTopK(Variant):
         auxk = self.auxk.step(left, weights["auxk"])
         reconstruction = self.reconstruction.term(residual_BP, n_rows)
         loss = self._loss(self.mesh.latents.once(reconstruction), auxk)
-        fired_L = torch.zeros_like(norm_L, dtype=torch.bool).index_fill_(0, f.latent_N, True)
-        return Step(loss, residual_BP, f.values, fired_L)
+        return Step(loss, residual_BP, f.values, f.fired())
 
     def _kept(
         self, pre_BL: Tensor, norm_L: Tensor, dead_L: Tensor, n_kept: int
-    ) -> tuple[SparseEntries, "_Counts"]:
-        """This process's entries among the n_kept largest scores of all. Exact: where the guess
-        from the last batch leaves too few candidates, every positive score is one."""
+    ) -> tuple[Tensor, Tensor, "_Counts"]:
+        """Flat positions and preactivations [N] of this process's part of the n_kept largest scores
+        of all. Exact: where the guess from the last batch leaves too few candidates, every
+        positive score is one."""
         ranks = self.mesh.all
         above_BL = _above(pre_BL, norm_L, self.guess)
         counts = self._counts(above_BL, dead_L)
@@ -162,7 +161,7 @@ class BatchTopK(Variant):
             self._smallest_kept = ranks.kth_largest(v_N, counts.n_in_all).double()
         else:  # what the next step depends on is all in `state`
             self._smallest_kept = torch.zeros_like(self.guess)
-        return SparseEntries.at(flat_N, pre_N, *pre_BL.shape), counts
+        return flat_N, pre_N, counts
 
     def _counts(self, above_BL: Tensor, dead_L: Tensor) -> "_Counts":
         """All numbers that the host must know before it can go on, read from the device at once."""

@@ -4,9 +4,9 @@ import torch
 from torch import Tensor
 
 from pipeline.config.crosscoder import DsfConfig
+from pipeline.crosscoder.entries import Precision, gradient_of
 from pipeline.crosscoder.l1 import L1
 from pipeline.crosscoder.model import Crosscoder
-from pipeline.crosscoder.products import Precision, gradient_of
 from pipeline.crosscoder.variant import Moment, Step
 from pipeline.distributed import ONE_PROCESS, Mesh
 

@@ -7,8 +7,9 @@ import torch
 from torch import Tensor
 
 from pipeline.config.crosscoder import JumpReluConfig
+from pipeline.crosscoder.entries import Precision, gradient_of
 from pipeline.crosscoder.model import Crosscoder
-from pipeline.crosscoder.products import Precision, Products, gradient_of
+from pipeline.crosscoder.products import Products
 from pipeline.crosscoder.variant import Loss, Moment, Step, Variant
 from pipeline.distributed import ONE_PROCESS, Mesh
 

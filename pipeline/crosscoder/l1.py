@@ -4,8 +4,9 @@ import torch
 from torch import Tensor
 
 from pipeline.config.crosscoder import DsfConfig, L1Config
+from pipeline.crosscoder.entries import Entries, Precision, gradient_of, relu_backward
 from pipeline.crosscoder.model import Crosscoder
-from pipeline.crosscoder.products import Entries, Precision, Products, gradient_of
+from pipeline.crosscoder.products import Products
 from pipeline.crosscoder.variant import Loss, Moment, Step, Variant
 from pipeline.distributed import ONE_PROCESS, Mesh
 
@@ -107,8 +108,3 @@ class L1(Variant):
         pre_grad = f.with_values(relu_backward(f_grad, f.values))
         pre_grad.outer_into(crosscoder.W_enc_LP, rows_BP)
         gradient_of(crosscoder.b_enc_L).copy_(pre_grad.latent_sums())
-
-
-def relu_backward(gradient: Tensor, value: Tensor) -> Tensor:
-    """`gradient` with zeros where `value` is 0, in place and in one pass."""
-    return torch.ops.aten.threshold_backward.grad_input(gradient, value, 0, grad_input=gradient)

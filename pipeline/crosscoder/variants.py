@@ -9,10 +9,10 @@ from pipeline.config.crosscoder import (
 )
 from pipeline.crosscoder.batch_topk import BatchTopK
 from pipeline.crosscoder.dsf import Dsf
+from pipeline.crosscoder.entries import Precision
 from pipeline.crosscoder.jumprelu import JumpRelu
 from pipeline.crosscoder.l1 import L1
 from pipeline.crosscoder.model import Crosscoder
-from pipeline.crosscoder.products import Precision
 from pipeline.crosscoder.variant import Variant
 from pipeline.distributed import ONE_PROCESS, Mesh
 

@@ -4,7 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.config.crosscoder import BatchTopKConfig
-from pipeline.crosscoder import Crosscoder
+from pipeline.crosscoder import Crosscoder, products
 from pipeline.crosscoder.batch_topk import BatchTopK
 from pipeline.crosscoder.initialise import initial_crosscoder
 from pipeline.crosscoder.variant import Moment
@@ -54,6 +54,23 @@ def test_exactly_the_largest_scores_are_kept_whatever_the_guess(seed: int, guess
     largest = scores(variant, x_BP).flatten().topk(50 * 3).values
     assert int(step.latents.count_nonzero()) == 50 * 3
     assert float(variant._smallest_kept) == pytest.approx(float(largest[-1]), rel=1e-12)
+
+
+def test_dense_entries_give_the_step_that_gathering_gives(monkeypatch: pytest.MonkeyPatch):
+    steps = []
+    for is_gathered in (True, False):
+        monkeypatch.setattr(products, "on_cpu", lambda tensor: False)
+        monkeypatch.setattr(products, "gathers", lambda *_args, answer=is_gathered: answer)
+        variant = make()
+        variant.rows_since_fired_L[::3] = 1000  # AuxK is at work too
+        steps.append((variant, variant.step(rows(0), MOMENT)))
+    (first, by_gathering), (second, dense) = steps
+    assert dense.latents.shape == (50, 40)
+    assert int(dense.latents.count_nonzero()) == len(by_gathering.latents) == 150
+    assert torch.equal(dense.fired_L, by_gathering.fired_L)
+    torch.testing.assert_close(dense.loss.total, by_gathering.loss.total)
+    for ours, theirs in zip(second.parameters(), first.parameters(), strict=True):
+        torch.testing.assert_close(ours.grad, theirs.grad)
 
 
 def test_k_falls_from_its_start_and_ends_at_the_configured_k():

@@ -3,14 +3,14 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.crosscoder.products import (
+from pipeline.crosscoder.entries import (
     Buffers,
     DenseEntries,
     Precision,
-    Products,
     SparseEntries,
-    tensor_cores,
+    gathers,
 )
+from pipeline.crosscoder.products import Products, tensor_cores
 from pipeline.crosscoder.selection import positions_above
 from tests.crosscoder.test_model import random_crosscoder
 
@@ -54,6 +54,23 @@ def test_entries_are_sparse_where_few_are_active_and_dense_where_many_are():
     values_BL = normal(64, 100)
     assert isinstance(products.entries(values_BL, 2.0), SparseEntries)
     assert isinstance(products.entries(values_BL, 0.0), DenseEntries)
+
+
+@pytest.mark.parametrize(
+    ("n_latents", "precision", "expected"),
+    [
+        (16_384, "fp32", True),
+        (16_384, "tf32", False),
+        (16_384, "bf16", False),
+        (73_728, "tf32", True),
+        (73_728, "bf16", True),
+    ],
+)
+def test_a_card_gathers_100_latents_a_row_where_its_dense_product_is_dearer(
+    n_latents: int, precision: Precision, expected: bool
+) -> None:
+    """The times of both are in docs/performance.md, "Dense or gathered"."""
+    assert gathers(torch.device("cuda"), precision, 100 / n_latents) == expected
 
 
 def test_positions_above_a_bound_per_latent_are_ascending():

@@ -17,7 +17,7 @@ from pipeline.analysis.heldout import row_batches
 from pipeline.analysis.verdicts.elsewhere import Floats, Tails
 from pipeline.analysis.verdicts.scaling import MAX_ELEMENTS
 from pipeline.crosscoder import Crosscoder
-from pipeline.crosscoder.products import SparseEntries
+from pipeline.crosscoder.entries import SparseEntries
 from pipeline.store import StoreReader
 
 if TYPE_CHECKING:
