@@ -15,7 +15,7 @@ ifneq ($(findstring :,$(CURDIR)),)
   $(error the folder of this checkout has a colon in its name, which no PATH can hold: rename or move it)
 endif
 
-.PHONY: demo validation test lint types environment clean
+.PHONY: demo validation edits test lint types environment clean
 .DEFAULT_GOAL := demo
 
 demo: environment
@@ -25,6 +25,9 @@ demo: environment
 
 validation: environment # planted truth, null pairs and seeds for every variant: results/validation.json
 	python -m stages.validation
+
+edits: environment # pairs with known edits, and null pairs: results/edit_study.json
+	python -m stages.edit_study
 
 test: environment lint types
 	python -m pytest -n 2 --dist loadfile --no-loadscope-reorder

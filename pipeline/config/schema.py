@@ -18,6 +18,7 @@ from pipeline.config.analysis import (
 from pipeline.config.causal import BaselinesConfig, CausalConfig
 from pipeline.config.changes import ChangesConfig
 from pipeline.config.crosscoder import CrosscoderConfig, TrainConfig
+from pipeline.config.edit_study import EditStudyConfig
 from pipeline.config.frontier import FrontierConfig
 from pipeline.config.models import DumpConfig, HookPointConfig, ModelsConfig, TrainedModel
 from pipeline.config.plant import PlantConfig
@@ -99,6 +100,7 @@ class Config(Section):
     frontier: FrontierConfig
     recovery: RecoveryConfig
     validation: ValidationConfig
+    edit_study: EditStudyConfig
     report: ReportConfig
     runtime: RuntimeConfig
 

@@ -17,6 +17,7 @@ S signs of h (with the direction, against it).
 """
 
 from dataclasses import dataclass
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -27,7 +28,6 @@ from pipeline.analysis.changes.lines import BASE, IT, Lines, code, differences
 from pipeline.analysis.heldout import as_float, spread_blocks
 from pipeline.config.changes import ChangesConfig
 from pipeline.progress import Progress
-from pipeline.store import StoreReader
 
 Floats = NDArray[np.float64]
 WITH, AGAINST = 0, 1
@@ -206,8 +206,16 @@ def _add(target: Tensor, key_N: Tensor, value_N: Tensor) -> None:
         target += total.index_add_(0, key_N, value_N).view(target.shape)
 
 
+class RowReader(Protocol):
+    """A store of rows, or what reads like one."""
+
+    @property
+    def n_rows(self) -> int: ...
+    def read(self, name: str, start: int = 0, stop: int | None = None) -> NDArray[Any]: ...
+
+
 @torch.inference_mode()
-def measure(changes: Changes, reader: StoreReader, section: ChangesConfig) -> ChangeSums:
+def measure(changes: Changes, reader: RowReader, section: ChangesConfig) -> ChangeSums:
     """The sums over `n_rows` held-out rows."""
     running, device = _Running(changes, section), changes.lines.mean_MD.device
     blocks = spread_blocks(reader.n_rows, section.n_rows, section.batch_rows)

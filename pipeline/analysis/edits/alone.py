@@ -3,6 +3,7 @@
 Letters: Q sequences, S positions, T rows, D d_model.
 """
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -31,3 +32,38 @@ def rows_with(
     parts = torch.from_numpy(token_ids).long().to(model.device).split(SEQUENCES_AT_ONCE)
     with made(model, edit):
         return torch.cat([residual(model, layer, part)[part != start_id].float() for part in parts])
+
+
+def effect_alone(
+    model: "PreTrainedModel",
+    edit: Edit,
+    token_ids: NDArray[np.integer],
+    layer: int,
+    start_id: int | None,
+    plain_TD: Tensor,
+) -> Tensor:
+    """[T, D] what the edit alone does to the model's rows `plain_TD`. Sequences without a token
+    whose embedding is edited stay as they are, and are not run."""
+    touched_Q = np.ones(len(token_ids), dtype=bool)
+    if edit.module == "embedding":
+        touched_Q = (token_ids == edit.index).any(axis=1)
+    effect_TD = torch.zeros_like(plain_TD)
+    if touched_Q.any():
+        of_row_QS = np.broadcast_to(touched_Q[:, None], token_ids.shape)
+        touched_T = torch.from_numpy(of_row_QS[token_ids != start_id]).to(plain_TD.device)
+        rows_TD = rows_with(model, edit, token_ids[touched_Q], layer, start_id)
+        effect_TD[touched_T] = rows_TD - plain_TD[touched_T]
+    return effect_TD
+
+
+def control_rows(
+    edit: Edit,
+    token_ids: NDArray[np.integer],
+    start_id: int | None,
+    alone: Callable[[Edit], Tensor],
+) -> Tensor:
+    """[T] how strongly a control acts, or would act, on each row: of an edited token its own rows,
+    else the length of its effect made alone."""
+    if edit.module == "embedding":
+        return torch.from_numpy(token_ids[token_ids != start_id] == edit.index).float()
+    return alone(edit).norm(dim=1)

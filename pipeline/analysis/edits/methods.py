@@ -4,6 +4,7 @@ relative_norm    latents that norms call exclusive, the most one-sided first
 decoder_cosine   the other live latents, the lowest cosine of the decoders first
 verdicts         latents whose verdict is exclusive, the surest first
 leave_one_out    latents by what leaving each out costs (see `latent_costs`)
+diff_sae         latents of the dictionary of the difference alone, likewise
 mean_difference  one entry, on every row
 changes          the list of `stages.changes`
 
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 EXCLUSIVE_KIND = {"it_only": "new", "base_only": "lost"}
-MAX_LATENTS = 200
+MAX_LATENTS = 100
 """Entries looked at of a list of latents that has no end of its own."""
 
 
@@ -61,15 +62,33 @@ def latent_lists(
     return lists
 
 
+@torch.inference_mode()
+def diff_sae_list(diff_sae: Crosscoder, x_TMD: Tensor, min_share: float) -> list[Entry]:
+    """The list of the diff-SAE's latents by what leaving each out costs."""
+    delta_TD = differences(x_TMD)
+    f_TL = diff_sae.latents(delta_TD[:, None])
+    direction_LD = diff_sae.W_dec.detach()[:, 0] / diff_sae.activation_scale
+    left_TD = delta_TD - diff_sae.denormalise(diff_sae.decode(f_TL))[:, 0]
+    share_L = _costs(f_TL, direction_LD, left_TD) / delta_TD.square().sum()
+    order = share_L.argsort(descending=True, stable=True)[:MAX_LATENTS].tolist()
+    kinds = [""] * len(share_L)
+    return [
+        _entry(f_TL, direction_LD, latent, kinds) for latent in order if share_L[latent] > min_share
+    ]
+
+
 def latent_costs(crosscoder: Crosscoder, f_TL: Tensor, delta_LD: Tensor, x_TMD: Tensor) -> Tensor:
     """[L] share of the difference that leaving each latent out of the crosscoder's difference
     costs, sum_t (2 f <delta, r> + f^2 |delta|^2) / sum_t |Delta|^2; r: what the crosscoder leaves
     """
     rebuilt = crosscoder.denormalise(crosscoder.decode(f_TL))
     left_TD = differences(x_TMD) - differences(rebuilt)
-    product_L = (f_TL * (left_TD @ delta_LD.T)).sum(dim=0)
-    square_L = f_TL.square().sum(dim=0) * delta_LD.square().sum(dim=1)
-    return (2 * product_L + square_L).cpu() / float(differences(x_TMD).square().sum())
+    return _costs(f_TL, delta_LD, left_TD).cpu() / float(differences(x_TMD).square().sum())
+
+
+def _costs(f_TL: Tensor, direction_LD: Tensor, left_TD: Tensor) -> Tensor:
+    product_L = (f_TL * (left_TD @ direction_LD.T)).sum(dim=0)
+    return 2 * product_L + f_TL.square().sum(dim=0) * direction_LD.square().sum(dim=1)
 
 
 @torch.inference_mode()

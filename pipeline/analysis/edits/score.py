@@ -16,6 +16,7 @@ Letters: T rows, D d_model.
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 
 from pipeline.analysis.edits.effects import Truth
@@ -52,8 +53,9 @@ def match(entries: Sequence[Entry], truths: Sequence[Truth], difference_TD: Tens
     """What each entry of a list is, in the order of the list."""
     named: set[int] = set()
     matches = []
-    for entry in entries:
-        names, belongs = _closest(entry, truths, difference_TD)
+    for entry, names, belongs in zip(
+        entries, *_closest(entries, truths, difference_TD), strict=True
+    ):
         edit = names if names >= 0 else belongs
         is_new = names >= 0 and names not in named
         cosine = float((entry.direction_D @ truths[edit].direction_D).abs()) if edit >= 0 else 0.0
@@ -63,28 +65,47 @@ def match(entries: Sequence[Entry], truths: Sequence[Truth], difference_TD: Tens
     return matches
 
 
-def _closest(entry: Entry, truths: Sequence[Truth], difference_TD: Tensor) -> tuple[int, int]:
-    """The edit that an entry names, and the one it belongs to; -1: none."""
-    h_T, e_D = entry.h_T, entry.direction_D
-    shown = float(h_T @ (difference_TD @ e_D))
-    along = [truth.effect_TD @ e_D for truth in truths]
-    product = [float(h_T @ p_T) for p_T in along]
-    rows = [
-        abs(hp) / max(float(h_T.norm() * p_T.norm()), 1e-30)
-        for hp, p_T in zip(product, along, strict=True)
+def _closest(
+    entries: Sequence[Entry], truths: Sequence[Truth], difference_TD: Tensor
+) -> tuple[list[int], list[int]]:
+    """Of each entry the edit that it names, and the one it belongs to; -1: none."""
+    if not entries:
+        return [], []
+    e_DN = torch.stack([entry.direction_D for entry in entries], dim=1)
+    h_TN = torch.stack([entry.h_T for entry in entries], dim=1)
+    product, fit = [], []
+    for truth in truths:
+        p_TN = truth.effect_TD @ e_DN
+        product_N = (h_TN * p_TN).sum(dim=0)
+        rows_N = product_N.abs() / (h_TN.norm(dim=0) * p_TN.norm(dim=0)).clamp_min(1e-30)
+        direction_N = p_TN.square().sum(dim=0) / max(truth.best, 1e-30)
+        fits_N = (rows_N >= MIN_ROWS_COSINE) & (direction_N >= MIN_DIRECTION)
+        product.append(product_N)
+        fit.append(rows_N * direction_N * fits_N)
+    best_N, names_N = torch.stack(fit).max(dim=0)
+    part_N, belongs_N = torch.stack(product).max(dim=0)
+    shown_N = (h_TN * (difference_TD @ e_DN)).sum(dim=0)
+    belongs_N[(shown_N <= 0) | (part_N < MOST * shown_N)] = -1
+    names_N[best_N == 0] = -1
+    return names_N.tolist(), belongs_N.tolist()
+
+
+def controls_listed(
+    entries: Sequence[Entry], matches: Sequence[Match], norms: Sequence[Tensor]
+) -> list[int]:
+    """Numbers of the controls on whose rows a false entry lies: sum |h| |v| / (|h| |v|) is at least
+    `min_rows_cosine`. norms: [T] |v_t| of what each control does, or would do, made alone."""
+    false = [
+        entry.h_T.abs() for entry, found in zip(entries, matches, strict=True) if found.edit < 0
     ]
-    direction = [
-        float(p_T.square().sum()) / max(truth.best, 1e-30)
-        for p_T, truth in zip(along, truths, strict=True)
+    return [
+        number
+        for number, v_T in enumerate(norms)
+        if any(
+            float(h_T @ v_T) >= MIN_ROWS_COSINE * float(h_T.norm() * v_T.norm()) > 0
+            for h_T in false
+        )
     ]
-    fits = [
-        r * d if r >= MIN_ROWS_COSINE and d >= MIN_DIRECTION else 0.0
-        for r, d in zip(rows, direction, strict=True)
-    ]
-    names = max(range(len(truths)), key=fits.__getitem__)
-    part = max(range(len(truths)), key=product.__getitem__)
-    belongs = shown > 0 and product[part] >= MOST * shown
-    return (names if fits[names] > 0 else -1), (part if belongs else -1)
 
 
 @dataclass(frozen=True)
