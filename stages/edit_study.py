@@ -19,7 +19,11 @@ from pipeline.config.overrides import chosen_experiments
 from pipeline.errors import ConfigError
 from pipeline.stage import MODELS, RESULTS, TOKENS, Stage
 
-STAGE = Stage(name="edit_study", sections=("edit_study",))
+STAGE = Stage(
+    name="edit_study",
+    sections=("edit_study",),
+    memory_keys=("edit_study.n_null_sequences",),
+)
 
 
 def main(config: Config) -> None:
