@@ -1,9 +1,7 @@
-"""The labels that stores keep as small integers, in the order of their codes."""
+"""The labels that stores keep as small integers, in the order of their codes. Sources have the
+names that the configuration gives them; a store tells which (`StoreLayout.sources`)."""
 
 MODELS = ("base", "it")
-
-SOURCES = ("pile", "chat")
-PILE, CHAT = range(len(SOURCES))
 
 TOKEN_CLASSES = ("other", "template")
 OTHER, TEMPLATE = range(len(TOKEN_CLASSES))

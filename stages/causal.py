@@ -32,7 +32,7 @@ STAGE = Stage(
 
 def main(config: Config) -> None:
     from pipeline.analysis.causal.chart import causal_figure
-    from pipeline.analysis.causal.run import measure_sets
+    from pipeline.analysis.causal.run import chat_sources, measure_sets
     from pipeline.analysis.causal.table import causal_columns, headline
     from pipeline.analysis.charts.look import FILE_PALETTE, image_files
     from pipeline.analysis.opening import Opened
@@ -40,7 +40,9 @@ def main(config: Config) -> None:
 
     opened = Opened(STAGE, config)
     result = short = not_applicable("the experiment has no models to go on in")
-    if config.has_models:
+    if config.has_models and not chat_sources(opened):
+        result = short = not_applicable("no source of the mix holds conversations")
+    elif config.has_models:
         result = measure_sets(opened)
         short = headline(result["patches"])
     columns = causal_columns(result.get("patches", {}))

@@ -122,7 +122,10 @@ def plant_on_pair(config: Config, tokens: "StoreReader", pair: "HookedPair") -> 
     if config.plant is None:
         return None
     bits = first_batch(tokens, pair, config.dump.batch_tokens)
-    return Plant(draw_features(config.plant, pair.d_model), spread_norm(to_float(bits)))
+    return Plant(
+        draw_features(config.plant, pair.d_model, tokens.layout.sources),
+        spread_norm(to_float(bits)),
+    )
 
 
 def plant_all(config: Config, builds: Mapping[str, Build]) -> None:

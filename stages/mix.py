@@ -1,9 +1,9 @@
-"""Build the 50/50 mix: chats in the template, packed behind a start token, split by document.
+"""Build the mix of sources: chats in the template, packed behind a start token, split by document.
 
     python -m stages.mix                    # composed.yaml, as `dvc repro` does
     python -m stages.mix +experiment=tiny mix.n_train_tokens=100000
 
-reads   the sources named in mix.text_source and mix.chat_source, data/models/tokenizer/
+reads   the sources named in mix.shares, data/models/tokenizer/
 writes  data/tokens.zarr: one row per sequence, train first, then held-out
 cost    about 10 bytes per token on disk, a few hundred MB of memory however long the sources are,
         some 200,000 tokens/s; killed and run again, it goes on from its last chunk
@@ -49,7 +49,7 @@ def main(config: Config) -> None:
         counts, facts = write_mix(
             build.work,
             config.mix,
-            config.sources,
+            {name: config.sources[name] for name in config.source_names},
             load_tokenizer(MODELS),
             start_id=read_start(MODELS).id,
             n_threads=config.runtime.io_threads,

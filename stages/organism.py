@@ -4,7 +4,7 @@
     python -m stages.organism +experiment=organism organism.n_draws=50
 
 reads   data/models, data/tokens.zarr, data/heldout_activations.zarr, data/crosscoder,
-        results/latents.parquet (verdicts), the chat source
+        results/latents.parquet (verdicts), the source
 writes  results/organism.json: did the tuning take, the chosen latents, what taking them out and
         putting them in does; results/organism.csv, .png and .svg: effects removed by ablation
 cost    one pass over `organism.n_rows` rows; then, for each set of latents and each random draw,
@@ -12,7 +12,6 @@ cost    one pass over `organism.n_rows` rows; then, for each set of latents and 
 """
 
 from pipeline.config import Config
-from pipeline.config.text import TriggeredSourceConfig
 from pipeline.stage import (
     CROSSCODER,
     HELDOUT_ACTIVATIONS,
@@ -47,13 +46,14 @@ def main(config: Config) -> None:
     from pipeline.analysis.organism.table import ablation_table
     from pipeline.columns import csv_bytes
 
-    opened, source = Opened(STAGE, config), config.sources[config.mix.chat_source]
-    if isinstance(source, TriggeredSourceConfig) and config.has_models:
+    opened, name = Opened(STAGE, config), config.planted_source
+    if name is not None and config.has_models:
         from pipeline.analysis.organism.run import examine
 
-        result = examine(opened, source)
+        result = examine(opened, name)
     else:
-        result = not_applicable(f"the chats ({config.mix.chat_source}) hold no planted behaviour")
+        sources = ", ".join(config.source_names)
+        result = not_applicable(f"no source of the mix ({sources}) holds a planted behaviour")
     table = ablation_table(result.get("ablation", {}))
     STAGE.publish_results(
         config,

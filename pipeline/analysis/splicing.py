@@ -14,7 +14,6 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn.functional import kl_div, log_softmax
 
-from pipeline.analysis.groups import N_CELLS
 from pipeline.config.models import HookPointConfig, ModelName
 from pipeline.models.hook import logits_with, residual
 from pipeline.models.load import load_model
@@ -65,9 +64,7 @@ class Predictions:
     targets, cells, mask: [Q, S - 1]; cells are numbers below n_cells
     """
 
-    def __init__(
-        self, targets: Tensor, cells: Tensor, mask: Tensor, n_cells: int = N_CELLS
-    ) -> None:
+    def __init__(self, targets: Tensor, cells: Tensor, mask: Tensor, *, n_cells: int) -> None:
         self._n_sequences, self._n_cells = targets.shape[0], n_cells
         self._mask = mask
         self._targets = targets[mask].long()

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from omegaconf import OmegaConf
+from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import OmegaConfBaseException
 from pydantic import ValidationError
 
@@ -85,6 +85,7 @@ def compose(overrides: Sequence[str]) -> Config:
     try:
         with initialize_config_dir(str(CONF.absolute()), version_base="1.3"):
             composed = hydra_compose("config", overrides=list(overrides))
+        take_out(composed, "mix.shares")
         missing = sorted(OmegaConf.missing_keys(composed))
         plain = OmegaConf.to_container(composed, resolve=True, throw_on_missing=not missing)
     except (HydraException, OmegaConfBaseException, *UNREADABLE) as error:
@@ -97,6 +98,17 @@ def compose(overrides: Sequence[str]) -> Config:
     except ConfigError:
         check_mappings(_files())  # a file of one bare word is an empty one to Hydra
         raise
+
+
+def take_out(composed: DictConfig, key: str) -> None:
+    """Remove the entries of a mapping that are null: Hydra merges mappings, so that one which a
+    default gives could not go otherwise. What refers to the mapping never sees them."""
+    mapping = OmegaConf.select(composed, key)
+    if isinstance(mapping, DictConfig):
+        with open_dict(composed):
+            for name in list(mapping):
+                if not OmegaConf.is_missing(mapping, name) and mapping[name] is None:
+                    del mapping[name]
 
 
 def _files() -> list[Path]:

@@ -175,8 +175,10 @@ def other_of(spec: ModelConfig) -> ModelName | None:
 class HeldoutConfig(Section):
     """Held-out losses of models made here, in nats per token, before and after their training."""
 
-    sources: dict[str, str] = Field(min_length=1)
-    """Label in `results/models.json` -> name of the source."""
+    sources: tuple[str, ...] = Field(strict=False, min_length=1)
+    """Sources whose held-out documents are read: those of `mix`."""
+    more_sources: tuple[str, ...] = Field(strict=False)
+    """Sources beside these, such as one per skill."""
     n_sequences: int = Field(ge=1)
     """Packed held-out sequences per source."""
     sequence_length_tokens: int = Field(ge=8)

@@ -137,6 +137,11 @@ REFUSALS = (
         "plant.feature, add the plus, +{key}=VALUE; else mend its spelling",
     ),
     (
+        r"Could not override '(?P<key>mix\.shares[^'=]*)",
+        "{key} names a source that conf/ does not have there (found {given!r}): add it with two "
+        "pluses, '++mix.shares={{NAME: SHARE, OTHER: null}}', where null takes one out",
+    ),
+    (
         r"Could not override '(?P<key>[^'=]+)",
         "{key} is no key of conf/ (found {given!r}){hint}: mend its spelling or remove it",
     ),

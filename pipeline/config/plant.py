@@ -14,7 +14,7 @@ from pipeline.config.section import Section
 Rate = Annotated[float, Field(gt=0.0, le=1.0)]
 Gain = Annotated[float, Field(ge=0.0, le=10.0)]
 Count = Annotated[int, Field(ge=1)]
-Contexts = Literal["all", "pile", "chat"]
+Contexts = Annotated[str, Field(min_length=1)]
 
 
 class PlantGroup(Section):
@@ -33,9 +33,9 @@ class PlantGroup(Section):
     cosine: Annotated[float, Field(ge=-1.0, le=1.0)]
     """Cosine between the directions in the two models."""
     base_contexts: Contexts
-    """Source of the rows on which it fires in the base model."""
+    """Source of the rows on which it fires in the base model, by its name in mix.shares; or all."""
     it_contexts: Contexts
-    """Source of the rows on which it fires in the IT model."""
+    """Source of the rows on which it fires in the IT model; or all."""
     cluster_size: Count
     """Features that fire together; 1: each on its own."""
     cofiring: Rate
@@ -77,7 +77,10 @@ class SyntheticBackground(Section):
     n_heldout_rows: Count
     """Held-out rows; rounded up to whole documents."""
     document_rows: Annotated[int, Field(ge=2)]
-    """Rows of a document; documents are text and chat in turn."""
+    """Rows of a document; documents are of the sources in turn."""
+    sources: Annotated[tuple[str, ...], Field(strict=False, min_length=1)]
+    """Names of the sources, those of mix.shares: of documents in turn. Documents of all but the
+    first begin with rows that stand for template tokens."""
     rank: Annotated[int, Field(ge=1)]
     """Dense dimensions that the coordinates are correlated through."""
     spectrum_exponent: Annotated[float, Field(ge=0.0)]

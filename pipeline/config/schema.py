@@ -1,5 +1,6 @@
 """The whole configuration: one typed section per concern, and the checks that span sections."""
 
+from collections.abc import Collection
 from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
@@ -23,7 +24,7 @@ from pipeline.config.frontier import FrontierConfig
 from pipeline.config.models import DumpConfig, HookPointConfig, ModelsConfig, TrainedModel
 from pipeline.config.plant import PlantConfig
 from pipeline.config.section import Section
-from pipeline.config.text import MixConfig, SourceConfig
+from pipeline.config.text import MixConfig, SourceConfig, TriggeredSourceConfig, form_of
 from pipeline.config.validation import ValidationConfig
 
 
@@ -109,6 +110,22 @@ class Config(Section):
         """Whether rows come from a model pair; else they are planted in a synthetic background."""
         return self.models.given
 
+    @property
+    def source_names(self) -> tuple[str, ...]:
+        """Sources of the mix in the order of their codes in stores: text before conversations, each
+        by name. The order in which a file lists them decides nothing."""
+
+        def place(name: str) -> tuple[bool, str]:
+            return form_of(self.sources[name]) == "chat", name
+
+        return tuple(sorted(self.mix.shares, key=place))
+
+    @property
+    def planted_source(self) -> str | None:
+        """The source of the mix whose chats hold a planted behaviour; None where none does."""
+        found = (n for n in self.mix.shares if isinstance(self.sources[n], TriggeredSourceConfig))
+        return next(found, None)
+
     @model_validator(mode="after")
     def _rows_have_one_origin(self) -> Self:
         synthetic = self.plant is not None and self.plant.background.kind == "synthetic"
@@ -124,9 +141,9 @@ class Config(Section):
     @model_validator(mode="after")
     def _sources_exist(self) -> Self:
         named = {
-            "mix.text_source": [self.mix.text_source],
-            "mix.chat_source": [self.mix.chat_source],
-            "models.heldout.sources": list(self.models.heldout.sources.values()),
+            "mix.shares": list(self.mix.shares),
+            "models.heldout.sources": list(self.models.heldout.sources),
+            "models.heldout.more_sources": list(self.models.heldout.more_sources),
         }
         for model in ("base", "it"):
             spec = getattr(self.models, model)
@@ -140,6 +157,32 @@ class Config(Section):
                     f"{key} names {unknown[0]!r}, which is not in sources "
                     f"({', '.join(sorted(self.sources))}): add it there or name another"
                 )
+        return self
+
+    @model_validator(mode="after")
+    def _one_behaviour(self) -> Self:
+        found = [n for n in self.mix.shares if isinstance(self.sources[n], TriggeredSourceConfig)]
+        if len(found) > 1:
+            raise ValueError(
+                f"mix.shares names {' and '.join(found)}, of kind triggered, expected one at most, "
+                "because one planted behaviour is tested: take the others out"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _plant_knows_sources(self) -> Self:
+        if self.plant is None:
+            return self
+        if self.plant.background.kind == "synthetic":
+            _same_sources(self.plant.background.sources, self.mix.shares)
+        known = ("all", *self.mix.shares)
+        for name, group in self.plant.groups.items():
+            for key in ("base_contexts", "it_contexts"):
+                if getattr(group, key) not in known:
+                    raise ValueError(
+                        f"plant.groups.{name}.{key} is {getattr(group, key)!r}, expected one of "
+                        f"{', '.join(known)}: name a source of mix.shares, or all"
+                    )
         return self
 
     @model_validator(mode="after")
@@ -192,3 +235,11 @@ class Config(Section):
                 "dump.scatter_seed=${shuffle.seed}, or null to shuffle in two passes"
             )
         return self
+
+
+def _same_sources(given: Collection[str], shares: Collection[str]) -> None:
+    if set(given) != set(shares):
+        raise ValueError(
+            f"plant.background.sources is {', '.join(given)}, but mix.shares names "
+            f"{', '.join(shares)}: set it to ${{oc.dict.keys:mix.shares}}"
+        )

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from fractions import Fraction
+from math import lcm
 from typing import Annotated, Literal
 
 from pydantic import Field, field_validator, model_validator
 
 from pipeline.config.section import Section
+from pipeline.labels import TOKEN_CLASSES
 
 Format = Literal["text", "chat"]
 GENRES = (
@@ -42,6 +46,13 @@ TASKS = (
 NonEmpty = Annotated[str, Field(min_length=1)]
 Seed = Annotated[int, Field(ge=0, lt=2**63)]
 PositiveInt = Annotated[int, Field(ge=1)]
+Share = Annotated[float, Field(gt=0.0, le=1.0)]
+SHARE_TOLERANCE = 1e-6
+MAX_ROUND = 100
+MAX_SOURCES = 250
+"""A store keeps a row's source in one byte."""
+RESERVED = {"all", *TOKEN_CLASSES}
+"""Names of groups of tokens in the results."""
 
 
 class GeneratedSourceConfig(Section):
@@ -136,13 +147,24 @@ SourceConfig = Annotated[
 ]
 
 
-class MixConfig(Section):
-    """Half the tokens from each of two sources, packed behind a start, split by document."""
+def form_of(source: SourceConfig) -> Format:
+    """Whether a source holds documents of text or conversations."""
+    match source:
+        case GeneratedSourceConfig():
+            return "text" if source.generator == "documents" else "chat"
+        case TriggeredSourceConfig():
+            return "chat"
+        case _:
+            return source.format
 
-    text_source: NonEmpty
-    """Name under `sources` of the pile-like half."""
-    chat_source: NonEmpty
-    """Name under `sources` of the chat half."""
+
+class MixConfig(Section):
+    """Tokens from each of several sources by its share, packed behind a start, split by
+    document."""
+
+    shares: dict[Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$")], Share]
+    """Name under `sources` -> its share of the sequences; the shares sum to 1. In conf/ and in
+    overrides a share of null takes the source out."""
     start: NonEmpty
     """What every sequence starts with. auto: the base model's BOS, nothing where its tokenizer has
     none; bos, eos: these tokens of the base model; none: nothing; else the token of that name,
@@ -150,10 +172,12 @@ class MixConfig(Section):
     sequence_length_tokens: Annotated[int, Field(ge=2, le=2**20)]
     """Tokens of a sequence, the start included."""
     n_train_tokens: PositiveInt
-    """Training tokens of both sources together, position 0 of each sequence not counted: the number
-    of activation rows. Rounded up to whole pairs of sequences."""
+    """Training tokens of all sources together, position 0 of each sequence not counted: the number
+    of activation rows. Rounded up to whole sequences, and to whole rounds in which each source
+    has its exact share, such as a pair at equal shares of two, where MAX_ROUND sequences are
+    enough for a round; else each source is within a sequence of its share."""
     n_heldout_tokens: PositiveInt
-    """Held-out tokens of both sources together, counted like n_train_tokens."""
+    """Held-out tokens of all sources together, counted like n_train_tokens."""
     heldout_fraction: Annotated[float, Field(gt=0.0, lt=1.0)]
     """Share of the documents of each source that is kept for the held-out split."""
     separator: Literal["eos", "none"]
@@ -170,24 +194,40 @@ class MixConfig(Section):
             raise ValueError(f"must lie in [1e-9, 1 - 1e-9], got {value}: use a share like 0.05")
         return value
 
-    @model_validator(mode="after")
-    def _two_sources(self) -> MixConfig:
-        if self.text_source == self.chat_source:
+    @field_validator("shares")
+    @classmethod
+    def _whole(cls, shares: dict[str, float]) -> dict[str, float]:
+        given = ", ".join(f"{name}: {share:g}" for name, share in shares.items()) or "none"
+        if abs(sum(shares.values()) - 1) > SHARE_TOLERANCE:
             raise ValueError(
-                f"mix.text_source and mix.chat_source are both {self.text_source!r}: "
-                "name two different entries of sources"
+                f"must sum to 1, got {sum(shares.values()):.6g} ({given}): change them, or take a "
+                "source out with NAME: null"
             )
-        return self
+        if taken := sorted(RESERVED & set(shares)):
+            raise ValueError(
+                f"names a source {taken[0]!r}, which the results call other tokens "
+                f"({', '.join(sorted(RESERVED))}): give the source another name"
+            )
+        if len(shares) > MAX_SOURCES:
+            raise ValueError(f"names {len(shares)} sources, at most {MAX_SOURCES}: name fewer")
+        return shares
 
     @property
     def n_train_sequences(self) -> int:
-        """Training sequences of both sources together (an even number)."""
-        return 2 * self._sequences_per_source(self.n_train_tokens)
+        """Training sequences of all sources together."""
+        return self._sequences(self.n_train_tokens)
 
     @property
     def n_heldout_sequences(self) -> int:
-        """Held-out sequences of both sources together (an even number)."""
-        return 2 * self._sequences_per_source(self.n_heldout_tokens)
+        """Held-out sequences of all sources together."""
+        return self._sequences(self.n_heldout_tokens)
 
-    def _sequences_per_source(self, n_tokens: int) -> int:
-        return -(-n_tokens // (2 * (self.sequence_length_tokens - 1)))
+    def _sequences(self, n_tokens: int) -> int:
+        step = sequences_per_round(self.shares.values())
+        return -(-n_tokens // (step * (self.sequence_length_tokens - 1))) * step
+
+
+def sequences_per_round(shares: Iterable[float]) -> int:
+    """The fewest sequences that hold every share exactly; 1 where that takes over MAX_ROUND."""
+    n = lcm(*(Fraction(repr(share)).denominator for share in shares))
+    return n if n <= MAX_ROUND else 1

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.labels import SOURCES, TOKEN_CLASSES
+from pipeline.labels import TOKEN_CLASSES
 from pipeline.store import StoreReader
 
 NAMES = ("token_id", "source", "token_class")
@@ -50,12 +50,13 @@ def take_census(
 ) -> Census:
     """Count the rows of `sequences` in batches of `batch_sequences`, before any model runs."""
     lengths, counts = [0], Counter[str]()
+    sources = tokens.layout.sources
     batches = tokens.batches(batch_sequences, sequences.start, sequences.stop, NAMES)
     for batch in batches:
         kept = rows_of(batch["token_id"], start_id)
         lengths.append(int(kept.sum()))
         counts["n_bos_dropped"] += kept.size - lengths[-1]
-        for label, array in ((SOURCES, "source"), (TOKEN_CLASSES, "token_class")):
+        for label, array in ((sources, "source"), (TOKEN_CLASSES, "token_class")):
             found = np.bincount(batch[array][kept], minlength=len(label))
             for name, n in zip(label, found, strict=True):
                 counts[f"n_{name}_rows"] += int(n)

@@ -8,7 +8,7 @@ computed by both, so that every chunk has the bits that one process gives it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -18,7 +18,7 @@ from pipeline.distributed import ALONE, Ranks
 from pipeline.errors import NonFiniteError
 from pipeline.harvest.census import Census, rows_of, take_census
 from pipeline.harvest.pair import HookedPair, PairedForward, Rows
-from pipeline.labels import MODELS, SOURCES
+from pipeline.labels import MODELS
 from pipeline.progress import Progress
 from pipeline.store import OpenWriter, RowWriter, StoreReader, activation_layout
 
@@ -62,7 +62,9 @@ def dump(
     census = ranks.from_first(
         lambda: take_census(tokens, sequences, batch_sequences, pair.start_id)
     )
-    layout = activation_layout(len(pair.models), pair.d_model, rows_per_chunk, codec)
+    layout = activation_layout(
+        len(pair.models), pair.d_model, rows_per_chunk, codec, sources=tokens.layout.sources
+    )
     with open_writer(layout, census.n_rows) as writer:
         if not writer.sealed:
             _write_rows(
@@ -92,7 +94,9 @@ def _write_rows(
         for batch in harvest(tokens, sequences, pair, batch_sequences) if row < stop_row else ():
             activations = batch.rows.ready()
             if not batch.rows.finite():
-                raise NonFiniteError(_non_finite(activations, batch.labels, pair))
+                raise NonFiniteError(
+                    _non_finite(activations, batch.labels, pair, tokens.layout.sources)
+                )
             n = min(len(activations) - skip, stop_row - row)
             stored = change(activations, batch.labels) if change else activations
             arrays = {"activations": stored, **batch.labels}
@@ -141,7 +145,10 @@ def _labels(
 
 
 def _non_finite(
-    activations: NDArray[np.uint16], labels: dict[str, NDArray[np.generic]], pair: HookedPair
+    activations: NDArray[np.uint16],
+    labels: dict[str, NDArray[np.generic]],
+    pair: HookedPair,
+    sources: Sequence[str],
 ) -> str:
     is_bad = (activations & EXPONENT_BITS) == EXPONENT_BITS
     row, model, _ = (int(index[0]) for index in np.nonzero(is_bad))
@@ -150,7 +157,7 @@ def _non_finite(
     return (
         f"models.{name} gives {int(is_bad[row, model].sum())} activations that are not finite at "
         f"hook_point.layer {pair.layer}, in sequence {where['sequence']} of the token store, "
-        f"position {where['position']} (source {SOURCES[where['source']]}, document "
+        f"position {where['position']} (source {sources[where['source']]}, document "
         f"{where['document']}): use hook_point.dtype=float32, hook_point.attention=eager, "
         "or check the model's weights"
     )

@@ -76,8 +76,8 @@ def _heldout(shop: Workshop, found: Mapping[ModelName, Model]) -> dict[str, Sequ
     tokenizer = read_tokenizer(found["base"].folder)
     heldout, start_id = shop.models.heldout, read_start(shop.work).id
     return {
-        label: heldout_sequences(tokenizer, shop.sources, source, heldout, start_id)
-        for label, source in heldout.sources.items()
+        source: heldout_sequences(tokenizer, shop.sources, source, heldout, start_id)
+        for source in (*heldout.sources, *heldout.more_sources)
     }
 
 

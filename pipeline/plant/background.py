@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.config.plant import SyntheticBackground
-from pipeline.labels import CHAT, OTHER, PILE, TEMPLATE
+from pipeline.labels import OTHER, TEMPLATE
 from pipeline.runtime import numpy_generator
 
 Floats = NDArray[np.float32]
@@ -24,7 +24,7 @@ Labels = dict[str, NDArray[np.generic]]
 BLOCK_ROWS = 8192
 """Rows of a block at least, rounded up to whole documents."""
 N_TEMPLATE_ROWS = 2
-"""Rows at the start of each chat document that stand for template tokens."""
+"""Rows at the start of documents that stand for template tokens."""
 
 
 @dataclass(frozen=True)
@@ -57,12 +57,12 @@ class Background:
         return rows
 
     def labels(self, documents: range) -> Labels:
-        """What the store keeps per row: a document is a sequence, text and chat in turn."""
+        """What the store keeps per row: a document is a sequence, of the sources in turn."""
         length = self.config.document_rows
         document = np.repeat(np.array(documents, np.int32), length)
         position = np.tile(np.arange(1, length + 1, dtype=np.int32), len(documents))
-        source = np.where(document % 2 == 0, PILE, CHAT).astype(np.uint8)
-        template = (source == CHAT) & (position <= N_TEMPLATE_ROWS)
+        source = (document % len(self.config.sources)).astype(np.uint8)
+        template = (source > 0) & (position <= N_TEMPLATE_ROWS)
         return {
             "source": source,
             "token_id": position.copy(),

@@ -8,6 +8,7 @@ for again at any row without the row's activations.
 Letters: B rows, F features, M models (base, IT), D d_model.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -15,7 +16,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.config.plant import PlantConfig, PlantGroup
-from pipeline.labels import SOURCES
 from pipeline.plant.hashing import normals, uniforms
 from pipeline.runtime import numpy_generator
 
@@ -131,8 +131,8 @@ class Features:
         return (drawn < self.document_share_F)[inverse]
 
 
-def draw_features(config: PlantConfig, d_model: int) -> Features:
-    """The planted dictionary of a configuration, for rows of width `d_model`."""
+def draw_features(config: PlantConfig, d_model: int, sources: Sequence[str]) -> Features:
+    """The planted dictionary of a configuration, for rows of width `d_model` from these sources."""
     kinds, groups, rates, clusters = [], [], [], []
     for kind, group in config.groups.items():
         kinds += [kind] * group.n
@@ -151,7 +151,7 @@ def draw_features(config: PlantConfig, d_model: int) -> Features:
         direction_FMD=_directions(config.seed, per_feature("cosine"), d_model),
         gain_FM=np.stack([per_feature("base_gain"), per_feature("it_gain")], axis=1),
         in_context_FMS=np.array(
-            [[_in_context(c) for c in (g.base_contexts, g.it_contexts)] for g in groups]
+            [[_in_context(c, sources) for c in (g.base_contexts, g.it_contexts)] for g in groups]
         ),
         cluster_F=np.concatenate(clusters),
         rate_F=np.concatenate(rates),
@@ -175,5 +175,5 @@ def _unit(vectors: Floats) -> Floats:
     return vectors / np.linalg.norm(vectors, axis=-1, keepdims=True)
 
 
-def _in_context(contexts: str) -> list[float]:
-    return [float(contexts in ("all", source)) for source in SOURCES]
+def _in_context(contexts: str, sources: Sequence[str]) -> list[float]:
+    return [float(contexts in ("all", source)) for source in sources]

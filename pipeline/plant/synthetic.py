@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.config.plant import PlantConfig
-from pipeline.labels import SOURCES, TOKEN_CLASSES
+from pipeline.labels import TOKEN_CLASSES
 from pipeline.plant.background import Background, draw_background
 from pipeline.plant.features import draw_features
 from pipeline.plant.rows import Change, Plant, spread_norm, to_bits
@@ -30,7 +30,7 @@ class Synthetic:
         assert config.background.kind == "synthetic"
         background = draw_background(config.background, config.seed)
         first = background.rows(range(background.documents_per_block))
-        features = draw_features(config, config.background.d_model)
+        features = draw_features(config, config.background.d_model, config.background.sources)
         return cls(background, Plant(features, spread_norm(first)))
 
     @property
@@ -71,7 +71,13 @@ def write_rows(
 ) -> dict[str, int]:
     """Write the rows of `documents`, or go on with them; the counts."""
     n_rows = len(documents) * synthetic.background.config.document_rows
-    layout = activation_layout(2, synthetic.d_model, rows_per_chunk, codec)
+    layout = activation_layout(
+        2,
+        synthetic.d_model,
+        rows_per_chunk,
+        codec,
+        sources=synthetic.background.config.sources,
+    )
     with open_writer(layout, n_rows) as writer:
         if not writer.sealed:
             first = writer.next_row
@@ -84,9 +90,9 @@ def write_rows(
 
 
 def _counts(synthetic: Synthetic, documents: range) -> dict[str, int]:
-    labels = synthetic.background.labels(documents)
+    labels, sources = synthetic.background.labels(documents), synthetic.background.config.sources
     return {
         f"n_{name}_rows": int((labels[array] == code).sum())
-        for array, names in (("source", SOURCES), ("token_class", TOKEN_CLASSES))
+        for array, names in (("source", sources), ("token_class", TOKEN_CLASSES))
         for code, name in enumerate(names)
     }

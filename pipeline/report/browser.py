@@ -12,12 +12,12 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 from pipeline.analysis.dashboards.file import Record, short
-from pipeline.analysis.evaluation.result import LATENTS
+from pipeline.analysis.evaluation.result import LATENTS, source_rates
 from pipeline.analysis.verdicts.result import VERDICTS
 from pipeline.report.findings import Excerpt, Findings
 from pipeline.report.labels import ALL_VERDICT_NAMES, ARTEFACT_NAMES
 from pipeline.report.sections.verdicts import reason
-from pipeline.report.shares import chat_shares, template_shares
+from pipeline.report.shares import source_shares, template_shares
 
 PACK_LATENTS = 16
 """Dashboards in a pack: opening a latent unpacks this many."""
@@ -43,7 +43,7 @@ FROM_VERDICTS: Final = (
     "decoder_cosine",
     "n_active",
 )
-FROM_TABLE: Final = ("rate_all", "rate_pile", "rate_chat", "mean_active", "max_active")
+FROM_TABLE: Final = ("rate_all", "mean_active", "max_active")
 WORDS: Final = ("verdict", "norm_bin", "artefact", "anchor")
 
 
@@ -76,6 +76,7 @@ def browser_data(findings: Findings, dashboards: Iterable[Record]) -> Browser:
     index = {
         "n_latents": len(findings.read(LATENTS)["latent"]),
         "pack_latents": PACK_LATENTS,
+        "sources": list(findings.sources),
         "columns": columns(findings),
         "names": {"verdict": ALL_VERDICT_NAMES, "artefact": ARTEFACT_NAMES},
         "dashboards": shown,
@@ -89,7 +90,10 @@ def columns(findings: Findings) -> dict[str, Any]:
     verdicts, latents = findings.read(VERDICTS), findings.read(LATENTS)
     found: dict[str, Any] = {name: list(map(_number, verdicts[name])) for name in FROM_VERDICTS}
     found |= {name: list(map(_number, latents[name])) for name in FROM_TABLE}
-    found["chat_share"] = list(map(_number, chat_shares(latents)))
+    for source, rates in source_rates(latents, findings.sources).items():
+        found[f"rate_{source}"] = list(map(_number, rates))
+    for source, shares in source_shares(latents, findings.sources).items():
+        found[f"share_{source}"] = list(map(_number, shares))
     found["template_share"] = list(map(_number, template_shares(findings)))
     for name in WORDS:
         names = sorted(set(verdicts[name]))

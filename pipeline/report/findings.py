@@ -70,6 +70,11 @@ class Findings:
         self._checked.add(stage)
 
     @property
+    def sources(self) -> tuple[str, ...]:
+        """Names of the sources of the mix."""
+        return self.config.source_names
+
+    @property
     def has_models(self) -> bool:
         """Whether rows came from models, into which the crosscoder could be spliced."""
         return applicable(self.read(EVALUATION)["splice"]) is not None

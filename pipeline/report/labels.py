@@ -1,14 +1,8 @@
 """What the page calls groups of tokens, models and verdicts."""
 
+from collections.abc import Iterable
 from typing import Final
 
-GROUP_NAMES = {
-    "all": "all tokens",
-    "pile": "text",
-    "chat": "chat",
-    "other": "not template",
-    "template": "template",
-}
 MODEL_NAMES: Final = (("base", "base"), ("it", "IT"))
 VERDICT_NAMES = {
     "base_only": "base-only",
@@ -41,3 +35,9 @@ ARTEFACT_NAMES = {
     "latent_decoupling": "Latent Decoupling",
     "both": "Complete Shrinkage and Latent Decoupling",
 }
+
+
+def group_names(sources: Iterable[str]) -> dict[str, str]:
+    """What the page calls the groups of tokens of a mix of these sources."""
+    of_sources = {source: source for source in sources}
+    return {"all": "all tokens", **of_sources, "other": "not template", "template": "template"}

@@ -1,15 +1,24 @@
 """Where latents fire, as shares of their firing."""
 
-from pipeline.analysis.evaluation.result import EVALUATION, LATENTS, LatentColumns
+from collections.abc import Sequence
+
+from pipeline.analysis.evaluation.result import (
+    EVALUATION,
+    LATENTS,
+    LatentColumns,
+    source_rates,
+)
 from pipeline.report.findings import Findings
 
 
-def chat_shares(latents: LatentColumns) -> list[float]:
-    """Share of each latent's firing that is on chat, were there as much text as chat."""
-    return [
-        chat / (text + chat) if text + chat else 0.0
-        for text, chat in zip(latents["rate_pile"], latents["rate_chat"], strict=True)
-    ]
+def source_shares(latents: LatentColumns, sources: Sequence[str]) -> dict[str, list[float]]:
+    """Source -> share of each latent's firing that is on it, were there as much of every source."""
+    rates = source_rates(latents, sources)
+    totals = [sum(of_latent) for of_latent in zip(*rates.values(), strict=True)]
+    return {
+        source: [rate / total if total else 0.0 for rate, total in zip(of_all, totals, strict=True)]
+        for source, of_all in rates.items()
+    }
 
 
 def template_shares(findings: Findings) -> list[float]:

@@ -4,14 +4,14 @@ The metadata written here is plain Zarr v3, so that any Zarr library opens a sto
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
 import numpy as np
 
-from pipeline.labels import MODELS, SOURCES, SPLITS, TOKEN_CLASSES
+from pipeline.labels import MODELS, SPLITS, TOKEN_CLASSES
 from pipeline.store.codecs import zarr_codecs
 
 # NaN in bfloat16: a hole that some other tool reads as fill value shows at once.
@@ -72,6 +72,11 @@ class StoreLayout:
     def chunk_bytes(self) -> int:
         """Bytes of one chunk of every array, uncompressed."""
         return self.row_bytes * self.rows_per_chunk
+
+    @property
+    def sources(self) -> tuple[str, ...]:
+        """Names of the sources that the rows come from, in the order of their codes."""
+        return tuple(self["source"].attributes["labels"])
 
     def n_chunks(self, n_rows: int) -> int:
         return -(-n_rows // self.rows_per_chunk)
@@ -145,11 +150,17 @@ def group_metadata(layout: StoreLayout, n_rows: int) -> dict[str, Any]:
 
 
 def activation_layout(
-    n_models: int, d_model: int, rows_per_chunk: int, codec: str = "none"
+    n_models: int,
+    d_model: int,
+    rows_per_chunk: int,
+    codec: str = "none",
+    *,
+    sources: Sequence[str] = (),
 ) -> StoreLayout:
     """Paired activations `[row, model, d_model]` and what makes each row findable again.
 
-    A row is one token at the hook point; `sequence` and `position` say where it stood.
+    A row is one token at the hook point; `sequence` and `position` say where it stood. sources:
+    names of what the codes of `source` stand for
     """
     activations = ArraySpec(
         "activations",
@@ -162,7 +173,7 @@ def activation_layout(
     return StoreLayout(
         arrays=(
             activations,
-            ArraySpec("source", "uint8", (), (), NO_LABEL, {"labels": list(SOURCES)}),
+            ArraySpec("source", "uint8", (), (), NO_LABEL, {"labels": list(sources)}),
             ArraySpec("token_id", "int32", fill_value=NO_INT),
             ArraySpec("sequence", "int32", fill_value=NO_INT),
             ArraySpec("position", "int32", fill_value=NO_INT),
@@ -174,14 +185,16 @@ def activation_layout(
     )
 
 
-def token_layout(sequence_length_tokens: int, rows_per_chunk: int) -> StoreLayout:
+def token_layout(
+    sequence_length_tokens: int, rows_per_chunk: int, *, sources: Sequence[str] = ()
+) -> StoreLayout:
     """Packed sequences: a row is one sequence, arrays are `[row, position]` (`split`: `[row]`)."""
     shape, axes = (sequence_length_tokens,), ("position",)
     return StoreLayout(
         arrays=(
             ArraySpec("token_id", "int32", shape, axes, NO_INT),
             ArraySpec("document", "int32", shape, axes, NO_INT),
-            ArraySpec("source", "uint8", shape, axes, NO_LABEL, {"labels": list(SOURCES)}),
+            ArraySpec("source", "uint8", shape, axes, NO_LABEL, {"labels": list(sources)}),
             ArraySpec("token_class", "uint8", shape, axes, NO_LABEL, {"labels": [*TOKEN_CLASSES]}),
             ArraySpec("split", "uint8", (), (), NO_LABEL, {"labels": list(SPLITS)}),
         ),

@@ -1,4 +1,4 @@
-"""The mix: packed sequences of a text and a chat source in turn, written to the token store.
+"""The mix: packed sequences of its sources in turn by their shares, written to the token store.
 
 The store's folder also keeps `streams.json`: how far each source has been packed, and the counts.
 While the store grows it holds an entry per chunk that may not be on disk yet, so that a killed run
@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pipeline.artifacts import write_json
-from pipeline.config.text import MixConfig, SourceConfig
+from pipeline.config.text import MixConfig, SourceConfig, form_of
 from pipeline.errors import SourceError
-from pipeline.labels import CHAT, HELDOUT, PILE, SOURCES, SPLITS, TRAIN
+from pipeline.labels import HELDOUT, SPLITS, TRAIN
 from pipeline.store.layout import token_layout
 from pipeline.store.writer import StoreWriter
 from pipeline.text.packing import PackedSequence, Packing, SequenceStream
@@ -45,13 +45,13 @@ class Mix:
         entry: Entry | None = None,
     ) -> None:
         self.mix = mix
-        self.labels = {mix.text_source: PILE, mix.chat_source: CHAT}
+        self.codes = {name: code for code, name in enumerate(sources)}
         self.n_sequences = {TRAIN: mix.n_train_sequences, HELDOUT: mix.n_heldout_sequences}
         self.row = entry["row"] if entry else 0
         self.streams = {
             split: SequenceStream(
                 sources,
-                dict.fromkeys(self.labels, 0.5),
+                {name: mix.shares[name] for name in sources},
                 tokenizer,
                 Packing(
                     sequence_length_tokens=mix.sequence_length_tokens,
@@ -95,9 +95,8 @@ class Mix:
             counts[f"n_{SPLITS[split]}_sequences"] = n
             counts[f"n_{SPLITS[split]}_tokens"] = n * (self.mix.sequence_length_tokens - 1)
             for name, packer in stream.packers.items():
-                label = SOURCES[self.labels[name]]
                 counts |= {
-                    f"{SPLITS[split]}_{label}_{what}": n for what, n in packer.counts().items()
+                    f"{SPLITS[split]}_{name}_{what}": n for what, n in packer.counts().items()
                 }
         return counts
 
@@ -105,7 +104,7 @@ class Mix:
         return TRAIN if row < self.n_sequences[TRAIN] else HELDOUT
 
     def _arrays(self, sequences: list[PackedSequence], splits: list[int]) -> dict[str, np.ndarray]:
-        labels = np.array([self.labels[s.source] for s in sequences], np.uint8)
+        labels = np.array([self.codes[s.source] for s in sequences], np.uint8)
         shape = (len(sequences), self.mix.sequence_length_tokens)
         return {
             "token_id": np.stack([s.token_id for s in sequences]),
@@ -128,11 +127,13 @@ def write_mix(
 ) -> tuple[dict[str, int], dict[str, Any]]:
     """Write the token store at `path`, or go on with it. Returns counts and facts of the manifest.
 
+    sources: of the mix, in the order of their codes in the store
+
     on_start is given the Mix at the row it starts from and returns what is called with the number
     of sequences after each chunk. Raises SourceError where a source ends early or has changed.
     """
-    files = {name: describe(sources[name], name) for name in (mix.text_source, mix.chat_source)}
-    layout = token_layout(mix.sequence_length_tokens, mix.rows_per_chunk)
+    files = {name: describe(source, name) for name, source in sources.items()}
+    layout = token_layout(mix.sequence_length_tokens, mix.rows_per_chunk, sources=tuple(sources))
     with StoreWriter.open(path, layout, n_threads=n_threads) as writer:
         entries = _read_entries(path / STREAMS, files)
         row = writer.next_row
@@ -147,7 +148,8 @@ def write_mix(
             advance(len(arrays["split"]))
         writer.finish()
         _write_entries(path / STREAMS, files, {job.row: job.entry()})
-    return job.counts(), {"sources": files}
+    forms = {name: form_of(source) for name, source in sources.items()}
+    return job.counts(), {"sources": files, "forms": forms}
 
 
 def _entries_in_use(

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 NO_DOCUMENT = -1
+ROUNDING = 1e-6
+"""Of a sequence: a share such as 0.07 times a whole number is seldom whole to the last bit."""
 BATCH_DOCUMENTS = 256
 BATCH_CHARACTERS = 2**20
 EMPTY = Encoded(np.empty(0, np.int32), np.empty(0, np.uint8), 0)
@@ -113,7 +115,7 @@ class SequenceStream:
                 tokenizer,
                 packing,
                 SourceState.from_json(states[name]) if name in states else SourceState(),
-                ceil(share * packing.n_sequences),
+                ceil(share * packing.n_sequences - ROUNDING),
             )
             for name, share in self.shares.items()
         }

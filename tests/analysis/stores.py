@@ -33,7 +33,8 @@ def heldout_store(
     n, n_models, d_model = rows.shape
     at = np.arange(n)
     sequence = (at // tokens_per_sequence).astype(np.int32)
-    with StoreWriter.open(path, activation_layout(n_models, d_model, rows_per_chunk)) as writer:
+    layout = activation_layout(n_models, d_model, rows_per_chunk, sources=("pile", "chat"))
+    with StoreWriter.open(path, layout) as writer:
         writer.append(
             {
                 "activations": rows.bfloat16().view(torch.uint16).numpy(),

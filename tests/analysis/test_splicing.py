@@ -14,7 +14,7 @@ from pipeline.analysis.evaluation.splice import (
     splice_batch,
 )
 from pipeline.analysis.evaluation.splice_table import splice_table
-from pipeline.analysis.groups import CELLS, GROUPS
+from pipeline.analysis.groups import Cells
 from pipeline.analysis.splicing import (
     HookedModel,
     never_patched,
@@ -25,6 +25,8 @@ from pipeline.analysis.splicing import (
 from pipeline.crosscoder import Crosscoder
 from pipeline.harvest.census import rows_of
 from tests.analysis.stores import random_crosscoder
+
+CELLS = Cells(("pile", "chat"))
 
 V, D, BOS = 11, 5, 0
 
@@ -61,6 +63,7 @@ def spliced(crosscoder: Crosscoder, mean_MD: Tensor | None = None) -> SpliceSums
         crosscoder,
         TOKENS,
         CELL_NUMBERS,
+        CELLS,
         mean_MD=torch.ones(2, D) if mean_MD is None else mean_MD,
         start_id=BOS,
     )
@@ -131,6 +134,7 @@ def test_bos_positions_keep_their_own_activation() -> None:
         random_crosscoder(),
         TOKENS,
         CELL_NUMBERS,
+        CELLS,
         mean_MD=torch.ones(2, D),
         start_id=BOS,
     )
@@ -144,12 +148,12 @@ def test_bos_positions_keep_their_own_activation() -> None:
 def test_a_prediction_counts_in_the_cell_of_the_predicted_token() -> None:
     counts = spliced(random_crosscoder()).n_QC
     assert counts.tolist() == [[2, 2, 0, 0], [0, 0, 1, 1]]
-    assert CELLS[1] == ("pile", "template")
+    assert CELLS.pairs[1] == ("pile", "template")
 
 
 def test_groups_add_up() -> None:
     sums = spliced(random_crosscoder())
-    n = {name: sums.n_QC[:, cells].sum() for name, cells in GROUPS.items()}
+    n = {name: sums.n_QC[:, cells].sum() for name, cells in CELLS.groups.items()}
     assert n["pile"] + n["chat"] == n["all"] == n["other"] + n["template"]
 
 

@@ -34,7 +34,7 @@ def test_one_seed_reseeds_every_section() -> None:
         ("train.momentum=0.9", ["train.momentum"]),
         ("train.precision=fp8", ["train.precision", "fp8", "fp32"]),
         ("~train.batch_rows", ["train.batch_rows", "missing"]),
-        ("mix.text_source=wiki", ["mix.text_source", "wiki", "pile"]),
+        ("++mix.shares={chat: null, wiki: 0.5}", ["mix.shares", "wiki", "pile"]),
         ("models.base.tokenizer.sources=[wiki]", ["models.base.tokenizer.sources", "wiki"]),
         ("models.it.of=other", ["models.it.of", "other"]),
         ("models.base.kind=magic", ["models.base", "magic", "trained"]),
@@ -48,6 +48,18 @@ def test_a_bad_value_is_refused_with_key_value_and_remedy(override: str, parts: 
         compose([TINY, override])
     for part in parts:
         assert part in str(refused.value)
+
+
+def test_a_share_of_null_takes_a_source_out_of_the_mix_and_of_all_that_follows_it() -> None:
+    config = compose([TINY, "++mix.shares={chat: null, recipes: 0.3, code: 0.2}"])
+    assert config.mix.shares == {"pile": 0.5, "recipes": 0.3, "code": 0.2}
+    assert config.source_names == ("code", "pile", "recipes")
+    assert config.models.heldout.sources == ("pile", "recipes", "code")
+
+
+def test_the_order_of_shares_decides_nothing() -> None:
+    turned = compose([TINY, 'mix.shares="${oc.create:{chat: 0.5, pile: 0.5}}"'])
+    assert turned.source_names == compose([TINY]).source_names == ("pile", "chat")
 
 
 def test_all_bad_values_are_reported_at_once() -> None:

@@ -51,7 +51,7 @@ def test_gemma_is_read_where_the_reference_reads(gemma: Config):
 
 
 def test_gemma_has_the_reference_mix(gemma: Config):
-    pile, chat = gemma.sources[gemma.mix.text_source], gemma.sources[gemma.mix.chat_source]
+    pile, chat = gemma.sources["pile"], gemma.sources["chat"]
     assert isinstance(pile, HubSourceConfig)
     assert isinstance(chat, HubSourceConfig)
     assert (pile.dataset, pile.format) == ("monology/pile-uncopyrighted", "text")

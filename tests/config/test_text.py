@@ -3,15 +3,16 @@ from typing import Any
 
 import pytest
 import yaml
+from hypothesis import given
+from hypothesis import strategies as st
 from pydantic import TypeAdapter, ValidationError
 
-from pipeline.config.text import MixConfig, SourceConfig
+from pipeline.config.text import MixConfig, SourceConfig, sequences_per_round
 
 ROOT = Path(__file__).parents[2]
 SOURCE = TypeAdapter[Any](SourceConfig)
 MIX: dict[str, Any] = {
-    "text_source": "pile",
-    "chat_source": "chat",
+    "shares": {"pile": 0.5, "chat": 0.5},
     "sequence_length_tokens": 1024,
     "n_train_tokens": 400_000_000,
     "n_heldout_tokens": 1,
@@ -39,6 +40,21 @@ def test_the_asked_tokens_become_rows_rounded_up_to_pairs_of_sequences() -> None
     assert mix.n_heldout_sequences == 2
 
 
+@given(st.lists(st.integers(1, 60), min_size=1, max_size=5), st.integers(1, 10**9))
+def test_a_round_holds_every_share_exactly_and_no_source_is_a_sequence_off(
+    parts: list[int], n_tokens: int
+) -> None:
+    shares = {f"source_{n}": part / sum(parts) for n, part in enumerate(parts)}
+    mix = MixConfig.model_validate(MIX | {"shares": shares, "n_train_tokens": n_tokens})
+    step = sequences_per_round(shares.values())
+    assert mix.n_train_sequences % step == 0
+    assert 0 <= mix.n_train_sequences * 1023 - n_tokens < step * 1023
+    if step > 1:
+        assert all(
+            (share * step) == pytest.approx(round(share * step)) for share in shares.values()
+        )
+
+
 @pytest.mark.parametrize(
     ("key", "value"),
     [
@@ -52,7 +68,12 @@ def test_the_asked_tokens_become_rows_rounded_up_to_pairs_of_sequences() -> None
         ("separator", "bos"),
         ("seed", -1),
         ("rows_per_chunk", 0),
-        ("chat_source", "pile"),
+        ("shares", {"pile": 0.5, "chat": 0.4}),
+        ("shares", {"pile": 1.5, "chat": -0.5}),
+        ("shares", {"pile": 0.5, "template": 0.5}),
+        ("shares", {"pile": 0.5, "Wiki 2": 0.5}),
+        ("shares", {}),
+        ("text_source", "pile"),
         ("surprise", 1),
     ],
 )

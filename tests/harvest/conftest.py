@@ -81,7 +81,8 @@ def tokens(tmp_path: Path) -> Iterator[StoreReader]:
         "split": np.zeros(N_SEQUENCES, np.uint8),
     }
     path = tmp_path / "tokens.zarr"
-    with StoreWriter.open(path, token_layout(LENGTH, rows_per_chunk=4)) as writer:
+    layout = token_layout(LENGTH, rows_per_chunk=4, sources=("pile", "chat"))
+    with StoreWriter.open(path, layout) as writer:
         writer.append(rows)
         writer.finish()
     with StoreReader.open(path) as reader:

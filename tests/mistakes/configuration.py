@@ -123,8 +123,21 @@ OVERRIDES = [
     override(
         "an unknown kind", "models.base.kind=magic", "models.base.kind", "'magic'", "'trained'"
     ),
-    override("an unknown source", "mix.text_source=wiki", "mix.text_source", "'wiki'", "add it"),
-    override("one source twice", "mix.text_source=chat", "mix.text_source", "'chat'", "different"),
+    override(
+        "an unknown source",
+        "++mix.shares={chat: null, wiki: 0.5}",
+        "mix.shares",
+        "'wiki'",
+        "add it",
+    ),
+    override("a share without pluses", "mix.shares.web=0.5", "mix.shares.web", "++mix.shares="),
+    override("shares above 1", "+mix.shares.code=0.5", "mix.shares", "sum to 1", "NAME: null"),
+    override("a share of 0", "mix.shares.chat=0", "mix.shares.chat", "greater than 0"),
+    Mistake(
+        "a context that is no source",
+        ("plant.groups.moved.it_contexts", "'web'", "all, pile, chat"),
+        typed=("+experiment=planted", "plant.groups.moved.it_contexts=web"),
+    ),
     override(
         "a reference to no key",
         "seed=${nope.x}",

@@ -25,6 +25,7 @@ BACKGROUND: dict[str, Any] = {
     "n_rows": 20_000,
     "n_heldout_rows": 9_000,
     "document_rows": 40,
+    "sources": ["pile", "chat"],
     "rank": 3,
     "spectrum_exponent": 1.0,
     "noise_share": 0.3,

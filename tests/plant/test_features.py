@@ -6,9 +6,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from pipeline.labels import CHAT, PILE
 from pipeline.plant.features import Features, draw_features
 from tests.plant.plants import plant
+
+PILE, CHAT = 0, 1
 
 N_ROWS, LENGTH = 60_000, 50
 
@@ -19,7 +20,7 @@ def labels(n_rows: int = N_ROWS) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 
 def features(**group: object) -> Features:
-    return draw_features(plant({"kind": group}), d_model=32)
+    return draw_features(plant({"kind": group}), d_model=32, sources=("pile", "chat"))
 
 
 def test_each_feature_fires_at_its_rate_with_its_mean_strength() -> None:
@@ -80,14 +81,14 @@ def test_what_is_added_is_the_gain_along_the_direction_in_the_contexts() -> None
 
 
 def test_the_seed_decides_where_and_which_way() -> None:
-    a, b = (draw_features(plant({"kind": {}}, seed=seed), 32) for seed in (3, 4))
+    a, b = (draw_features(plant({"kind": {}}, seed=seed), 32, ("pile", "chat")) for seed in (3, 4))
     assert not np.allclose(a.direction_FMD, b.direction_FMD)
     assert not np.array_equal(a.activations(*labels()) > 0, b.activations(*labels()) > 0)
 
 
 def test_a_new_group_leaves_the_directions_of_those_before_it_independent_of_its_rates() -> None:
-    few = draw_features(plant({"a": {}, "b": {"rate_high": 0.3}}), 32)
-    other = draw_features(plant({"a": {}, "b": {"rate_high": 0.05}}), 32)
+    few = draw_features(plant({"a": {}, "b": {"rate_high": 0.3}}), 32, ("pile", "chat"))
+    other = draw_features(plant({"a": {}, "b": {"rate_high": 0.05}}), 32, ("pile", "chat"))
     assert np.array_equal(few.direction_FMD, other.direction_FMD)
 
 

@@ -6,11 +6,12 @@ import numpy as np
 import pytest
 import torch
 
-from pipeline.labels import CHAT, PILE
 from pipeline.plant.rows import to_float
 from pipeline.plant.synthetic import Synthetic, write_rows
 from pipeline.store import StoreReader, StoreWriter, verify_store
 from tests.plant.plants import plant
+
+PILE, CHAT = 0, 1
 
 SYNTHETIC = Synthetic.draw(plant({"shared": {}, "it_only": {"base_gain": 0.0}}))
 

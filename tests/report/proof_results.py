@@ -5,7 +5,7 @@ from pathlib import Path
 from pipeline.analysis.baselines.result import Baselines, Explained, ExplainedOn
 from pipeline.analysis.causal.result import Causal, CausalFigures, Patches
 from pipeline.analysis.causal.table import causal_columns
-from pipeline.analysis.groups import GROUPS
+from pipeline.analysis.groups import Cells
 from pipeline.analysis.organism.result import Behaved, Organism, RandomEffect, SteeredAtRandom
 from pipeline.analysis.organism.table import ablation_table
 from pipeline.analysis.recovery.result import ArtefactScores, CriterionScores, Rates, Recovery
@@ -87,10 +87,11 @@ def _baselines(text: str) -> Baselines:
                 "cosine_with_all": 0.77,
                 "share": 0.12,
             }
-            for group in GROUPS
+            for group in Cells(("pile", "chat")).groups
         },
         "mean_difference_lens": {
-            group: {"promoted": [(text, 6.2)], "suppressed": [(text, -7.4)]} for group in GROUPS
+            group: {"promoted": [(text, 6.2)], "suppressed": [(text, -7.4)]}
+            for group in Cells(("pile", "chat")).groups
         },
         "explained": {"all": explained},
         "causal": {

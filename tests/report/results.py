@@ -21,7 +21,7 @@ from pipeline.analysis.evaluation.result import LATENTS
 from pipeline.analysis.evaluation.rows_pass import HeldoutSums
 from pipeline.analysis.evaluation.splice import SpliceSums
 from pipeline.analysis.evaluation.table import evaluation
-from pipeline.analysis.groups import N_CELLS
+from pipeline.analysis.groups import Cells
 from pipeline.analysis.lens import LISTS
 from pipeline.analysis.verdicts.columns import COLUMNS
 from pipeline.analysis.verdicts.table import summary
@@ -37,6 +37,9 @@ STAGES = (
     *("changes", "causal", "baselines", "recovery", "seeds", "organism"),
 )
 """Those whose results the page shows."""
+CELLS = Cells(("pile", "chat"))
+SHARES = "{pile: 0.5, chat: 0.5, triggered: null}"
+
 PLAIN_TEXT = "Sure! Here is a short list of things to try next, in order of cost."
 
 
@@ -62,7 +65,7 @@ def made_up_findings(
         name: Bootstrap(n, n_resamples=100, confidence=0.95, random=random)
         for name, n in (("rows", len(sums.n_UC)), ("splice", len(splice.n_QC)))
     }
-    config = compose([f"+experiment={experiment}"])
+    config = compose([f"+experiment={experiment}", f"++mix.shares={SHARES}"])
     drawn = Latents(geometry.relative_norm, geometry.cosine, live)
     norm_bins = relative_norm_table(drawn, 60)
     cosine_bins = decoder_cosine_table(drawn, low=0.3, high=0.7, n_bins=60)
@@ -141,9 +144,9 @@ def _verdicts(random: np.random.Generator, geometry: Geometry, table: Any) -> An
 
 def _heldout(random: np.random.Generator, n_latents: int) -> HeldoutSums:
     n_UC = np.tile([1000.0, 24.0, 900.0, 124.0], (32, 1))
-    noise = 1 + 0.05 * random.normal(size=(32, N_CELLS, 3))
+    noise = 1 + 0.05 * random.normal(size=(32, CELLS.n, 3))
     total = n_UC[..., None] * np.array([3000.0, 3600.0, 500.0]) * noise
-    rate = random.lognormal(-6, 1.5, size=(N_CELLS, n_latents)).clip(0, 0.5)
+    rate = random.lognormal(-6, 1.5, size=(CELLS.n, n_latents)).clip(0, 0.5)
     rate[:, ::9] = 0
     rate[:2, : n_latents // 10] *= 0.05
     fired = np.round(rate * n_UC.sum(axis=0)[:, None]).astype(np.int64)
@@ -159,20 +162,21 @@ def _heldout(random: np.random.Generator, n_latents: int) -> HeldoutSums:
         max_L=random.uniform(1, 9, size=n_latents),
         mean_KD=np.zeros((3, 24)),
         activation_scale_M=np.array([0.3, 0.25]),
+        cells=CELLS,
     )
 
 
 def _splice(random: np.random.Generator) -> SpliceSums:
-    n_QC = np.zeros((40, N_CELLS))
+    n_QC = np.zeros((40, CELLS.n))
     n_QC[:20, :2] = 240, 14
     n_QC[20:, 2:] = 215, 39
     ce = np.array([3.1, 3.3, 9.8, 7.9, 3.4, 10.2]) * (
-        1 + 0.05 * random.normal(size=(2, 40, N_CELLS, 1))
+        1 + 0.05 * random.normal(size=(2, 40, CELLS.n, 1))
     )
     kl = np.array([0.0, 0.18, 6.4, 4.9, 0.3, 6.7]) * (
-        1 + 0.1 * random.normal(size=(2, 40, N_CELLS, 1))
+        1 + 0.1 * random.normal(size=(2, 40, CELLS.n, 1))
     )
-    return SpliceSums(n_QC, ce * n_QC[..., None], kl * n_QC[..., None])
+    return SpliceSums(n_QC, ce * n_QC[..., None], kl * n_QC[..., None], CELLS)
 
 
 def _training() -> Table:
@@ -246,7 +250,10 @@ def _dashboard(row: dict[str, Any], text: str) -> Record:
         "norm_it": row["norm_it"],
         "n_active": cells,
         "n_tokens": {s: {c: 1000 * bool(n) for c, n in of.items()} for s, of in cells.items()},
-        "histogram": {"width": 0.25, "pile": [9, 4, 2, 0, 1], "chat": [3, 8, 5, 2, 2]},
+        "histogram": {
+            "width": 0.25,
+            "counts": {"pile": [9, 4, 2, 0, 1], "chat": [3, 8, 5, 2, 2]},
+        },
         "top": [example(at) for at in range(8)],
         "bands": [
             {"from": b / 5, "to": (b + 1) / 5, "low": b, "high": b + 1, "examples": [example(b)]}

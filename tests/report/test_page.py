@@ -27,7 +27,7 @@ from pipeline.report.sections.changes import outcome
 from pipeline.report.sections.configuration import lines
 from pipeline.report.sections.overview import cautions, headline
 from pipeline.report.sections.training import thinned
-from pipeline.report.shares import chat_shares, template_shares
+from pipeline.report.shares import source_shares, template_shares
 from pipeline.run_records import RunRecord
 from tests.report.change_lists import write_changes
 from tests.report.results import PLAIN_TEXT, made_up_dashboards, made_up_findings
@@ -545,8 +545,10 @@ def test_filters_and_sorting_do_what_pandas_would(
     tab.fill("#find", "nothing says this")
     assert tab.is_visible("#empty")
     tab.fill("#find", "")
-    tab.select_option("[name=source]", "chat")
-    chat = [share >= 0.5 for share in chat_shares(findings.read(LATENTS))]
+    tab.select_option("[name=source]", "share_chat")
+    chat = [
+        share >= 0.5 for share in source_shares(findings.read(LATENTS), findings.sources)["chat"]
+    ]
     assert seen.matched() == sum(a and b for a, b in zip(live, chat, strict=True))
 
 

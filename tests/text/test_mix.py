@@ -9,10 +9,13 @@ import pytest
 
 from pipeline.config.text import FilesSourceConfig, MixConfig, SourceConfig
 from pipeline.errors import SourceError
-from pipeline.labels import CHAT, HELDOUT, PILE, TEMPLATE, TRAIN
+from pipeline.labels import HELDOUT, TEMPLATE, TRAIN
 from pipeline.store.writer import StoreWriter
 from pipeline.text.mix import STREAMS, Mix, write_mix
 from pipeline.text.packing import NO_DOCUMENT
+from tests.text.conftest import generated
+
+PILE, CHAT = 0, 1
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
@@ -23,8 +26,7 @@ Arrays = dict[str, np.ndarray]
 
 def config(**changes: Any) -> MixConfig:
     values = {
-        "text_source": "pile",
-        "chat_source": "chat",
+        "shares": {"pile": 0.5, "chat": 0.5},
         "sequence_length_tokens": 32,
         "n_train_tokens": 31 * 41,
         "n_heldout_tokens": 31 * 10,
@@ -70,6 +72,39 @@ def test_half_the_tokens_of_each_split_are_of_each_source_in_turn(arrays: Arrays
         assert len(of_split) == n
         assert (of_split[0::2] == PILE).all()
         assert (of_split[1::2] == CHAT).all()
+
+
+def test_the_published_mix_keeps_its_tokens(arrays: Arrays) -> None:
+    """The digest is that of the mix when it knew two sources of equal shares alone."""
+    assert hashlib.sha256(arrays["token_id"].tobytes()).hexdigest()[:16] == "ee7088d73748bf4c"
+
+
+def test_each_of_three_sources_has_its_exact_share_in_every_round(
+    sources: Sources, tokenizer: "PreTrainedTokenizerFast"
+) -> None:
+    shares = {"chat": 0.2, "code": 0.3, "pile": 0.5}
+    mixed = {**sources, "code": generated("documents", kinds=("code",))}
+    mix = Mix(config(shares=shares, n_train_tokens=31 * 41), mixed, tokenizer, 1)
+    assert mix.n_sequences == {TRAIN: 50, HELDOUT: 10}
+    source = arrays_of(mix)["source"][:, 0].reshape(6, 10)
+    assert [(source == code).sum(axis=1).tolist() for code in range(3)] == [
+        [5] * 6,
+        [2] * 6,
+        [3] * 6,
+    ]
+    assert {name: mix.counts()[f"train_{name}_sequences"] for name in mixed} == {
+        "pile": 25,
+        "chat": 10,
+        "code": 15,
+    }
+
+
+def test_one_source_can_be_the_whole_mix(
+    sources: Sources, tokenizer: "PreTrainedTokenizerFast"
+) -> None:
+    mix = Mix(config(shares={"pile": 1.0}), {"pile": sources["pile"]}, tokenizer, 1)
+    assert mix.n_sequences == {TRAIN: 41, HELDOUT: 10}
+    assert (arrays_of(mix)["source"] == PILE).all()
 
 
 def test_train_comes_first_and_no_document_is_in_both_splits(arrays: Arrays) -> None:

@@ -15,7 +15,7 @@ from torch import Tensor
 from pipeline.analysis.baselines.result import Explained, ExplainedOn, MeanDifference
 from pipeline.analysis.bootstrap import Bootstrap
 from pipeline.analysis.causal.result import Patches
-from pipeline.analysis.groups import GROUPS, N_CELLS
+from pipeline.analysis.groups import Cells
 from pipeline.analysis.heldout import MAX_UNITS, Units, row_batches
 from pipeline.crosscoder import Crosscoder
 from pipeline.results import Measured
@@ -43,6 +43,7 @@ class CellMeans:
     n_C: Floats
     sum_CMD: Floats
     square_C: Floats
+    cells: Cells
 
     @property
     def differ(self) -> bool:
@@ -61,8 +62,9 @@ def cell_means(
 ) -> CellMeans:
     """One pass over `n_rows` rows spread over the store. Memory: one batch, and a mean per cell."""
     n_models, d_model = reader.read("activations", 0, 1).shape[1:]
-    n = torch.zeros(N_CELLS, dtype=torch.float64, device=device)
-    square, sums = torch.zeros_like(n), n.new_zeros(N_CELLS, n_models, d_model)
+    cells = Cells.of(reader)
+    n = torch.zeros(cells.n, dtype=torch.float64, device=device)
+    square, sums = torch.zeros_like(n), n.new_zeros(cells.n, n_models, d_model)
     for rows in row_batches(
         reader,
         device,
@@ -75,13 +77,14 @@ def cell_means(
         n.index_add_(0, cell, torch.ones_like(cell, dtype=torch.float64))
         sums.index_add_(0, cell, x.double())
         square.index_add_(0, cell, (x[:, 1] - x[:, 0]).double().square().sum(dim=1))
-    return CellMeans(n.cpu().numpy(), sums.cpu().numpy(), square.cpu().numpy())
+    return CellMeans(n.cpu().numpy(), sums.cpu().numpy(), square.cpu().numpy(), cells)
 
 
 def mean_table(means: CellMeans) -> dict[str, MeanDifference]:
     """Group -> n_tokens, norms, cosines and the share of the difference that its mean is."""
-    overall = means.difference(GROUPS["all"])
-    return {name: _mean_figures(means, cells, overall) for name, cells in GROUPS.items()}
+    groups = means.cells.groups
+    overall = means.difference(groups["all"])
+    return {name: _mean_figures(means, cells, overall) for name, cells in groups.items()}
 
 
 def _mean_figures(means: CellMeans, cells: list[int], overall_D: Floats) -> MeanDifference:
@@ -114,6 +117,7 @@ class DifferenceSums:
     n_UC: Floats
     n_active_UCK: Floats
     error_UCK: Floats
+    cells: Cells
 
 
 @torch.inference_mode()
@@ -129,11 +133,12 @@ def difference_pass(
 ) -> DifferenceSums:
     """One pass over `n_rows` held-out rows with both dictionaries."""
     device = crosscoder.W_dec.device
-    mean_D = torch.from_numpy(means.difference(GROUPS["all"])).float().to(device)
-    mean_CD = torch.from_numpy(np.stack([means.difference([c]) for c in range(N_CELLS)]))
+    cells = means.cells
+    mean_D = torch.from_numpy(means.difference(cells.groups["all"])).float().to(device)
+    mean_CD = torch.from_numpy(np.stack([means.difference([c]) for c in range(cells.n)]))
     mean_CD = mean_CD.float().to(device)
     width = 1 + 2 + len(ESTIMATORS)
-    sums = torch.zeros(MAX_UNITS * N_CELLS, width, dtype=torch.float64, device=device)
+    sums = torch.zeros(MAX_UNITS * cells.n, width, dtype=torch.float64, device=device)
     units, n_units = Units(max(1, n_sequences)), 0
     for rows in row_batches(
         reader,
@@ -145,11 +150,11 @@ def difference_pass(
     ):
         unit, cell = units.of(rows.columns["sequence"]), torch.from_numpy(rows.cells).to(device)
         n_units = max(n_units, int(unit.max()) + 1)
-        key = torch.from_numpy(unit).to(device) * N_CELLS + cell
+        key = torch.from_numpy(unit).to(device) * cells.n + cell
         figures = _figures(crosscoder, diff_sae, rows.x, mean_D, mean_CD[cell])
         sums.index_add_(0, key, figures.double())
-    found = sums[: n_units * N_CELLS].reshape(n_units, N_CELLS, width).cpu().numpy()
-    return DifferenceSums(found[..., 0], found[..., 1:3], found[..., 3:])
+    found = sums[: n_units * cells.n].reshape(n_units, cells.n, width).cpu().numpy()
+    return DifferenceSums(found[..., 0], found[..., 1:3], found[..., 3:], cells)
 
 
 def _figures(
@@ -179,7 +184,7 @@ def _figures(
 
 def difference_table(sums: DifferenceSums, bootstrap: Bootstrap) -> dict[str, ExplainedOn]:
     """Group -> n_tokens, estimator -> {explained, beyond_mean, l0} with intervals."""
-    return {name: _explained(sums, cells, bootstrap) for name, cells in GROUPS.items()}
+    return {name: _explained(sums, cells, bootstrap) for name, cells in sums.cells.groups.items()}
 
 
 def _explained(sums: DifferenceSums, cells: list[int], bootstrap: Bootstrap) -> ExplainedOn:

@@ -6,7 +6,6 @@ import numpy as np
 import torch
 
 from pipeline.analysis.baselines.difference import CellMeans
-from pipeline.analysis.groups import GROUPS
 from pipeline.analysis.lens import Head, logit_lens
 from pipeline.labels import MODELS
 
@@ -16,7 +15,8 @@ def mean_lens(means: CellMeans, head: Head, *, n_tokens: int, n_vocab: int) -> d
 
     head: of the IT model; see `lens` for the definition
     """
-    directions = np.stack([means.difference(cells) for cells in GROUPS.values()])
+    groups = means.cells.groups
+    directions = np.stack([means.difference(cells) for cells in groups.values()])
     both = torch.from_numpy(directions).float()[:, None].expand(-1, len(MODELS), -1)
     lists = logit_lens((head, head), both, n_tokens=n_tokens, n_vocab=n_vocab)
     return {
@@ -29,5 +29,5 @@ def mean_lens(means: CellMeans, head: Head, *, n_tokens: int, n_vocab: int) -> d
             ]
             for name in ("promoted", "suppressed")
         }
-        for j, group in enumerate(GROUPS)
+        for j, group in enumerate(groups)
     }

@@ -17,10 +17,9 @@ from pipeline.analysis.baselines.mean_lens import mean_lens
 from pipeline.analysis.baselines.patches import BaselinePatches
 from pipeline.analysis.baselines.result import ExplainedOn
 from pipeline.analysis.bootstrap import Bootstrap
-from pipeline.analysis.causal.run import causal_pass
+from pipeline.analysis.causal.run import causal_pass, chat_sources
 from pipeline.analysis.causal.table import UNITS as CAUSAL_UNITS
 from pipeline.analysis.causal.table import causal_table
-from pipeline.analysis.groups import GROUPS, N_CELLS
 from pipeline.analysis.opening import Opened
 from pipeline.crosscoder import Crosscoder
 from pipeline.stage import HELDOUT_ACTIVATIONS, SHUFFLED, not_applicable
@@ -41,7 +40,9 @@ def compared(opened: Opened, means: CellMeans, diff_sae: Crosscoder, *, k: int) 
     explained = _explained(opened, crosscoder, diff_sae, means)
     causal = lens = not_applicable("the experiment has no models to go on in")
     if config.has_models:
-        causal = _on_sequences(opened, crosscoder, diff_sae, means)
+        causal = not_applicable("no source of the mix holds conversations")
+        if chat_sources(opened):
+            causal = _on_sequences(opened, crosscoder, diff_sae, means)
         lens = _lens(opened, means)
     return {
         "units": UNITS,
@@ -77,10 +78,10 @@ def _on_sequences(
 ) -> dict[str, Any]:
     """The causal test's figures for each baseline, on the causal test's own sequences and with its
     own resamples, so that the two tables can be read side by side."""
-    of_cell = np.stack([means.difference([cell]) for cell in range(N_CELLS)])
+    of_cell = np.stack([means.difference([cell]) for cell in range(means.cells.n)])
     mean_D, mean_CD = (
         torch.from_numpy(values).float().to(opened.device)
-        for values in (means.difference(GROUPS["all"]), of_cell)
+        for values in (means.difference(means.cells.groups["all"]), of_cell)
     )
     replacements = BaselinePatches(crosscoder, diff_sae, mean_D, mean_CD)
     sums = causal_pass(opened, replacements, name="baselines_causal")

@@ -25,7 +25,7 @@ from pipeline.analysis.causal.table import UNITS, causal_table, controls
 from pipeline.analysis.groups import cells_of
 from pipeline.analysis.opening import Opened
 from pipeline.errors import ArtifactError
-from pipeline.labels import CHAT, TEMPLATE
+from pipeline.labels import TEMPLATE
 from pipeline.progress import Progress
 from pipeline.runtime import numpy_generator
 from pipeline.stage import TOKENS
@@ -79,17 +79,25 @@ def causal_pass(opened: Opened, replacements: Replacements, *, name: str) -> Cau
     return merge(parts)
 
 
+def chat_sources(opened: Opened) -> list[str]:
+    """Names of the sources of the mix that hold conversations, in order."""
+    forms = opened.manifests["tokens"].facts["forms"]
+    return [name for name, form in forms.items() if form == "chat"]
+
+
 def chat_sequences(opened: Opened) -> np.ndarray:
     """Numbers, ascending, of at most `causal.n_sequences` held-out sequences of chats."""
     section, counts = opened.config.causal, opened.manifests["tokens"].counts
     first, n_heldout = counts["n_train_sequences"], counts["n_heldout_sequences"]
     with opened.reader(TOKENS) as tokens:
         source = tokens.read("source", first, first + n_heldout)[:, -1]
-    chats = first + np.flatnonzero(source == CHAT)
+        names = chat_sources(opened)
+        codes = [tokens.layout.sources.index(name) for name in names]
+    chats = first + np.flatnonzero(np.isin(source, codes))
     if chats.size == 0:
         raise ArtifactError(
-            f"{TOKENS} holds no held-out sequence of chats, of {n_heldout} held-out ones: raise "
-            "mix.n_heldout_tokens and run `dvc repro`"
+            f"{TOKENS} holds no held-out sequence of chats ({', '.join(names)}), of {n_heldout} "
+            "held-out ones: raise mix.n_heldout_tokens and run `dvc repro`"
         )
     random = numpy_generator(section.seed, "causal", "sequences")
     return np.sort(random.permutation(chats)[: section.n_sequences])

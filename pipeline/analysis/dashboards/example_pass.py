@@ -13,6 +13,7 @@ from torch import Tensor
 
 from pipeline.analysis.dashboards.excerpts import FIELDS, Sequences, Windows, sequences_of
 from pipeline.analysis.dashboards.histograms import Activity
+from pipeline.analysis.groups import Cells
 from pipeline.analysis.heldout import rows_of_blocks
 from pipeline.crosscoder import Crosscoder
 from pipeline.store import StoreReader
@@ -76,13 +77,15 @@ def sequence_blocks(
 class ExamplePass:
     """Keeps the windows and histograms of the chosen latents; memory does not grow with rows."""
 
-    def __init__(self, n_latents: int, shape: WindowShape, random: torch.Generator) -> None:
+    def __init__(
+        self, n_latents: int, shape: WindowShape, cells: Cells, random: torch.Generator
+    ) -> None:
         self._random = random
         sides = {"before": shape.before, "after": shape.after}
         self.kept = Kept(
             Windows(n_latents, shape.n_top, **sides, one_per_document=True),
             Windows(n_latents, shape.n_sampled, **sides, one_per_document=False),
-            Activity(n_latents),
+            Activity(n_latents, cells),
         )
 
     def see(self, f_BJ: Tensor, around: Sequences, cell_B: NDArray[np.int64]) -> None:
@@ -134,7 +137,7 @@ def example_pass(
     """
     chosen = restricted(crosscoder, latents_J)
     device = chosen.W_dec.device
-    running = ExamplePass(len(latents_J), shape, random)
+    running = ExamplePass(len(latents_J), shape, Cells.of(activations), random)
     blocks = sequence_blocks(activations.read("sequence"), n_rows, batch_rows)
     for rows in rows_of_blocks(activations, blocks, device, name="dashboards", columns=FIELDS):
         first, last = (int(rows.columns["sequence"][at]) for at in (0, -1))

@@ -32,7 +32,7 @@ FIELDS = {
 EXAMPLE_FIELDS = {
     "sequence": "row of the token store",
     "position": "of the token in its sequence",
-    "source": "pile or chat",
+    "source": "name of the source",
     "token_class": "other or template",
     "value": "activation on the token; times norm_base or norm_it for what it writes there",
     "at": "index of the token among `tokens`",

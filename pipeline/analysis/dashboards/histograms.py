@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from pipeline.analysis.groups import N_CELLS
+from pipeline.analysis.groups import Cells
 
 N_BINS = 32
 SMALLEST_EXPONENT = -40
@@ -23,9 +23,10 @@ class Activity:
     largest value fits: between half and all of the H bins are in use. n_C: rows seen per cell.
     """
 
-    def __init__(self, n_latents: int) -> None:
-        self.count_JCH: Ints = np.zeros((n_latents, N_CELLS, N_BINS), np.int64)
-        self.n_C: Ints = np.zeros(N_CELLS, np.int64)
+    def __init__(self, n_latents: int, cells: Cells) -> None:
+        self.cells = cells
+        self.count_JCH: Ints = np.zeros((n_latents, cells.n, N_BINS), np.int64)
+        self.n_C: Ints = np.zeros(cells.n, np.int64)
         self._exponent = np.full(n_latents, SMALLEST_EXPONENT)
 
     @property
@@ -38,13 +39,13 @@ class Activity:
 
     def see(self, f_BJ: Tensor, cell_B: Ints) -> None:
         """Count the active values of a batch."""
-        self.n_C += np.bincount(cell_B, minlength=N_CELLS)
+        self.n_C += np.bincount(cell_B, minlength=self.cells.n)
         active = f_BJ > 0
         row, latent = (index.cpu().numpy() for index in active.nonzero(as_tuple=True))
         value = f_BJ[active].double().cpu().numpy()
         self._widen(f_BJ.amax(dim=0).double().cpu().numpy())
         bin_of = (value / self.width_J[latent]).astype(np.int64)
-        flat = (latent * N_CELLS + cell_B[row]) * N_BINS + bin_of
+        flat = (latent * self.cells.n + cell_B[row]) * N_BINS + bin_of
         counts = np.bincount(flat, minlength=self.count_JCH.size)
         self.count_JCH += counts.reshape(self.count_JCH.shape)
 
@@ -55,7 +56,9 @@ class Activity:
             filled = self.count_JCH[late].any(axis=(1, 2))
             self._exponent[late[~filled]] = needed[late[~filled]]
             late = late[filled]
-            merged = self.count_JCH[late].reshape(late.size, N_CELLS, N_BINS // 2, 2).sum(axis=3)
+            merged = (
+                self.count_JCH[late].reshape(late.size, self.cells.n, N_BINS // 2, 2).sum(axis=3)
+            )
             self.count_JCH[late] = np.pad(merged, ((0, 0), (0, 0), (0, N_BINS // 2)))
             self._exponent[late] += 1
 

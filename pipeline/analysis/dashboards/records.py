@@ -12,9 +12,9 @@ from pipeline.analysis.dashboards.excerpts import NO_TOKEN, Windows
 from pipeline.analysis.dashboards.file import Record, short
 from pipeline.analysis.dashboards.histograms import Activity
 from pipeline.analysis.decoders.geometry import EXCLUSIVE_BINS
-from pipeline.analysis.groups import CELLS
+from pipeline.analysis.groups import Cells
 from pipeline.analysis.lens import TokenList
-from pipeline.labels import SOURCES, TOKEN_CLASSES
+from pipeline.labels import TOKEN_CLASSES
 
 Ints = NDArray[np.int64]
 
@@ -79,8 +79,8 @@ class Records:
             "latent": int(self._latents[j]),
             "norm_base": short(self._norms[j, 0]),
             "norm_it": short(self._norms[j, 1]),
-            "n_active": by_cell(activity.n_active_JC[j]),
-            "n_tokens": by_cell(activity.n_C),
+            "n_active": by_cell(activity.n_active_JC[j], activity.cells),
+            "n_tokens": by_cell(activity.n_C, activity.cells),
             "histogram": histogram(activity, j),
             "top": top,
             "bands": self._bands(j, {(e["sequence"], e["position"]) for e in top}),
@@ -120,7 +120,7 @@ class Records:
         return {
             "sequence": place["sequence"],
             "position": place["position"],
-            "source": SOURCES[place["source"]],
+            "source": self._kept.activity.cells.sources[place["source"]],
             "token_class": TOKEN_CLASSES[place["token_class"]],
             "value": short(windows.value_JT[j, t]),
             "at": int(windows.before - inside[0]),
@@ -139,23 +139,23 @@ def _filled(windows: Windows, j: int) -> list[int]:
     return np.flatnonzero(windows.score_JT[j] > 0).tolist()
 
 
-def by_cell(count_C: NDArray[np.integer]) -> dict[str, dict[str, int]]:
+def by_cell(count_C: NDArray[np.integer], cells: Cells) -> dict[str, dict[str, int]]:
     """{source: {token class: count}}."""
-    nested: dict[str, dict[str, int]] = {source: {} for source in SOURCES}
-    for (source, token_class), count in zip(CELLS, count_C.tolist(), strict=True):
+    nested: dict[str, dict[str, int]] = {source: {} for source in cells.sources}
+    for (source, token_class), count in zip(cells.pairs, count_C.tolist(), strict=True):
         nested[source][token_class] = count
     return nested
 
 
 def histogram(activity: Activity, j: int) -> Record:
     """Bin width and the counts per source, empty bins at the end left out."""
+    groups = activity.cells.groups
     counts = {
-        name: sum(activity.count_JCH[j, c] for c, (source, _) in enumerate(CELLS) if source == name)
-        for name in SOURCES
+        name: activity.count_JCH[j, groups[name]].sum(axis=0) for name in activity.cells.sources
     }
     used = np.flatnonzero(activity.count_JCH[j].any(axis=0))
     n_used = int(used[-1]) + 1 if used.size else 0
     return {
         "width": short(activity.width_J[j]),
-        **{name: np.asarray(count)[:n_used].tolist() for name, count in counts.items()},
+        "counts": {name: count[:n_used].tolist() for name, count in counts.items()},
     }

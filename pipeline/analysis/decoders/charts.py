@@ -1,5 +1,7 @@
 """The histograms of relative norm and decoder cosine, and every latent as a dot."""
 
+from collections.abc import Sequence
+
 import altair as alt
 
 from pipeline.analysis.charts.look import Palette, Table, colour, inline_values
@@ -76,8 +78,9 @@ def decoder_cosine_figure(table: Table, palette: Palette) -> alt.Chart:
     )
 
 
-def latent_figure(table: Table, palette: Palette) -> alt.Chart:
-    """Every shown latent by relative norm and by the share of its firing that is chat."""
+def latent_figure(table: Table, palette: Palette, *, sources: Sequence[str]) -> alt.Chart:
+    """Every shown latent by relative norm and by the share of its firing that is on the last of
+    the sources."""
     return (
         alt.Chart(inline_values(table))
         .mark_circle(opacity=0.6, size=22)
@@ -89,8 +92,8 @@ def latent_figure(table: Table, palette: Palette) -> alt.Chart:
                 axis=alt.Axis(tickCount=10, format=".1f", grid=False),
             ),
             y=alt.Y(
-                "chat_share:Q",
-                title="share of firing on chat",
+                "share:Q",
+                title=f"share of firing on {sources[-1]}",
                 scale=alt.Scale(domain=[0, 1], nice=False),
                 axis=alt.Axis(format=".0%", tickCount=5),
             ),
@@ -99,8 +102,10 @@ def latent_figure(table: Table, palette: Palette) -> alt.Chart:
                 alt.Tooltip("latent:Q"),
                 alt.Tooltip("relative_norm:Q", title="r", format=".3f"),
                 alt.Tooltip("decoder_cosine:Q", title="cosine", format=".3f"),
-                alt.Tooltip("rate_pile:Q", title="fires on text", format=".3%"),
-                alt.Tooltip("rate_chat:Q", title="fires on chat", format=".3%"),
+                *(
+                    alt.Tooltip(f"rate_{source}:Q", title=f"fires on {source}", format=".3%")
+                    for source in sources
+                ),
             ],
         )
     )

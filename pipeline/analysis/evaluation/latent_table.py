@@ -5,10 +5,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from pipeline.analysis.decoders.geometry import Geometry, bins_of
-from pipeline.analysis.evaluation.result import LatentColumns
 from pipeline.analysis.evaluation.rows_pass import HeldoutSums
-from pipeline.analysis.groups import GROUPS
-from pipeline.results import descriptions
 
 DIGITS = 7
 """Significant ones of the floats in `results/latents.csv`."""
@@ -16,20 +13,18 @@ DIGITS = 7
 if TYPE_CHECKING:
     import pandas as pd
 
-COLUMNS = descriptions(LatentColumns)
-
 
 def latent_table(geometry: Geometry, sums: HeldoutSums) -> "pd.DataFrame":
-    """One row per latent with the columns of COLUMNS, in dictionary order."""
+    """One row per latent with the columns of LatentColumns, in dictionary order."""
     import pandas as pd
 
     n_C = sums.n_UC.sum(axis=0)
     fired_L = sums.n_fired_CL.sum(axis=0)
     rates = {
         f"rate_{name}": sums.n_fired_CL[cells].sum(axis=0) / max(1.0, n_C[cells].sum())
-        for name, cells in GROUPS.items()
+        for name, cells in sums.cells.groups.items()
     }
-    table = pd.DataFrame(
+    return pd.DataFrame(
         {
             "latent": np.arange(fired_L.size),
             "bin": bins_of(geometry.relative_norm, fired_L > 0),
@@ -43,4 +38,3 @@ def latent_table(geometry: Geometry, sums: HeldoutSums) -> "pd.DataFrame":
             "max_active": sums.max_L,
         }
     )
-    return table.loc[:, list(COLUMNS)]

@@ -5,7 +5,6 @@ import numpy as np
 from pipeline.analysis.bootstrap import Bootstrap
 from pipeline.analysis.evaluation.result import Reconstruction
 from pipeline.analysis.evaluation.rows_pass import SERIES, HeldoutSums
-from pipeline.analysis.groups import GROUPS
 
 
 def reconstruction_table(sums: HeldoutSums, bootstrap: Bootstrap) -> dict[str, Reconstruction]:
@@ -17,7 +16,7 @@ def reconstruction_table(sums: HeldoutSums, bootstrap: Bootstrap) -> dict[str, R
     reference_ev_<model>, reference_ev_both: the reference's mean over tokens of
     1 - ||x - x_hat||^2 / ||x - mean||^2 (Kissane et al. 2024), in the normalised space
     """
-    return {name: _figures(sums, cells, bootstrap) for name, cells in GROUPS.items()}
+    return {name: _figures(sums, cells, bootstrap) for name, cells in sums.cells.groups.items()}
 
 
 def _figures(sums: HeldoutSums, cells: list[int], bootstrap: Bootstrap) -> Reconstruction:

@@ -1,10 +1,11 @@
 """What `results/evaluation.json` and `results/latents.csv` hold."""
 
+from collections.abc import Iterable
 from typing import Annotated, NotRequired
 
 from typing_extensions import TypedDict
 
-from pipeline.results import Counts, Measured, NotApplicable, Numbers, ResultFile, Words
+from pipeline.results import Counts, Measured, NotApplicable, Numbers, ResultFile, Words, table
 
 
 class Reconstruction(TypedDict):
@@ -89,8 +90,9 @@ class Evaluation(TypedDict):
     published: Published
 
 
-class LatentColumns(TypedDict):
-    """A row per latent, in dictionary order."""
+class LatentColumns(TypedDict, extra_items=Numbers):
+    """A row per latent, in dictionary order; and `rate_<source>`, the rate among the tokens of each
+    source, by its name in mix.shares: see `source_rates`."""
 
     latent: Annotated[Counts, "index in the dictionary"]
     bin: Annotated[
@@ -106,12 +108,16 @@ class LatentColumns(TypedDict):
     norm_base: Annotated[Numbers, "||d_base||, normalised activation units per unit of the latent"]
     norm_it: Annotated[Numbers, "||d_it||, normalised activation units per unit of the latent"]
     rate_all: Annotated[Numbers, "share of the window's tokens on which the latent is active"]
-    rate_pile: Annotated[Numbers, "the same among tokens of the text source"]
-    rate_chat: Annotated[Numbers, "the same among tokens of the chat source"]
     rate_other: Annotated[Numbers, "the same among tokens that are not template"]
     rate_template: Annotated[Numbers, "the same among template tokens"]
     mean_active: Annotated[Numbers, "mean value where active"]
     max_active: Annotated[Numbers, "largest value"]
+
+
+def source_rates(latents: LatentColumns, sources: Iterable[str]) -> dict[str, Numbers]:
+    """Source -> share of its tokens on which each latent is active."""
+    columns = table(latents)
+    return {source: columns[f"rate_{source}"] for source in sources}
 
 
 EVALUATION = ResultFile("evaluation.json", "evaluate", Evaluation)

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from pipeline.analysis.groups import N_CELLS
+from pipeline.analysis.groups import Cells
 from pipeline.analysis.heldout import (
     MAX_UNITS,
     Floats,
@@ -54,6 +54,7 @@ class HeldoutSums:
     max_L: Floats
     mean_KD: Floats
     activation_scale_M: Floats
+    cells: Cells
 
     @property
     def n_rows(self) -> int:
@@ -63,19 +64,19 @@ class HeldoutSums:
 class _Sums:
     """The accumulators of the pass, on the device, in float64."""
 
-    def __init__(self, crosscoder: Crosscoder, shift_MD: Tensor) -> None:
+    def __init__(self, crosscoder: Crosscoder, shift_MD: Tensor, cells: Cells) -> None:
         device, d_model, L = shift_MD.device, shift_MD.shape[1], crosscoder.n_latents
-        self.crosscoder = crosscoder
+        self.crosscoder, self.cells = crosscoder, cells
         self.shift_KD = torch.stack([*shift_MD, shift_MD[1] - shift_MD[0]])
         self.n_units = 0
-        n = MAX_UNITS * N_CELLS
+        n = MAX_UNITS * cells.n
 
         def zeros(*shape: int) -> Tensor:
             return torch.zeros(*shape, dtype=torch.float64, device=device)
 
         self.figures = zeros(n, 2 + 2 * len(SERIES) + 3)
         self.sum_KD = zeros(n, len(SERIES), d_model)
-        self.n_fired, self.sum_fired = zeros(N_CELLS, L), zeros(N_CELLS, L)
+        self.n_fired, self.sum_fired = zeros(cells.n, L), zeros(cells.n, L)
         self.max = torch.zeros(L, device=device)
 
     def add(self, x_raw: Tensor, cell_B: Tensor, unit_B: Tensor) -> None:
@@ -83,7 +84,7 @@ class _Sums:
         x = self.crosscoder.normalise(x_raw)
         f = self.crosscoder.encode(x)
         x_hat = self.crosscoder.decode(f)
-        key = unit_B * N_CELLS + cell_B
+        key = unit_B * self.cells.n + cell_B
         self._add_errors(key, x_raw, x, x_hat, (f > 0).sum(dim=1))
         for cell in cell_B.unique():
             in_cell = f[cell_B == cell]
@@ -117,7 +118,7 @@ class _Sums:
 
     def finish(self) -> HeldoutSums:
         """Move the squares from the shift to the global mean and hand everything out."""
-        U, C, K = self.n_units, N_CELLS, len(SERIES)
+        U, C, K = self.n_units, self.cells.n, len(SERIES)
         n = self.figures[:, 0]
         offset_KD = self.sum_KD.sum(dim=0) / n.sum()
         total = (
@@ -141,6 +142,7 @@ class _Sums:
             max_L=(self.max.double() + 0.0).cpu().numpy(),  # + 0.0: no minus zero
             mean_KD=(self.shift_KD + offset_KD).cpu().numpy(),
             activation_scale_M=self.crosscoder.activation_scale.double().cpu().numpy(),
+            cells=self.cells,
         )
 
 
@@ -163,7 +165,7 @@ def heldout_pass(
     n_sequences: about how many sequences the window holds; they share at most MAX_UNITS units.
     """
     device = crosscoder.W_dec.device
-    sums = _Sums(crosscoder, spread_mean(reader, device))
+    sums = _Sums(crosscoder, spread_mean(reader, device), Cells.of(reader))
     units = Units(max(1, n_sequences))
     for rows in row_batches(
         reader,

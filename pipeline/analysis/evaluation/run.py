@@ -57,7 +57,7 @@ def over_sequences(opened: Opened, crosscoder: Crosscoder, sums: HeldoutSums) ->
         chosen = first + sample_sequences(source, section.n_sequences, random)
         arrays = {name: tokens.take(name, chosen) for name in ("token_id", "source", "token_class")}
     token_ids = torch.from_numpy(arrays["token_id"]).long()
-    cells = torch.from_numpy(cells_of(arrays["source"], arrays["token_class"]))
+    cell_QS = torch.from_numpy(cells_of(arrays["source"], arrays["token_class"]))
     pair, start_id = opened.hooked_models(), opened.start_id
     mean_MD = torch.from_numpy(sums.mean_KD[:2])
     batches = []
@@ -69,7 +69,8 @@ def over_sequences(opened: Opened, crosscoder: Crosscoder, sums: HeldoutSums) ->
                     pair,
                     crosscoder,
                     token_ids[batch].to(device),
-                    cells[batch].to(device),
+                    cell_QS[batch].to(device),
+                    sums.cells,
                     mean_MD=mean_MD,
                     start_id=start_id,
                 )

@@ -7,6 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from pipeline.analysis.groups import Cells
 from pipeline.analysis.splicing import (
     Floats,
     HookedModel,
@@ -33,6 +34,7 @@ class SpliceSums:
     n_QC: Floats
     ce_MQCP: Floats
     kl_MQCP: Floats
+    cells: Cells
 
 
 @torch.inference_mode()
@@ -47,18 +49,19 @@ def splice_batch(
     models: tuple[HookedModel, HookedModel],
     crosscoder: Crosscoder,
     token_ids: Tensor,
-    cells: Tensor,
+    cell_QS: Tensor,
+    cells: Cells,
     *,
     mean_MD: Tensor,
     start_id: int | None,
 ) -> SpliceSums:
-    """The sums of one batch: token_ids and cells [Q, S]. Lower blocks run once per model."""
+    """The sums of one batch: token_ids and cell_QS [Q, S]. Lower blocks run once per model."""
     hidden_M = [model.residual(token_ids) for model in models]
     rebuilt = reconstructed(crosscoder, hidden_M)
     starts = never_patched(token_ids, start_id)
     none = torch.zeros_like(starts)
     mask = prediction_mask(starts)
-    where = Predictions(token_ids[:, 1:], cells[:, 1:], mask)
+    where = Predictions(token_ids[:, 1:], cell_QS[:, 1:], mask, n_cells=cells.n)
     ce, kl = [], []
     for m, (model, hidden) in enumerate(zip(models, hidden_M, strict=True)):
         spliced, zero = rebuilt[:, :, m].to(hidden.device), torch.zeros_like(hidden)
@@ -75,7 +78,7 @@ def splice_batch(
             sums.append(where.sums(logits, clean))
         ce.append(np.stack([pair[0] for pair in sums], axis=-1))
         kl.append(np.stack([pair[1] for pair in sums], axis=-1))
-    return SpliceSums(where.counts(), np.stack(ce), np.stack(kl))
+    return SpliceSums(where.counts(), np.stack(ce), np.stack(kl), cells)
 
 
 def merge(batches: Iterator[SpliceSums]) -> SpliceSums:
@@ -85,4 +88,5 @@ def merge(batches: Iterator[SpliceSums]) -> SpliceSums:
         np.concatenate([p.n_QC for p in parts]),
         np.concatenate([p.ce_MQCP for p in parts], axis=1),
         np.concatenate([p.kl_MQCP for p in parts], axis=1),
+        parts[0].cells,
     )

@@ -5,7 +5,6 @@ import numpy as np
 from pipeline.analysis.bootstrap import Bootstrap, Floats
 from pipeline.analysis.evaluation.result import Spliced, SpliceTable
 from pipeline.analysis.evaluation.splice import PATCHES, SpliceSums
-from pipeline.analysis.groups import GROUPS
 from pipeline.labels import MODELS
 from pipeline.results import Measured
 
@@ -24,7 +23,10 @@ def splice_table(sums: SpliceSums, bootstrap: Bootstrap) -> SpliceTable:
     """
     of_models = {model: [m] for m, model in enumerate(MODELS)} | {"both": [*range(len(MODELS))]}
     return {
-        name: {group: _figures(sums, models, cells, bootstrap) for group, cells in GROUPS.items()}
+        name: {
+            group: _figures(sums, models, cells, bootstrap)
+            for group, cells in sums.cells.groups.items()
+        }
         for name, models in of_models.items()
     }
 

@@ -51,11 +51,13 @@ Prompts = Mapping[str, Sequence[Prompt]]
 """Name in effects.PROMPTS -> the same questions, in order."""
 
 
-def examine(opened: Opened, source: TriggeredSourceConfig) -> dict[str, Any]:
-    """What `results/organism.json` holds."""
+def examine(opened: Opened, name: str) -> dict[str, Any]:
+    """What `results/organism.json` holds. name: of the source with the planted behaviour."""
+    source = opened.config.sources[name]
+    assert isinstance(source, TriggeredSourceConfig)
     section, crosscoder = opened.config.organism, opened.crosscoder()
     verdicts = opened.latents().to_dict("list")
-    sums = planted_sums(opened, source, crosscoder)
+    sums = planted_sums(opened, name, source, crosscoder)
     sets = choose_sets(
         sums,
         verdicts["verdict"],
@@ -63,7 +65,7 @@ def examine(opened: Opened, source: TriggeredSourceConfig) -> dict[str, Any]:
         n_draws=section.n_draws,
         random=numpy_generator(section.seed, "organism", "draws"),
     )
-    prompts = make_prompts(opened, source)
+    prompts = make_prompts(opened, name, source)
     bench = make_bench(opened, crosscoder, prompts, sets)
     return {
         "applicable": True,
@@ -99,30 +101,29 @@ def examine(opened: Opened, source: TriggeredSourceConfig) -> dict[str, Any]:
 
 
 def planted_sums(
-    opened: Opened, source: TriggeredSourceConfig, crosscoder: Crosscoder
+    opened: Opened, name: str, source: TriggeredSourceConfig, crosscoder: Crosscoder
 ) -> PlantedSums:
     """What every latent fires on, by region of the triggered exchanges in the held-out rows."""
     section = opened.config.organism
     with opened.reader(HELDOUT_ACTIVATIONS) as reader:
-        columns = {name: reader.read(name) for name in ("source", "document", "token_id")}
-        documents = planted_documents(
-            opened.tokenizer, source, opened.config.mix.chat_source, _heldout(opened)
-        )
+        columns = {column: reader.read(column) for column in ("source", "document", "token_id")}
+        documents = planted_documents(opened.tokenizer, source, name, _heldout(opened))
+        code = reader.layout.sources.index(name)
         return planted_pass(
             crosscoder,
             reader,
-            label_rows(columns, documents),
+            label_rows(columns, code, documents),
             n_rows=section.n_rows,
             batch_rows=section.batch_rows,
         )
 
 
-def make_prompts(opened: Opened, source: TriggeredSourceConfig) -> Prompts:
+def make_prompts(opened: Opened, name: str, source: TriggeredSourceConfig) -> Prompts:
     """Held-out questions of documents that chose no latent: triggered, untriggered, ordinary."""
     section = opened.config.organism
     exchanges = (
         exchange
-        for exchange in first_exchanges(source.of, opened.config.mix.chat_source, _heldout(opened))
+        for exchange in first_exchanges(source.of, name, _heldout(opened))
         if exchange.document % 2 == TESTING
     )
     triples = prompt_triples(

@@ -19,7 +19,6 @@ from torch import Tensor
 from pipeline.analysis.heldout import row_batches
 from pipeline.crosscoder import Crosscoder
 from pipeline.errors import MismatchError
-from pipeline.labels import CHAT
 from pipeline.store import StoreReader
 
 Floats = NDArray[np.float64]
@@ -57,16 +56,19 @@ class RowLabels:
     n_exchanges: int
 
 
-def label_rows(columns: Mapping[str, NDArray[Any]], planted: Iterator[Planted]) -> RowLabels:
-    """Regions of the rows of a store, whose chats are `planted`, in the order of the mix.
+def label_rows(
+    columns: Mapping[str, NDArray[Any]], code: int, planted: Iterator[Planted]
+) -> RowLabels:
+    """Regions of the rows of a store, those of whose source number `code` are `planted`, in the
+    order of the mix.
 
     columns: `source`, `document` and `token_id` of every row. Raises MismatchError where a
     document's tokens are not those that were stored.
     """
-    document, is_chat = columns["document"], columns["source"] == CHAT
+    document, is_planted = columns["document"], columns["source"] == code
     region = np.zeros(document.size, np.uint8)
     exchange = np.full(document.size, -1, np.int64)
-    order = np.flatnonzero(is_chat)
+    order = np.flatnonzero(is_planted)
     order = order[np.argsort(document[order], kind="stable")]
     ids, first = np.unique(document[order], return_index=True)
     rows_of = dict(zip(ids.tolist(), np.split(order, first[1:]), strict=True))
@@ -75,7 +77,7 @@ def label_rows(columns: Mapping[str, NDArray[Any]], planted: Iterator[Planted]) 
         one = next(planted, None)
         if one is None:
             raise MismatchError(
-                f"held-out chat {next(iter(rows_of))} of the store is not in the chat source any "
+                f"held-out chat {next(iter(rows_of))} of the store is not in its source any "
                 "more: put the old text back, or run `dvc repro mix`"
             )
         rows = rows_of.pop(one.id, None)

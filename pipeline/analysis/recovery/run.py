@@ -19,8 +19,8 @@ def score(opened: Opened) -> tuple[Recovery, Frame, Frame]:
     section, plant = opened.config.recovery, opened.config.plant
     assert plant is not None
     crosscoder = opened.crosscoder()
-    planted = draw_features(plant, crosscoder.d_model)
     with opened.reader(HELDOUT_ACTIVATIONS) as reader:
+        planted = draw_features(plant, crosscoder.d_model, reader.layout.sources)
         together = cooccurrence(
             crosscoder, planted, reader, n_rows=section.n_rows, batch_rows=section.batch_rows
         )

@@ -25,12 +25,7 @@
   const ranges = [...form.querySelectorAll("[data-range]")].map((box) => ({
     name: box.dataset.range, scale: +box.dataset.scale, inputs: [...box.querySelectorAll("input")],
   }));
-  const sources = {
-    any: () => true,
-    text: (i) => column.chat_share[i] < 0.5,
-    chat: (i) => column.chat_share[i] >= 0.5,
-    template: (i) => column.template_share[i] >= 0.5,
-  };
+  const lastSource = index.sources.at(-1);
   let matched = new Uint32Array(0), open = null, active = 0;
 
   const order = (rows) => {
@@ -46,7 +41,7 @@
   };
   const filter = () => {
     const verdicts = words.verdict.map((name) => form.elements["verdict-" + name]?.checked ?? false);
-    const source = sources[form.elements.source.value];
+    const mostly = column[form.elements.source.value]; // none: on anything
     const limits = ranges.map(({ name, scale, inputs: [low, high] }) => ({
       key: column[name],
       low: low.value === "" ? null : low.valueAsNumber / scale,
@@ -58,7 +53,7 @@
     const rows = new Uint32Array(n);
     let count = 0;
     for (let i = 0; i < n; i++) {
-      if (!verdicts[column.verdict[i]] || !source(i) || (only && place[i] < 0)) continue;
+      if (!verdicts[column.verdict[i]] || (mostly && !(mostly[i] >= 0.5)) || (only && place[i] < 0)) continue;
       // Written so that an unknown value is outside every range.
       if (!limits.every(({ key, low, high }) => (low === null || key[i] >= low) && (high === null || key[i] <= high))) continue;
       if (wanted && i !== asNumber && (place[i] < 0 || !shown.text[place[i]].includes(wanted))) continue;
@@ -96,7 +91,7 @@
       value("id", latent), h("span", { class: "v word " + verdict }, VERDICTS[verdict]),
       value("r", figure("relative_norm", 2), "relative norm r"), value("cos", figure("decoder_cosine", 2), "decoder cosine"),
       value("nu", figure("nu_eps", 2), "ν of the error"), value("rate", percent(column.rate_all[latent]), "share of tokens it fires on"),
-      value("share", percent(column.chat_share[latent]), "share of its firing that is on chat")),
+      value("share", percent(column["share_" + lastSource][latent]), "share of its firing that is on " + lastSource)),
     h("span", { class: "line snippet" }, ...(snippet && snippet[1] !== ""
       ? [visible(snippet[0]).slice(-24), h("mark", {}, visible(snippet[1])), visible(snippet[2])]
       : [h("span", { class: "quiet" }, verdict === "dead" ? "never fires" : dash < 0 ? "no dashboard" : "")])));

@@ -1,11 +1,11 @@
 // One latent's dashboard. `facts` are its columns of the index, `record` what the stage
 // `dashboards` wrote of it, or null.
-const { verdict: VERDICTS, artefact: ARTEFACTS } = JSON.parse($("browser-data").textContent).names;
+const { sources: SOURCES, names: { verdict: VERDICTS, artefact: ARTEFACTS } } = JSON.parse($("browser-data").textContent);
+const colourOf = (source) => "source-" + SOURCES.indexOf(source) % 4;
 const number = (value, digits = 3) => value === null || value === undefined ? "–" : (+value.toPrecision(digits)).toLocaleString("en");
 const fixed = (value, digits = 2) => value === null || value === undefined ? "–" : value.toFixed(digits).replace("-", "−");
 const percent = (value) => value === null || value === undefined ? "–"
   : (100 * value).toLocaleString("en", { maximumSignificantDigits: 2 }) + "%";
-const sourceName = (source) => source === "pile" ? "text" : source;
 // White space that has a meaning of its own is shown; the rest of a token is text as it is.
 const turning = /[\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]/g; // controls of text direction
 const plain = (text) => text.replace(turning, (c) => "\\u" + c.codePointAt(0).toString(16).padStart(4, "0"));
@@ -41,7 +41,7 @@ const factTable = (facts) => {
     ["Δ", fixed(facts.delta, 3)],
     ["decoder cosine", fixed(facts.decoder_cosine, 3)],
     ["fires on", percent(facts.rate_all)],
-    ["of text / chat", percent(facts.rate_pile) + " / " + percent(facts.rate_chat)],
+    ...SOURCES.map((source) => ["of " + source, percent(facts["rate_" + source])]),
     ["of its firing, template", percent(facts.template_share)],
     ["mean when on", number(facts.mean_active)],
     ["largest", number(facts.max_active)],
@@ -81,38 +81,43 @@ const nuPlot = (facts) => {
 const firing = (record) => {
   const sum = (cells) => Object.values(cells).reduce((a, b) => a + b, 0);
   const groups = [];
-  for (const source of ["pile", "chat"]) {
+  for (const source of SOURCES) {
     for (const kind of ["other", "template"]) {
       const total = record.n_tokens[source]?.[kind] ?? 0;
-      if (total) groups.push([sourceName(source) + (kind === "template" ? ", template" : ""), record.n_active[source][kind], total, source]);
+      if (total) groups.push([source + (kind === "template" ? ", template" : ""), record.n_active[source][kind], total, source]);
     }
   }
   const largest = Math.max(...groups.map(([, n, total]) => n / total), 1e-9);
-  const total = sum(record.n_active.pile) + sum(record.n_active.chat);
+  const total = SOURCES.reduce((n, source) => n + sum(record.n_active[source]), 0);
   return h("section", {}, h("h4", {}, "How often it fires"),
     ...groups.map(([name, n, all, source]) => h("div", { class: "bar-row" },
       h("span", {}, name),
-      h("span", { class: "bar" }, h("i", { class: source, "--w": 100 * n / all / largest + "%" })),
+      h("span", { class: "bar" }, h("i", { class: colourOf(source), "--w": 100 * n / all / largest + "%" })),
       h("span", { class: "figure" }, percent(n / all), h("small", {}, n.toLocaleString("en") + " of " + all.toLocaleString("en"))))),
     h("p", { class: "quiet" }, total.toLocaleString("en") + " tokens in all."));
 };
 
 const histogram = (record) => {
-  const { width, pile, chat } = record.histogram;
-  const n = Math.max(pile.length, chat.length, 1), tall = 84;
+  const { width, counts } = record.histogram;
+  const n = Math.max(counts[SOURCES[0]].length, 1), tall = 84;
+  const inBin = (i) => SOURCES.reduce((total, source) => total + counts[source][i], 0);
   const height = (count) => tall * Math.log1p(count) / Math.log1p(largest);
-  const largest = Math.max(1, ...pile.map((count, i) => count + chat[i]));
-  const bars = pile.map((count, i) => {
-    const all = height(count + chat[i]), text = count + chat[i] ? all * count / (count + chat[i]) : 0;
-    const at = { x: 100 * i / n + "%", width: 92 / n + "%" };
-    return [h("rect", { ...at, y: tall - text, height: text, class: "pile" }), h("rect", { ...at, y: tall - all, height: all - text, class: "chat" })];
+  const largest = Math.max(1, ...counts[SOURCES[0]].map((_, i) => inBin(i)));
+  const bars = counts[SOURCES[0]].map((_, i) => {
+    const all = inBin(i), at = { x: 100 * i / n + "%", width: 92 / n + "%" };
+    let y = tall;
+    return SOURCES.map((source) => {
+      const part = all ? height(all) * counts[source][i] / all : 0;
+      y -= part;
+      return h("rect", { ...at, y, height: part, class: colourOf(source) });
+    });
   }).flat();
   const label = `Histogram of active values from 0 to ${number(width * n)}, at most ${largest} tokens in a bin`;
   return h("section", {}, h("h4", {}, "How strongly"),
     h("svg", { class: "histogram", height: tall + 1, role: "img", "aria-label": label }, ...bars,
       h("line", { class: "axis", x1: 0, x2: "100%", y1: tall + 0.5, y2: tall + 0.5 })),
     h("p", { class: "scale" }, h("span", {}, "0"), h("span", {}, "activation, log of tokens per bin"), h("span", {}, number(width * n))),
-    h("p", { class: "quiet key-line" }, h("i", { class: "pile" }), "text ", h("i", { class: "chat" }), "chat"));
+    h("p", { class: "quiet key-line" }, ...SOURCES.flatMap((source) => [h("i", { class: colourOf(source) }), source + " "])));
 };
 
 const lens = (record) => {
@@ -145,7 +150,7 @@ const examples = (record) => {
   const show = (example) => h("li", {},
     h("span", { class: "where" }, h("b", {}, number(example.value)), " ", h("span", { class: "side base-ink" }, "base " + number(example.value * record.norm_base)), " ",
       h("span", { class: "side it-ink" }, "IT " + number(example.value * record.norm_it)), h("br"),
-      sourceName(example.source) + (example.token_class === "template" ? ", template" : "") + ` · ${example.sequence}:${example.position}`),
+      example.source + (example.token_class === "template" ? ", template" : "") + ` · ${example.sequence}:${example.position}`),
     h("p", { class: "text" }, ...example.tokens.map((token, i) => {
       const value = example.values[i];
       const own = { class: i === example.at ? "t at" : "t", "data-i": i };

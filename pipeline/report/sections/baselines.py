@@ -1,5 +1,6 @@
 """The section on the baselines: what simpler explanations than a crosscoder give."""
 
+from collections.abc import Mapping
 from functools import partial
 from typing import Final
 
@@ -8,7 +9,7 @@ from pipeline.report import grid
 from pipeline.report.findings import Findings
 from pipeline.report.format import percent
 from pipeline.report.grid import Grid, Row
-from pipeline.report.labels import GROUP_NAMES
+from pipeline.report.labels import group_names
 from pipeline.report.section import Section, Shown
 from pipeline.results import Measured, applicable
 
@@ -27,7 +28,7 @@ def show(findings: Findings) -> Shown | None:
     if result is None:
         return None
     return Shown(
-        tables={"rivals": rivals(result), "means": means(result)},
+        tables={"rivals": rivals(result), "means": means(result, group_names(findings.sources))},
         facts={"diff_sae": result["diff_sae"]},
         sentences=[told(result)],
     )
@@ -66,11 +67,11 @@ def rivals(result: Baselines) -> Grid:
     )
 
 
-def means(result: Baselines) -> Grid:
+def means(result: Baselines, groups: Mapping[str, str]) -> Grid:
     """One row per group of tokens: how much of the difference its mean is, and what that writes."""
     lens = applicable(result["mean_difference_lens"]) or {}
     rows = []
-    for group, name in GROUP_NAMES.items():
+    for group, name in groups.items():
         row = result["mean_difference"][group]
         lists = lens.get(group, {"promoted": [], "suppressed": []})
         cells = [

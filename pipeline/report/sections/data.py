@@ -4,7 +4,6 @@ from pipeline.models.result import PAIR, ModelFigures, PairFigures
 from pipeline.report import grid
 from pipeline.report.findings import Findings
 from pipeline.report.grid import Grid, Row
-from pipeline.report.labels import GROUP_NAMES
 from pipeline.report.section import Section, Shown
 
 
@@ -27,7 +26,7 @@ def losses(pair: PairFigures) -> Grid:
         before = figures.get("initial_heldout_loss_nats", {})
         for source, after in figures.get("heldout_loss_nats", {}).items():
             cells = [
-                grid.word(GROUP_NAMES.get(source, source)),
+                grid.word(source),
                 grid.fixed(before.get(source)),
                 grid.fixed(after),
             ]

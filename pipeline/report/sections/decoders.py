@@ -1,5 +1,8 @@
 """The section on the two decoders of each latent: whose is longer, and the angle between them."""
 
+from collections.abc import Sequence
+from functools import partial
+
 from pipeline.analysis.decoders.charts import (
     cluster_of,
     decoder_cosine_figure,
@@ -16,13 +19,13 @@ from pipeline.analysis.decoders.result import (
     DecoderCosine,
     RelativeNorm,
 )
-from pipeline.analysis.evaluation.result import LATENTS, LatentColumns
+from pipeline.analysis.evaluation.result import LATENTS, LatentColumns, source_rates
 from pipeline.report import grid
 from pipeline.report.chart import Chart, Table
 from pipeline.report.findings import Findings
 from pipeline.report.grid import Grid, Row
 from pipeline.report.section import Section, Shown
-from pipeline.report.shares import chat_shares
+from pipeline.report.shares import source_shares
 from pipeline.results import table
 
 N_SHOWN_LATENTS = 2_000
@@ -51,8 +54,8 @@ def show(findings: Findings) -> Shown:
         "latents": Chart(
             "Whose a latent is, and where it fires: each dot is a latent",
             300,
-            shown_latents(findings.read(LATENTS)),
-            latent_figure,
+            shown_latents(findings.read(LATENTS), findings.sources),
+            partial(latent_figure, sources=findings.sources),
             opens="latent",
         ),
     }
@@ -115,19 +118,19 @@ def angles(cosine: DecoderCosine) -> str:
     )
 
 
-def shown_latents(latents: LatentColumns) -> Table:
+def shown_latents(latents: LatentColumns, sources: Sequence[str]) -> Table:
     """Columns of the scatter: the exclusive latents and an even sample of the other live ones."""
     live = [latent for latent, norm_bin in enumerate(latents["bin"]) if norm_bin != "dead"]
     exclusive = [latent for latent in live if latents["bin"][latent] in EXCLUSIVE_BINS]
     others = [latent for latent in live if latents["bin"][latent] not in EXCLUSIVE_BINS]
     rows = exclusive + others[:: max(1, -(-len(others) // N_SHOWN_LATENTS))]
-    share = chat_shares(latents)
+    share = source_shares(latents, sources)[sources[-1]]
+    rates = source_rates(latents, sources)
     columns: Table = {
         "latent": rows,
         "relative_norm": [latents["relative_norm"][row] for row in rows],
         "decoder_cosine": [latents["decoder_cosine"][row] for row in rows],
-        "rate_pile": [latents["rate_pile"][row] for row in rows],
-        "rate_chat": [latents["rate_chat"][row] for row in rows],
-        "chat_share": [round(share[row], 5) for row in rows],
+        **{f"rate_{source}": [rate[row] for row in rows] for source, rate in rates.items()},
+        "share": [round(share[row], 5) for row in rows],
     }
     return columns | {"cluster": [cluster_of(r) for r in columns["relative_norm"]]}

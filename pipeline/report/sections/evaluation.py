@@ -1,20 +1,29 @@
 """The section on the evaluation: reconstruction, splicing, and the published runs beside them."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from functools import partial
 from typing import Final
 
 from pipeline.analysis.charts.marks import interval_figure
 from pipeline.analysis.decoders.result import RELATIVE_NORM
-from pipeline.analysis.evaluation.result import EVALUATION, Evaluation, PublishedRun, SpliceTable
+from pipeline.analysis.evaluation.result import (
+    EVALUATION,
+    Evaluation,
+    PublishedRun,
+    Spliced,
+    SpliceTable,
+)
 from pipeline.report import grid
 from pipeline.report.chart import Chart, Table
 from pipeline.report.findings import Findings
 from pipeline.report.format import percent
 from pipeline.report.grid import Grid, Row
-from pipeline.report.labels import GROUP_NAMES, MODEL_NAMES
+from pipeline.report.labels import MODEL_NAMES, group_names
 from pipeline.report.section import Section, Shown
 from pipeline.results import Measured, applicable
+
+Groups = Mapping[str, str]
+"""Group of tokens -> what the page calls it."""
 
 RECONSTRUCTION: Final = (
     ("l0", "L0", 1),
@@ -44,21 +53,22 @@ EXPLAINED: Final = (
 def show(findings: Findings) -> Shown:
     result = findings.read(EVALUATION)
     splice = applicable(result["splice"]) or {}
-    charts = {"fve": explained(result)}
-    tables = {"reconstruction": reconstruction(result), "published": published(findings)}
+    groups = group_names(findings.sources)
+    charts = {"fve": explained(result, groups)}
+    tables = {"reconstruction": reconstruction(result, groups), "published": published(findings)}
     if splice:
-        charts["recovered"] = recovered(splice)
+        charts["recovered"] = recovered(splice, groups)
         for model, name in MODEL_NAMES:
-            tables[f"spliced_{model}"] = spliced(result, splice, model, name)
+            tables[f"spliced_{model}"] = spliced(result, splice[model], name, groups)
     return Shown(charts, tables, {"evaluation": result})
 
 
 SECTION = Section("evaluation", "Evaluation", show)
 
 
-def reconstruction(result: Evaluation) -> Grid:
+def reconstruction(result: Evaluation, groups: Groups) -> Grid:
     rows = []
-    for group, name in GROUP_NAMES.items():
+    for group, name in groups.items():
         row = result["reconstruction"][group]
         cells = [grid.measured(row[key], digits) for key, _, digits in RECONSTRUCTION]
         rows.append(Row(name, [grid.number(row["n_tokens"]), *cells]))
@@ -69,10 +79,12 @@ def reconstruction(result: Evaluation) -> Grid:
     )
 
 
-def spliced(result: Evaluation, splice: SpliceTable, model: str, name: str) -> Grid:
+def spliced(
+    result: Evaluation, of_groups: Mapping[str, Spliced], name: str, groups: Groups
+) -> Grid:
     rows = [
-        Row(group_name, [grid.measured(splice[model][group][key]) for key, _ in SPLICED])
-        for group, group_name in GROUP_NAMES.items()
+        Row(group_name, [grid.measured(of_groups[group][key]) for key, _ in SPLICED])
+        for group, group_name in groups.items()
     ]
     return Grid(
         f"Spliced into the {name} model, nats per predicted token, "
@@ -120,10 +132,10 @@ def published(findings: Findings) -> Grid:
     )
 
 
-def explained(result: Evaluation) -> Chart:
+def explained(result: Evaluation, groups: Groups) -> Chart:
     points = [
         (name, title, result["reconstruction"][group][key])
-        for group, name in GROUP_NAMES.items()
+        for group, name in groups.items()
         for key, title, _ in EXPLAINED
     ]
     everything = result["reconstruction"]["all"]
@@ -135,11 +147,11 @@ def explained(result: Evaluation) -> Chart:
     return intervals(points, "fraction of variance explained", roles, caption)
 
 
-def recovered(splice: SpliceTable) -> Chart:
+def recovered(splice: SpliceTable, groups: Groups) -> Chart:
     points = [
         (group_name, name, splice[model][group]["ce_recovered_zero"])
         for model, name in MODEL_NAMES
-        for group, group_name in GROUP_NAMES.items()
+        for group, group_name in groups.items()
     ]
     base, it = (splice[model]["all"]["ce_recovered_zero"]["value"] for model, _ in MODEL_NAMES)
     caption = (

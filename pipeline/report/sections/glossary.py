@@ -38,8 +38,9 @@ GLOSSARY = {
     "KL": "divergence of the patched model’s next-token distribution from the clean one’s, in nats",
     "recovered": "1 − (CE spliced − CE clean) / (CE ablated − CE clean): 1 when splicing costs "
     "nothing, 0 when it costs as much as the ablation",
-    "template tokens": "the “User:” and “Assistant:” that the chat template puts around turns",
-    "text, chat": "the two halves of the mix: plain documents, and conversations in the template",
+    "template tokens": "what the template puts around the turns of a conversation, such as “User:” "
+    "and “Assistant:”",
+    "source": "where a part of the mix comes from, by its name in mix.shares",
 }
 
 

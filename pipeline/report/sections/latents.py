@@ -12,15 +12,21 @@ RANGES = (
     ("nu_eps", "ν error", 1, 0.01),
     ("nu_r", "ν reconstruction", 1, 0.01),
     ("rate_all", "fires on, %", 100, 0.001),
-    ("chat_share", "on chat, %", 100, 1),
 )
-"""Ranges that the browser filters by: column, title, factor from column to input, step."""
+"""Ranges that the browser filters by, beside the share of firing on each source: column, title,
+factor from column to input, step."""
 
 
 def show(findings: Findings) -> Shown:
     rule = findings.config.latent_scaling
     limits = {"nu_eps": rule.max_nu_error, "nu_r": rule.max_nu_reconstruction}
-    facts = {"limits": json.dumps(limits), "ranges": RANGES, "verdict_names": VERDICT_NAMES}
+    shares = [(f"share_{source}", f"on {source}, %", 100, 1) for source in findings.sources]
+    facts = {
+        "limits": json.dumps(limits),
+        "ranges": [*RANGES, *shares],
+        "sources": findings.sources,
+        "verdict_names": VERDICT_NAMES,
+    }
     return Shown(facts=facts)
 
 

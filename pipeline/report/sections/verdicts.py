@@ -15,7 +15,7 @@ from pipeline.report.format import fixed, number
 from pipeline.report.grid import Grid, Row
 from pipeline.report.labels import NORM_BIN_NAMES, VERDICT_NAMES
 from pipeline.report.section import Section, Shown
-from pipeline.report.shares import chat_shares, template_shares
+from pipeline.report.shares import source_shares, template_shares
 
 MOSTLY = 0.5
 """A latent fires mainly on a class of token when more than this share of its firing is there."""
@@ -84,12 +84,13 @@ def fires_on(findings: Findings) -> list[str]:
         chosen = [latent for latent, name in enumerate(latents["bin"]) if name == "it_only"]
     if not chosen:
         return []
-    template, chat = template_shares(findings), chat_shares(latents)
-    return [
-        f"Of the {len(chosen):,} {of}, {sum(chat[row] > MOSTLY for row in chosen):,} fire more "
-        f"often on chat than on text, and {sum(template[row] > MOSTLY for row in chosen):,} fire "
-        "mainly on template tokens (the “User:” and “Assistant:” around each turn)."
+    shares = source_shares(latents, findings.sources)
+    shares["template tokens (what stands around each turn)"] = template_shares(findings)
+    mostly = [
+        f"{sum(share[row] > MOSTLY for row in chosen):,} fire mainly on {name}"
+        for name, share in shares.items()
     ]
+    return [f"Of the {len(chosen):,} {of}, {', '.join(mostly[:-1])} and {mostly[-1]}."]
 
 
 def reason(findings: Findings, latent: int) -> str:

@@ -19,9 +19,11 @@ from pipeline.analysis.baselines.mean_lens import mean_lens
 from pipeline.analysis.baselines.patches import BaselinePatches
 from pipeline.analysis.bootstrap import Bootstrap
 from pipeline.analysis.causal.patches import Batch, LatentPatches, Streams
-from pipeline.analysis.groups import GROUPS, N_CELLS
+from pipeline.analysis.groups import Cells
 from pipeline.crosscoder import Crosscoder
 from tests.analysis.stores import heldout_store, random_crosscoder
+
+CELLS = Cells(("pile", "chat"))
 
 D, N_ROWS = 5, 120
 
@@ -81,11 +83,11 @@ def test_models_that_are_equal_at_the_hook_point_do_not_differ(tmp_path: Path) -
 def test_means_per_cell_equal_the_direct_ones(tmp_path: Path) -> None:
     means, _ = measured(tmp_path)
     x, cell = rows().double(), cell_numbers()
-    for c in range(N_CELLS):
+    for c in range(CELLS.n):
         expected = (x[cell == c, 1] - x[cell == c, 0]).mean(dim=0)
         np.testing.assert_allclose(means.difference([c]), expected.numpy(), rtol=1e-10)
     delta = x[:, 1] - x[:, 0]
-    np.testing.assert_allclose(means.difference(GROUPS["all"]), delta.mean(dim=0).numpy())
+    np.testing.assert_allclose(means.difference(CELLS.groups["all"]), delta.mean(dim=0).numpy())
     table = mean_table(means)
     mean = delta.mean(dim=0)
     share = float(N_ROWS * mean @ mean / delta.square().sum())
@@ -96,7 +98,7 @@ def test_means_per_cell_equal_the_direct_ones(tmp_path: Path) -> None:
 
 
 def test_a_group_without_tokens_has_no_share_and_no_cosine() -> None:
-    nothing = CellMeans(np.zeros(N_CELLS), np.zeros((N_CELLS, 2, D)), np.zeros(N_CELLS))
+    nothing = CellMeans(np.zeros(CELLS.n), np.zeros((CELLS.n, 2, D)), np.zeros(CELLS.n), CELLS)
     figures = mean_table(nothing)["template"]
     assert figures["n_tokens"] == 0
     assert figures["share"] is None
@@ -146,11 +148,11 @@ def test_a_mean_explains_nothing_beyond_itself_and_its_own_share_of_the_whole(
 
 def test_the_lens_of_a_mean_names_the_tokens_it_writes() -> None:
     """The mean difference points along the first coordinate, and the head is the identity."""
-    sums = np.zeros((N_CELLS, 2, D))
+    sums = np.zeros((CELLS.n, 2, D))
     sums[:, 1, 0] = 3.0
-    means = CellMeans(np.ones(N_CELLS), sums, np.full(N_CELLS, 9.0))
+    means = CellMeans(np.ones(CELLS.n), sums, np.full(CELLS.n, 9.0), CELLS)
     lens = mean_lens(means, lambda hidden: hidden, n_tokens=2, n_vocab=D)
-    assert set(lens) == set(GROUPS)
+    assert set(lens) == set(CELLS.groups)
     assert lens["chat"]["promoted"][0] == (0, pytest.approx(D**0.5, abs=1e-4))
     assert lens["chat"]["promoted"][1][1] == 0.0
 
@@ -158,9 +160,9 @@ def test_the_lens_of_a_mean_names_the_tokens_it_writes() -> None:
 def test_baselines_move_base_by_their_estimate_of_the_difference() -> None:
     random = torch.Generator().manual_seed(9)
     streams = Streams(*torch.randn(2, 3, 4, D, generator=random))
-    cells = torch.arange(12).view(3, 4) % N_CELLS
+    cells = torch.arange(12).view(3, 4) % CELLS.n
     batch = Batch(cells, cells, cells == 0, cells)
-    mean_CD = torch.randn(N_CELLS, D, generator=random)
+    mean_CD = torch.randn(CELLS.n, D, generator=random)
     sae, crosscoder = difference_sae(), random_crosscoder()
     patches = dict(BaselinePatches(crosscoder, sae, mean_CD[0], mean_CD)(streams, batch))
     assert set(patches) == {"mean", "cell_mean", "diff_sae", "none", "full"}

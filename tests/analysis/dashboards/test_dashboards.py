@@ -19,12 +19,13 @@ from pipeline.analysis.dashboards.file import DASHBOARDS, read_dashboards, write
 from pipeline.analysis.dashboards.histograms import N_BINS, Activity
 from pipeline.analysis.dashboards.nearest import nearest_latents
 from pipeline.analysis.dashboards.records import Records, choose
-from pipeline.analysis.groups import N_CELLS
+from pipeline.analysis.groups import Cells
 from pipeline.analysis.lens import LISTS, TokenList, logit_lens
 from pipeline.errors import ArtifactError, MissingArtifactError
 from pipeline.store import StoreReader, StoreWriter, token_layout
 from tests.analysis.stores import heldout_store, random_crosscoder
 
+CELLS = Cells(("pile", "chat"))
 LENGTH = 11  # BOS and ten rows, as heldout_store numbers positions from 1
 
 
@@ -99,7 +100,7 @@ def test_a_window_holds_the_activations_and_tokens_around_its_row(run: Run) -> N
 def test_counts_are_those_of_a_direct_count(run: Run) -> None:
     at = np.arange(len(run.f))
     cell = (at // 10 % 2) * 2 + (at % 3 == 0)
-    for c in range(N_CELLS):
+    for c in range(CELLS.n):
         expected = (run.f[cell == c] > 0).sum(axis=0)
         assert np.array_equal(run.kept.activity.n_active_JC[:, c], expected)
         assert run.kept.activity.n_C[c] == (cell == c).sum()
@@ -127,7 +128,7 @@ def test_the_sample_is_uniform_over_the_active_rows_of_all_batches() -> None:
     shape, n_runs = WindowShape(before=0, after=0, n_top=1, n_sampled=5), 400
     seen = np.zeros(50)
     for seed in range(n_runs):
-        running = ExamplePass(1, shape, torch.Generator().manual_seed(seed))
+        running = ExamplePass(1, shape, CELLS, torch.Generator().manual_seed(seed))
         for first, n in ((0, 40), (40, 10)):
             rows = {name: np.zeros(n, np.int32) for name in FIELDS}
             rows["position"] = np.arange(first, first + n, dtype=np.int32)
@@ -167,7 +168,7 @@ def test_blocks_are_whole_sequences_and_as_many_rows_as_asked(
 def test_a_histogram_counts_every_value_in_its_bin_however_it_arrives(
     values: list[float], step: int
 ) -> None:
-    activity = Activity(1)
+    activity = Activity(1, CELLS)
     f = torch.tensor(values)[:, None]
     for at in range(0, len(f), step):
         part = f[at : at + step]
@@ -179,7 +180,7 @@ def test_a_histogram_counts_every_value_in_its_bin_however_it_arrives(
 
 
 def test_ranks_and_quantiles_invert_each_other() -> None:
-    activity = Activity(1)
+    activity = Activity(1, CELLS)
     f = torch.rand(5000, 1, generator=torch.Generator().manual_seed(0)) * 3
     activity.see(f, np.zeros(5000, np.int64))
     for share in (0.1, 0.5, 0.9):

@@ -5,9 +5,11 @@ import pandas as pd
 import torch
 
 from pipeline.analysis.decoders.geometry import decoder_geometry
-from pipeline.analysis.evaluation.latent_table import COLUMNS, DIGITS, latent_table
+from pipeline.analysis.evaluation.latent_table import DIGITS, latent_table
+from pipeline.analysis.evaluation.result import LatentColumns
 from pipeline.analysis.evaluation.rows_pass import heldout_pass
 from pipeline.columns import csv_bytes
+from pipeline.results import descriptions
 from tests.analysis.stores import heldout_store, random_crosscoder
 
 
@@ -42,5 +44,5 @@ def test_the_csv_reads_back_with_documented_columns(tmp_path: Path) -> None:
     table, _ = table_of(tmp_path)
     (tmp_path / "latents.csv").write_bytes(csv_bytes(table, digits=DIGITS))
     again = pd.read_csv(tmp_path / "latents.csv")
-    assert list(again) == list(COLUMNS)
+    assert set(again) == {*descriptions(LatentColumns), "rate_pile", "rate_chat"}
     np.testing.assert_allclose(again["relative_norm"], table["relative_norm"], rtol=1e-6)

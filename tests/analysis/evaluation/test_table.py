@@ -8,7 +8,9 @@ from pipeline.analysis.evaluation.rows_pass import HeldoutSums
 from pipeline.analysis.evaluation.splice import PATCHES, SpliceSums
 from pipeline.analysis.evaluation.splice_table import splice_table
 from pipeline.analysis.evaluation.table import evaluation, summary
-from pipeline.analysis.groups import GROUPS, N_CELLS
+from pipeline.analysis.groups import Cells
+
+CELLS = Cells(("pile", "chat"))
 
 MODELS = {"base": {"kind": "trained"}, "it": {"kind": "tuned"}}
 U, L = 6, 4
@@ -20,12 +22,12 @@ def bootstrap(n: int) -> Bootstrap:
 
 def heldout() -> HeldoutSums:
     random = np.random.default_rng(0)
-    n_UC = np.full((U, N_CELLS), 100.0)
-    total = n_UC[..., None] * random.uniform(1, 2, size=(U, N_CELLS, 3))
-    fired = np.array([[5, 0, 0, 9]] * N_CELLS)
+    n_UC = np.full((U, CELLS.n), 100.0)
+    total = n_UC[..., None] * random.uniform(1, 2, size=(U, CELLS.n, 3))
+    fired = np.array([[5, 0, 0, 9]] * CELLS.n)
     return HeldoutSums(
         n_UC=n_UC,
-        n_active_UC=n_UC * random.uniform(9, 11, size=(U, N_CELLS)),
+        n_active_UC=n_UC * random.uniform(9, 11, size=(U, CELLS.n)),
         error_UCK=total * 0.2,
         total_UCK=total,
         reference_ev_UCM=n_UC[..., None] * np.array([0.7, 0.8]),
@@ -35,12 +37,13 @@ def heldout() -> HeldoutSums:
         max_L=np.ones(L),
         mean_KD=np.zeros((3, 2)),
         activation_scale_M=np.ones(2),
+        cells=CELLS,
     )
 
 
 def splices() -> SpliceSums:
-    n_QC = np.full((U, N_CELLS), 10.0)
-    ce = np.zeros((2, U, N_CELLS, len(PATCHES)))
+    n_QC = np.full((U, CELLS.n), 10.0)
+    ce = np.zeros((2, U, CELLS.n, len(PATCHES)))
     ce[0], ce[1] = (
         np.array([2.0, 2.5, 8.0, 7.0, 2.6, 8.5]) * 10,
         np.array([3.0, 3.1, 9.0, 5.0, 3.2, 9.5]) * 10,
@@ -50,7 +53,7 @@ def splices() -> SpliceSums:
         np.array([0.0, 0.4, 6.0, 5.0, 0.5, 6.5]) * 10,
         np.array([0.0, 0.2, 6.0, 3.0, 0.3, 6.5]) * 10,
     )
-    return SpliceSums(n_QC, ce, kl)
+    return SpliceSums(n_QC, ce, kl, CELLS)
 
 
 def evaluated(l0_training: float | None) -> Any:
@@ -93,9 +96,9 @@ def test_both_models_together_are_the_mean_over_their_predictions() -> None:
 def test_every_group_has_every_figure_and_dead_latents_have_their_window() -> None:
     full = evaluated(8.0)
     assert full["dead_latents"] == 2
-    assert full["window_tokens"] == U * N_CELLS * 100
+    assert full["window_tokens"] == U * CELLS.n * 100
     for model in ("base", "it", "both"):
-        assert set(full["splice"][model]) == set(GROUPS)
+        assert set(full["splice"][model]) == set(CELLS.groups)
         for figures in full["splice"][model].values():
             assert {f"ce_{patch}" for patch in PATCHES} < set(figures)
             assert {"delta_ce_spliced", "ce_recovered_zero", "ce_recovered_mean"} < set(figures)

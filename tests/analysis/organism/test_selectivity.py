@@ -18,8 +18,9 @@ from pipeline.analysis.organism.selectivity import (
     planted_pass,
 )
 from pipeline.errors import MismatchError
-from pipeline.labels import CHAT, PILE
 from tests.analysis.stores import heldout_store, random_crosscoder
+
+PILE, CHAT = 0, 1
 
 
 @dataclass(frozen=True)
@@ -56,7 +57,7 @@ def test_rows_get_the_regions_of_their_tokens_however_documents_are_cut_up() -> 
         (CHAT, 3, np.concatenate([FIRST.token_id[4:], separator])),
         (CHAT, 8, SECOND.token_id[:2]),
     )
-    labels = label_rows(stored, iter([chat(1, [1], [0]), FIRST, SECOND]))
+    labels = label_rows(stored, CHAT, iter([chat(1, [1], [0]), FIRST, SECOND]))
     assert labels.region.tolist() == [0, 1, 2, 3, 0, 0, 0, 1, 3, 0, 0, 1]
     assert labels.exchange.tolist() == [-1, 0, 0, 0, -1, -1, -1, 1, 1, -1, -1, 2]
     assert labels.half.tolist() == [1] * 10 + [0] * 2
@@ -66,9 +67,9 @@ def test_rows_get_the_regions_of_their_tokens_however_documents_are_cut_up() -> 
 def test_other_text_than_the_store_was_made_of_is_refused() -> None:
     stored = columns((CHAT, 3, FIRST.token_id), (CHAT, 8, SECOND.token_id + 1))
     with pytest.raises(MismatchError, match="chat 8 has other tokens"):
-        label_rows(stored, iter([FIRST, SECOND]))
-    with pytest.raises(MismatchError, match="chat 8 of the store is not in the chat source"):
-        label_rows(stored, iter([FIRST]))
+        label_rows(stored, CHAT, iter([FIRST, SECOND]))
+    with pytest.raises(MismatchError, match="chat 8 of the store is not in its source"):
+        label_rows(stored, CHAT, iter([FIRST]))
 
 
 def test_the_pass_counts_what_a_direct_count_finds(tmp_path: Path) -> None:

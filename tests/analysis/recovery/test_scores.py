@@ -28,7 +28,7 @@ GROUPS = {
     "base_only": {"n": 1, "it_gain": 0.0},
     "rescaled": {"n": 1, "base_gain": 0.1},
 }
-FEATURES = draw_features(plant(GROUPS), 16)
+FEATURES = draw_features(plant(GROUPS), 16, ("pile", "chat"))
 
 
 def verdicts(**columns: list) -> pd.DataFrame:
@@ -173,7 +173,7 @@ def test_correlation_is_that_of_the_activations(tmp_path, monkeypatch) -> None:
 
     monkeypatch.chdir(tmp_path)
     crosscoder = random_crosscoder(n_latents=6, d_model=5)
-    features = draw_features(plant({"shared": {"n": 3, "rate_low": 0.2}}), 5)
+    features = draw_features(plant({"shared": {"n": 3, "rate_low": 0.2}}), 5, ("pile", "chat"))
     rows = torch.randn(400, 2, 5, generator=torch.Generator().manual_seed(0))
     with heldout_store(tmp_path / "store", rows) as reader:
         found = cooccurrence(crosscoder, features, reader, n_rows=10**6, batch_rows=90)
