@@ -1,5 +1,6 @@
 # make demo   environment, the embedded experiment, the report
 # make test   environment, lint, types, the whole test suite
+# make gpu-check   whether all is right and how fast on this machine's CUDA card: logs/gpu_check.json
 #
 # Every path below is relative: `make` cannot quote the folder of a checkout, whose name may hold spaces.
 PYTHON ?= python3
@@ -15,7 +16,7 @@ ifneq ($(findstring :,$(CURDIR)),)
   $(error the folder of this checkout has a colon in its name, which no PATH can hold: rename or move it)
 endif
 
-.PHONY: demo validation edits test lint types environment clean
+.PHONY: demo validation edits gpu-check test lint types environment clean
 .DEFAULT_GOAL := demo
 
 demo: environment
@@ -28,6 +29,9 @@ validation: environment # planted truth, null pairs and seeds for every variant:
 
 edits: environment # pairs with known edits, and null pairs: results/edit_study.json
 	python -m stages.edit_study
+
+gpu-check: environment # at most 8 minutes on a card; exit status 1: not right, 2: no card
+	python -m benchmarks.gpu_check --json logs/gpu_check.json
 
 test: environment lint types
 	python -m pytest -n 2 --dist loadfile --no-loadscope-reorder

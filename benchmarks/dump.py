@@ -160,10 +160,12 @@ def timed(work: Callable[[], None]) -> float:
 
 def random_pair(shape: Shape) -> HookedPair:
     """Two models with random weights in bfloat16, cut off at the layer."""
-    return HookedPair([random_model(shape), random_model(shape)], shape.layer, shape.d_model, BOS)
+    device = resolve_device("auto")
+    models = [random_model(shape, torch.bfloat16).to(device) for _ in range(2)]  # pyright: ignore[reportArgumentType]
+    return HookedPair(models, shape.layer, shape.d_model, BOS)
 
 
-def random_model(shape: Shape) -> PreTrainedModel:
+def random_model(shape: Shape, dtype: torch.dtype) -> PreTrainedModel:
     config = AutoConfig.for_model(
         shape.family,
         vocab_size=VOCABULARY,
@@ -176,9 +178,9 @@ def random_model(shape: Shape) -> PreTrainedModel:
     )
     attention = "eager" if shape.family == "gemma2" else "sdpa"
     model: Any = AutoModelForCausalLM.from_config(
-        config, dtype=torch.bfloat16, attn_implementation=attention
+        config, dtype=dtype, attn_implementation=attention
     )
-    return model.eval().requires_grad_(False).to(resolve_device("auto"))
+    return model.eval().requires_grad_(False)
 
 
 def real_pair(models_dir: Path, shape: Shape) -> HookedPair:

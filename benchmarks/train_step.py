@@ -41,9 +41,12 @@ Clock = Callable[[], float]
 
 @dataclass(frozen=True)
 class Size:
+    """k: latents that BatchTopK keeps per row."""
+
     batch_rows: int
     d_model: int
     n_latents: int
+    k: int = 32
 
 
 SIZES = {"small": Size(1024, 512, 4096), "gemma": Size(4096, 2304, 16384)}
@@ -127,10 +130,19 @@ def random_rows(n_rows: int, d_model: int) -> np.ndarray:
     return rows.bfloat16().view(torch.uint16).numpy()
 
 
+CPU = torch.device("cpu")
+
+
 def make_training(
-    size: Size, kind: str, precision: str, source: Any, folder: Path, **train: Any
+    size: Size,
+    kind: str,
+    precision: str,
+    source: Any,
+    folder: Path,
+    device: torch.device = CPU,
+    **train: Any,
 ) -> Training:
-    """A training job of the named variant with the published hyperparameters."""
+    """A training job of the named variant; L1 has the published hyperparameters."""
     values: dict[str, Any] = {
         "kind": kind,
         "n_latents": size.n_latents,
@@ -139,11 +151,23 @@ def make_training(
         "decoder_bias_init": "zero",
         "seed": 49,
     }
+    penalty = {"sparsity_coefficient": 2.0, "sparsity_warmup_fraction": 0.0}
     own = {
-        "l1": {"sparsity_coefficient": 2.0, "sparsity_warmup_fraction": 0.0},
+        "l1": penalty,
+        "dsf": {
+            **penalty,
+            "n_shared_latents": size.n_latents // 2,
+            "shared_penalty_ratio": 0.15,
+        },
+        "jumprelu": {
+            **penalty,
+            "threshold_init": 0.01,  # of scores that are about 0.02 on random rows
+            "threshold_learning_rate_ratio": 30.0,
+            "bandwidth": 0.01,
+        },
         "batch_topk": {
-            "k": 32,
-            "k_start": 32,
+            "k": size.k,
+            "k_start": size.k,
             "k_anneal_fraction": 0.0,
             "threshold": "running_mean",
             "threshold_momentum": 0.999,
@@ -176,16 +200,18 @@ def make_training(
         source=source,
         heldout=source,
         folder=folder,
-        device=torch.device("cpu"),
+        device=device,
     )
 
 
-def matrix_products(size: Size, dtype: torch.dtype) -> Callable[[], None]:
+def matrix_products(
+    size: Size, dtype: torch.dtype, device: torch.device = CPU
+) -> Callable[[], None]:
     """The five matrix products of an L1 step and nothing else, into memory that is there."""
     width = N_MODELS * size.d_model
-    x, g = torch.randn(2, size.batch_rows, width).to(dtype)
-    W_enc, W_dec = torch.randn(2, size.n_latents, width).to(dtype)
-    latents = torch.randn(size.batch_rows, size.n_latents).to(dtype)
+    x, g = torch.randn(2, size.batch_rows, width, device=device).to(dtype)
+    W_enc, W_dec = torch.randn(2, size.n_latents, width, device=device).to(dtype)
+    latents = torch.randn(size.batch_rows, size.n_latents, device=device).to(dtype)
     out_BL, out_BP, out_LP = torch.empty_like(latents), torch.empty_like(x), torch.empty_like(W_enc)
 
     def five() -> None:

@@ -100,14 +100,14 @@ class Training:
         """Set the inference thresholds, then write the trained crosscoder and its training curve
         to the folder, `config.json` last. The first rank writes what all have."""
         run.variant.finish(self._calibration_batches(run.variant))
-        crosscoder = self._whole(run.variant.crosscoder)
+        crosscoder = self.whole(run.variant.crosscoder)
         if crosscoder is not None:
             write_bytes(self.folder / CURVE, csv_bytes(table_of(run.curve, run.curve[0])))
             facts = {"n_rows": run.n_rows, "n_steps": run.step, "last": run.curve[-1]}
             crosscoder.provenance = {**provenance, "training": facts}
             crosscoder.save(self.folder)
 
-    def _whole(self, own: Crosscoder) -> Crosscoder | None:
+    def whole(self, own: Crosscoder) -> Crosscoder | None:
         """The crosscoder of all latents on the first rank, on the CPU where they were divided."""
         latents = self.mesh.latents
         if latents.size == 1:

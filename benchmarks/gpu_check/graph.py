@@ -1,0 +1,183 @@
+"""The experiment `smoke` on a device and on the CPU: rows, crosscoder, what each analysis found.
+
+The CPU makes models and tokens for both. The device dumps and trains by itself, and analyses the
+rows and the crosscoder of the CPU, so that a difference is the analysis's own.
+"""
+
+import csv
+import json
+import re
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import chdir
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from benchmarks.gpu_check.checks import Finding, within
+from benchmarks.gpu_check.steps import difference
+from pipeline.config import compose
+from pipeline.config.compose import CONF
+from pipeline.crosscoder import Crosscoder
+from pipeline.stage import (
+    ACTIVATIONS,
+    CROSSCODER,
+    HELDOUT_ACTIVATIONS,
+    MODELS,
+    PLANT,
+    RESULTS,
+    SHUFFLED,
+    TOKENS,
+    use_runtime,
+)
+from pipeline.store import StoreReader
+from pipeline.workspace import Workspace
+
+SMOKE = ("+experiment=smoke", "crosscoder=batch_topk_k12", "crosscoder.n_latents=64")
+MADE_ONCE = ("models", "mix")
+MADE_BY_BOTH = ("dump", "shuffle", "train")
+ANALYSES = (
+    "evaluate",
+    "relative_norm",
+    "decoder_cosine",
+    "latent_scaling",
+    "causal",
+    "baselines",
+    "organism",
+    "dashboards",
+    "changes",
+    "seed_runs",
+    "seeds",
+    "recovery",
+    "edits",
+)
+ROWS_LIMIT, WEIGHTS_LIMIT = 1e-3, 2e-2
+"""Largest norm of rows and of decoders minus the CPU's, over the norm of these."""
+RELATIVE, ABSOLUTE, AGREEING_SHARE = 1e-2, 1e-5, 0.9
+"""A number agrees within 1 % or 1e-5. Of the numbers of one name in a file, nine in ten must: a
+latent whose preactivation is nearly 0 fires on one device and not on the other."""
+
+
+def agree(device: torch.device, folder: Path) -> Iterator[Finding]:
+    """Rows, weights, and the files of every analysis; `folder` is filled with both runs."""
+    on_cpu = folder / "cpu"
+    overrides = (*SMOKE, "runtime.device=cpu")
+    stages = (*MADE_ONCE, *MADE_BY_BOTH, *ANALYSES)
+    Workspace(on_cpu, {}).run(stages, overrides)
+    run_here(folder / "made", on_cpu, (MODELS, TOKENS), MADE_BY_BOTH, device)
+    yield rows_agree(folder / "made", on_cpu)
+    yield weights_agree(folder / "made", on_cpu)
+    given = (MODELS, TOKENS, ACTIVATIONS, HELDOUT_ACTIVATIONS, PLANT, SHUFFLED, CROSSCODER)
+    for stage in ANALYSES:
+        run_here(folder / "analysed", on_cpu, given, (stage,), device)
+        yield results_agree(stage, folder / "analysed", on_cpu)
+
+
+def run_here(
+    folder: Path, origin: Path, given: Sequence[Path], stages: Sequence[str], device: torch.device
+) -> None:
+    """Run stages in `folder`, in this process, on artifacts of the folder `origin`."""
+    for path, target in [(CONF, CONF), *((path, origin / path) for path in given)]:
+        link = folder / path
+        link.parent.mkdir(parents=True, exist_ok=True)
+        if not link.is_symlink():
+            link.symlink_to(target.absolute())
+    with chdir(folder):
+        config = compose([*SMOKE, f"runtime.device={device.type}"])
+        use_runtime(config)
+        for stage in stages:
+            import_module(f"stages.{stage}").main(config)
+
+
+def rows_agree(found: Path, expected: Path) -> Finding:
+    apart = {}
+    for store in (ACTIVATIONS, HELDOUT_ACTIVATIONS):
+        rows = []
+        for folder in (found, expected):
+            with StoreReader.open(folder / store) as reader:
+                activations = torch.from_numpy(reader.read("activations"))
+                rows.append(activations.view(torch.bfloat16))
+        apart[store.name] = difference(*rows)
+    return within("rows of smoke", apart, dict.fromkeys(apart, ROWS_LIMIT))
+
+
+def weights_agree(found: Path, expected: Path) -> Finding:
+    ours, theirs = (Crosscoder.load(folder / CROSSCODER) for folder in (found, expected))
+    apart = {"difference": difference(ours.W_dec, theirs.W_dec)}
+    return within("crosscoder of smoke", apart, {"difference": WEIGHTS_LIMIT})
+
+
+def results_agree(stage: str, found: Path, expected: Path) -> Finding:
+    """Compare the JSON and CSV files that a stage has written in both folders."""
+    manifest = json.loads((expected / RESULTS / f"{stage}.manifest.json").read_text())
+    names = [name for name in manifest["files"] if Path(name).suffix in (".json", ".csv")]
+    apart: dict[str, float] = {}
+    for name in names:
+        ours, theirs = (numbers(folder / RESULTS / name) for folder in (found, expected))
+        shares = disagreeing(ours, theirs)
+        apart |= {f"{name} {field}": share for field, share in shares.items()}
+    beyond = {name: share for name, share in apart.items() if share > 1 - AGREEING_SHARE}
+    worst = max(apart, key=lambda name: apart[name], default="nothing")
+    return Finding(
+        f"analysis {stage}",
+        not beyond,
+        {
+            "files": len(names),
+            "fields": len(apart),
+            "beyond": sorted(beyond)[:5],
+            "worst": worst,
+            "share_apart": apart.get(worst, 0.0),
+        },
+    )
+
+
+Fields = Mapping[str, list[Any]]
+
+
+def numbers(file: Path) -> Fields:
+    """Every value in a JSON or CSV file, by its name; what stands in one list has one name."""
+    fields: dict[str, list[Any]] = defaultdict(list)
+    if file.suffix == ".csv":
+        for row in csv.DictReader(file.read_text().splitlines()):
+            for name, value in row.items():
+                fields[name].append(as_number(value))
+        return fields
+
+    def walk(name: str, value: Any) -> None:
+        if isinstance(value, dict):
+            for key, inner in value.items():
+                walk(f"{name}.{key}" if name else key, inner)
+        elif isinstance(value, list):
+            for inner in value:
+                walk(name, inner)
+        else:
+            fields[name].append(value)
+
+    walk("", json.loads(file.read_text()))
+    return fields
+
+
+def as_number(text: str) -> float | str:
+    return float(text) if re.fullmatch(r"-?\d+(\.\d+)?(e[+-]?\d+)?", text) else text
+
+
+def disagreeing(found: Fields, expected: Fields) -> dict[str, float]:
+    """Of each name, the share of values that do not agree; 1 where their number differs."""
+    shares = {}
+    for name in found.keys() | expected.keys():
+        ours, theirs = found.get(name, []), expected.get(name, [])
+        if len(ours) != len(theirs):
+            shares[name] = 1.0
+        else:
+            apart = [not same(a, b) for a, b in zip(ours, theirs, strict=True)]
+            shares[name] = sum(apart) / len(apart)
+    return shares
+
+
+def same(found: Any, expected: Any) -> bool:
+    both = (found, expected)
+    if any(isinstance(value, bool) or not isinstance(value, int | float) for value in both):
+        return found == expected
+    return abs(found - expected) <= ABSOLUTE + RELATIVE * max(abs(found), abs(expected))

@@ -1,0 +1,180 @@
+"""A device that stands in for a CUDA card: its tensors say `cuda:0`, lie in the CPU's memory, and
+refuse to meet tensors of the CPU, as those of a card do. It shows where a tensor was left behind,
+and takes the ways of the code that only a card takes. Of time, memory and real kernels it shows
+nothing, and it follows no automatic differentiation.
+"""
+# pyright: reportIncompatibleMethodOverride=false
+
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+from torch.utils import _pytree as tree
+from torch.utils._python_dispatch import TorchDispatchMode
+
+CARD = torch.device("cuda", 0)
+INDEXED = {"aten::index", "aten::index_put_", "aten::_index_put_impl_"}
+
+
+class OnCard(Tensor):
+    """A tensor on the card; `inner` holds its values."""
+
+    inner: Tensor
+
+    @staticmethod
+    def __new__(cls, inner: Tensor) -> "OnCard":
+        made = Tensor._make_wrapper_subclass(
+            cls,
+            inner.size(),
+            strides=inner.stride(),
+            storage_offset=inner.storage_offset(),
+            dtype=inner.dtype,
+            layout=inner.layout,
+            device=CARD,
+        )
+        made.inner = inner
+        return made
+
+    __torch_function__ = torch._C._disabled_torch_function_impl  # pyright: ignore[reportAssignmentType]
+
+    @classmethod
+    def __torch_dispatch__(
+        cls, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
+    ) -> Any:
+        return computed(func, args, kwargs or {})
+
+    # These ask a part of PyTorch for CUDA that a build for CPUs does not have.
+    def __getitem__(self, index: Any) -> "OnCard":
+        return OnCard(self.inner[inner_of(index)])
+
+    def __setitem__(self, index: Any, value: Any) -> None:
+        if isinstance(value, Tensor):
+            refuse_others("assignment", (), [value])
+        self.inner[inner_of(index)] = inner_of(value)
+
+    def copy_(self, other: Tensor, non_blocking: bool = False) -> "OnCard":
+        self.inner.copy_(inner_of(other))
+        return self
+
+    def nonzero(self) -> "OnCard":
+        return OnCard(self.inner.nonzero())
+
+    def contiguous(self) -> Tensor:
+        return self if self.is_contiguous() else self.clone(memory_format=torch.contiguous_format)
+
+    def __float__(self) -> float:
+        return float(self.inner)
+
+    def __int__(self) -> int:
+        return int(self.inner)
+
+    def __bool__(self) -> bool:
+        return bool(self.inner)
+
+    def item(self) -> Any:
+        return self.inner.item()
+
+    def tolist(self) -> Any:
+        return self.inner.tolist()
+
+    def record_stream(self, stream: Any) -> None:
+        pass
+
+
+class Mode(TorchDispatchMode):
+    """Sends what makes new tensors here too."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        # PyTorch starts no CUDA under a mode of this key, which it has for devices that are faked.
+        self._mode_key = torch._C._TorchDispatchModeKey.FAKE
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
+    ) -> Any:
+        return computed(func, args, kwargs or {})
+
+
+def computed(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    """What an operation gives, its tensors where a card's would be. RuntimeError where the
+    operands lie on different devices."""
+    name = func._schema.name
+    tensors = [leaf for leaf in tree.tree_leaves((args, kwargs)) if isinstance(leaf, Tensor)]
+    wanted = kwargs.get("device")
+    if name == "aten::copy_":
+        on_card = isinstance(args[0], OnCard)
+    elif wanted is not None:
+        on_card = torch.device(wanted).type == "cuda"
+    else:
+        on_card = any(isinstance(tensor, OnCard) for tensor in tensors)
+    if on_card and wanted is None and name != "aten::copy_":
+        refuse_others(name, args, tensors)
+    plain = {key: value for key, value in kwargs.items() if key not in ("device", "pin_memory")}
+    if wanted is not None:
+        plain["device"] = torch.device("cpu")
+    wrapped = {id(tensor.inner): tensor for tensor in tensors if isinstance(tensor, OnCard)}
+    inner_args, inner_kwargs = inner_of((args, plain))
+    found = func(*inner_args, **inner_kwargs)
+    if not on_card:
+        return found
+    return tree.tree_map_only(
+        Tensor, lambda t: wrapped[id(t)] if id(t) in wrapped else OnCard(t), found
+    )
+
+
+def inner_of(values: Any) -> Any:
+    return tree.tree_map_only(OnCard, lambda tensor: tensor.inner, values)
+
+
+def refuse_others(name: str, args: tuple[Any, ...], tensors: list[Tensor]) -> None:
+    # A number in a tensor of the CPU, and positions there, are let through by CUDA as well.
+    allowed = [id(i) for i in args[1]] if name in INDEXED else []
+    for tensor in tensors:
+        if not isinstance(tensor, OnCard) and tensor.dim() and id(tensor) not in allowed:
+            raise RuntimeError(f"{name}: a tensor of the CPU {tuple(tensor.shape)} meets {CARD}")
+
+
+class Stream:
+    def __init__(self, device: Any = None) -> None: ...
+
+    def wait_stream(self, other: Any) -> None: ...
+
+    def wait_event(self, event: Any) -> None: ...
+
+
+class Event:
+    def record(self, stream: Any = None) -> None: ...
+
+    def synchronize(self) -> None: ...
+
+    def query(self) -> bool:
+        return True
+
+
+@contextmanager
+def card() -> Iterator[torch.device]:
+    """The device, while this is open."""
+    mocks = {
+        "is_available": lambda: True,
+        "device_count": lambda: 1,
+        "Stream": Stream,
+        "Event": Event,
+        "current_stream": lambda device=None: Stream(),
+        "stream": lambda stream: nullcontext(),
+        "synchronize": lambda device=None: None,
+        "get_device_name": lambda device=None: "stand-in",
+    }
+    swaps = torch.__future__.get_overwrite_module_params_on_conversion()
+    with pytest.MonkeyPatch.context() as patch:
+        for name, mock in mocks.items():
+            patch.setattr(torch.cuda, name, mock)
+        patch.setattr(Tensor, "pin_memory", Tensor.clone)
+        torch.__future__.set_overwrite_module_params_on_conversion(True)
+        try:
+            with Mode():
+                yield CARD
+        finally:
+            torch.__future__.set_overwrite_module_params_on_conversion(swaps)
