@@ -65,7 +65,8 @@ def main(config: Config) -> None:
 
 
 def null_pairs(config: Config) -> dict:
-    """Kind of null pair -> lists that are not empty."""
+    """Kind of null pair -> lists that are not empty; of the base model of the first pair, on its
+    text."""
     from pipeline.analysis.edits.null import null_lists
     from pipeline.models.load import load_model
     from pipeline.models.start import read_start
@@ -73,19 +74,20 @@ def null_pairs(config: Config) -> dict:
     from pipeline.runtime import resolve_device, set_threads
     from pipeline.store import StoreReader
     from pipeline.validation.edit_scores import limited
-    from pipeline.validation.edit_study import base_of
+    from pipeline.validation.edit_study import pairs_of
     from pipeline.validation.experiments import VALIDATION
 
     set_threads(config.runtime.n_threads)
-    study, folder = config.edit_study, VALIDATION / base_of(config.edit_study).name
-    of_base = compose(list(study.base))
+    study = config.edit_study
+    first = pairs_of(study)[0]
+    folder, of_pair = VALIDATION / first.name, compose(list(first.overrides))
     model = load_model(
         folder / MODELS,
         "base",
         dtype="float32",
-        attention=of_base.hook_point.attention,
+        attention=of_pair.hook_point.attention,
         device=resolve_device(config.runtime.device),
-        n_layers=of_base.hook_point.layer,
+        n_layers=of_pair.hook_point.layer,
     )
     with StoreReader.open(folder / TOKENS, n_threads=config.runtime.io_threads) as tokens:
         token_ids = tokens.read("token_id", 0, study.n_null_sequences)
@@ -95,9 +97,9 @@ def null_pairs(config: Config) -> dict:
         for kind, _seed, n_listed in null_lists(
             model,
             token_ids,
-            of_base.hook_point.layer,
+            of_pair.hook_point.layer,
             read_start(folder / MODELS).id,
-            of_base.changes,
+            of_pair.changes,
             seeds,
         ):
             listed[kind].append(n_listed)

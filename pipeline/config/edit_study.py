@@ -14,8 +14,10 @@ Fraction = Annotated[float, Field(gt=0.0, lt=1.0)]
 class EditStudyConfig(Section):
     """One base model, a pair with edits of its own for every seed, and null pairs."""
 
+    base_model: str | None
+    """Folder of the base model; null: the experiment of `base` makes it, once for all pairs."""
     base: Overrides
-    """Of the experiment that makes the base model, once for all pairs."""
+    """Of the experiment whose base model is taken where base_model is null."""
     overrides: Overrides
     """Of the experiment of every pair; its models.base is the folder of that model."""
     seeds: Annotated[list[Annotated[int, Field(ge=0)]], Field(min_length=1)]
