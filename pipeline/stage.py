@@ -124,7 +124,7 @@ class Stage:
     def _locked(self, config: Config, output: str) -> Iterator[Build]:
         for name in self.inputs:
             self.input(config, name)
-        path, bulk_dir = self.outputs[output], config.runtime.bulk_dir
+        path = self.outputs[output]
         with artifacts.build(
             path,
             artifact=output,
@@ -132,7 +132,7 @@ class Stage:
             config=self.config(config),
             inputs=self.inputs,
             local_files=self._local_files(config),
-            bulk_dir=in_main_tree(bulk_dir) if bulk_dir and path.suffix == ".zarr" else None,
+            bulk_dir=bulk_dir_of(config, path),
         ) as build:
             yield build
 
@@ -207,6 +207,14 @@ def check_lineage(
                 f"{expected!r}: run `dvc repro {made_by}` (or run the stages before "
                 f"{reader} with the same overrides)"
             )
+
+
+def bulk_dir_of(config: Config, path: Path) -> Path | None:
+    """Where the chunks of an artifact go; None for those that lie in `data/` whole: what is no
+    store, and what stands for rows that are made in rounds."""
+    bulk_dir = config.runtime.bulk_dir
+    in_rounds = config.dump.rows_per_round is not None and path in (ACTIVATIONS, SHUFFLED)
+    return in_main_tree(bulk_dir) if bulk_dir and path.suffix == ".zarr" and not in_rounds else None
 
 
 def first_difference(key: str, found: Any, expected: Any) -> tuple[str, Any, Any] | None:

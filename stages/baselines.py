@@ -84,15 +84,17 @@ def main(config: Config) -> None:
 def train_diff_sae(config: Config, dictionary: BatchTopKConfig, build: Build) -> None:
     """Train in `build.work`, going on from its last checkpoint."""
     from pipeline.progress import Progress
+    from pipeline.rounds.opening import training_rows
     from pipeline.store import StoreReader
     from pipeline.training.difference import DifferenceRows, trained_as
     from pipeline.training.training import Training
 
-    with StoreReader.open(SHUFFLED) as source, StoreReader.open(HELDOUT_ACTIVATIONS) as heldout:
+    with training_rows(config) as rows, StoreReader.open(HELDOUT_ACTIVATIONS) as heldout:
         training = Training(
             crosscoder=dictionary,
             train=trained_as(config.baselines, config.train),
-            source=DifferenceRows(source),
+            source=DifferenceRows(rows.source),
+            rounds=rows.rounds,
             heldout=DifferenceRows(heldout),
             folder=build.work,
             device=resolve_device(config.runtime.device),

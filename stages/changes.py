@@ -101,11 +101,11 @@ def find(config: Config, folder: "Path") -> dict[str, int]:
     """Find the directions on training rows and write them; counts of the manifest."""
     from pipeline.analysis.changes.lines import find_lines
     from pipeline.analysis.heldout import spread_rows
-    from pipeline.store import StoreReader
+    from pipeline.rounds.opening import training_rows
 
     section, device = config.changes, resolve_device(config.runtime.device)
-    with StoreReader.open(SHUFFLED, n_threads=config.runtime.io_threads) as reader:
-        x_TMD = spread_rows(reader, section.n_find_rows, section.batch_rows, device)
+    with training_rows(config, n_threads=config.runtime.io_threads) as rows:
+        x_TMD = spread_rows(rows.sample, section.n_find_rows, section.batch_rows, device)
     lines = find_lines(x_TMD, section, generator(section.seed, "changes", "starts"))
     lines.save(folder)
     return {"n_rows": len(x_TMD), "n_lines": len(lines.change_L), "n_changes": lines.n_changes}

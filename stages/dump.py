@@ -7,7 +7,8 @@
 reads   data/models/, data/tokens.zarr
 writes  data/activations.zarr, data/heldout_activations.zarr: rows [model, d_model] in bfloat16 with
         source, token_id, sequence, position, document and token_class. With dump.scatter_seed,
-        activations.zarr holds these rows dealt to the shuffle's buckets, and is no Zarr store;
+        activations.zarr holds these rows dealt to the shuffle's buckets, and is no Zarr store; with
+        dump.rows_per_round it says what they are made from, and training makes them in rounds;
         data/plant/: the features that `plant` adds to the rows, where it does
 cost    the forward passes of both models to the hook point, less than 10 % more; 4 * d_model bytes
         of disk per row; killed and run again, it goes on from its last whole chunk
@@ -36,8 +37,8 @@ from pipeline.stage import (
 from pipeline.store import OpenWriter, StoreLayout, StoreReader, StoreWriter
 
 if TYPE_CHECKING:
-    from pipeline.harvest.pair import HookedPair
     from pipeline.plant.rows import Plant
+    from pipeline.rounds.pair_rows import PairRows
 
 STAGE = Stage(
     name="dump",
@@ -76,56 +77,27 @@ def main(config: Config) -> None:
 
 
 def dump_all(config: Config, builds: Mapping[str, Build]) -> None:
-    """Run the models over the sequences of each build's split."""
-    from pipeline.harvest.dump import dump
-    from pipeline.harvest.pair import load_pair
-    from pipeline.plant.pairing import pairing_of
-    from pipeline.plant.rows import in_turn
-    from pipeline.runtime import resolve_device, set_threads
+    """Run the models over the sequences of each build's split, or describe its rounds."""
+    from pipeline.rounds.pair_rows import PairRows
+    from pipeline.runtime import set_threads
 
     set_threads(config.runtime.n_threads)
-    device = resolve_device(config.runtime.device)
-    pair = load_pair(MODELS, config.hook_point, device)
     n_train = STAGE.input(config, "tokens").counts["n_train_sequences"]
     with StoreReader.open(TOKENS, n_threads=config.runtime.io_threads) as tokens:
+        rows = PairRows(config, tokens)
         sequences = {
             "activations": range(n_train),
             "heldout_activations": range(n_train, tokens.n_rows),
         }
-        plant = plant_on_pair(config, tokens, pair)
         for name in [name for name in STORES if name in builds]:
-            counts = dump(
-                writer_for(config, name, builds[name].work, world()),
-                tokens,
-                sequences[name],
-                pair,
-                batch_tokens=config.dump.batch_tokens,
-                rows_per_chunk=config.dump.rows_per_chunk,
-                codec=config.dump.codec,
-                progress_name=f"dump_{name}",
-                change=in_turn(plant, pairing_of(config.dump)),
-                ranks=world(),
-            )
-            if not world().is_first:
+            if name == "activations" and config.dump.rows_per_round is not None:
+                describe_rounds(config, tokens, rows, builds[name])
                 continue
-            facts = {"d_model": pair.d_model, "n_models": len(pair.models), "layer": pair.layer}
-            builds[name].publish(counts=counts, facts={**facts, "bos_id": pair.start_id})
-    publish_truth(builds, plant)
-
-
-def plant_on_pair(config: Config, tokens: "StoreReader", pair: "HookedPair") -> "Plant | None":
-    """The features to add to the models' rows, in units of the first batch's; None: none."""
-    from pipeline.harvest.dump import first_batch
-    from pipeline.plant.features import draw_features
-    from pipeline.plant.rows import Plant, spread_norm, to_float
-
-    if config.plant is None:
-        return None
-    bits = first_batch(tokens, pair, config.dump.batch_tokens)
-    return Plant(
-        draw_features(config.plant, pair.d_model, tokens.layout.sources),
-        spread_norm(to_float(bits)),
-    )
+            open_writer = writer_for(config, name, builds[name].work, world())
+            counts = rows.write(open_writer, sequences[name], f"dump_{name}", world())
+            if world().is_first:
+                builds[name].publish(counts=counts, facts=rows.facts)
+        publish_truth(builds, rows.plant)
 
 
 def plant_all(config: Config, builds: Mapping[str, Build]) -> None:
@@ -149,6 +121,18 @@ def plant_all(config: Config, builds: Mapping[str, Build]) -> None:
         )
         builds[name].publish(counts=counts, facts={"d_model": synthetic.d_model, "n_models": 2})
     publish_truth(builds, synthetic.plant)
+
+
+def describe_rounds(config: Config, tokens: StoreReader, rows: "PairRows", build: Build) -> None:
+    """Publish what the rounds of training rows are made from, in place of the rows."""
+    from pipeline.rounds.descriptor import code_digest
+    from pipeline.rounds.making import describe
+
+    if world().is_first:
+        n_sequences = STAGE.input(config, "tokens").counts["n_train_sequences"]
+        described, counts = describe(config, tokens, n_sequences)
+        described.write(build.work)
+        build.publish(counts=counts, facts={**rows.facts, "code": code_digest("dump")})
 
 
 def publish_truth(builds: Mapping[str, Build], plant: "Plant | None") -> None:

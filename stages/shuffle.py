@@ -3,7 +3,8 @@
     python -m stages.shuffle
 
 reads   data/activations.zarr
-writes  data/shuffled.zarr: the same rows, each still with its sequence and position
+writes  data/shuffled.zarr: the same rows, each still with its sequence and position; with
+        dump.rows_per_round the order of the rounds, which training makes itself
 costs   two reads and two writes of the store and, while it runs, its size again in scratch space;
         one of each and no scratch where the dump has dealt the rows (dump.scatter_seed)
 
@@ -16,6 +17,7 @@ from pipeline.bulk import drop
 from pipeline.config import Config
 from pipeline.errors import ConfigError
 from pipeline.progress import Progress
+from pipeline.rounds.descriptor import Described, are_rounds, code_digest
 from pipeline.runtime import resident_memory_bytes
 from pipeline.shuffle.shuffle import shuffle_store
 from pipeline.stage import ACTIVATIONS, SHUFFLED, Stage, run
@@ -34,7 +36,10 @@ def main(config: Config) -> None:
     source = STAGE.input(config, "activations")
     with STAGE.build(config, "shuffled") as build:
         if not build.complete:
-            shuffle(config, source, build)
+            if are_rounds(ACTIVATIONS):
+                order_rounds(config, source, build)
+            else:
+                shuffle(config, source, build)
         if config.runtime.drop_unshuffled:
             drop(ACTIVATIONS)
 
@@ -52,6 +57,15 @@ def shuffle(config: Config, source: Manifest, build: Build) -> None:
             report=progress.advance,
         )
     build.publish(counts={**source.counts, "n_rows": n_rows}, facts=source.facts)
+
+
+def order_rounds(config: Config, source: Manifest, build: Build) -> None:
+    """Publish the order of rows that are made in rounds."""
+    described, seed = Described.read(ACTIVATIONS), config.shuffle.seed
+    order = described.order(seed)
+    described.write(build.work, seed=seed, round_starts=order.starts.tolist())
+    facts = {**source.facts, "n_rounds": order.n_rounds, "shuffle_code": code_digest("shuffle")}
+    build.publish(counts=source.counts, facts=facts)
 
 
 def buffer_bytes(limit: int, held: int) -> int:

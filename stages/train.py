@@ -4,11 +4,13 @@
     python -m stages.train +experiment=tiny crosscoder=batch_topk
     torchrun --nproc-per-node=2 -m stages.train # the same in two processes (runtime.shard)
 
-reads   data/shuffled.zarr, data/heldout_activations.zarr (for a calibrated threshold)
+reads   data/shuffled.zarr, data/heldout_activations.zarr (for a calibrated threshold); where rows
+        come in rounds (dump.rows_per_round), data/models and data/tokens.zarr to make them from
 writes  data/crosscoder/ (config.json, weights.safetensors), results/training.csv; while it runs
         logs/train.jsonl and what `runtime.trackers` names (tensorboard, wandb)
 cost    one pass over the rows; six times the weights in memory; killed and run again, it goes on
-        from its last checkpoint with the same result to the bit
+        from its last checkpoint with the same result to the bit. In rounds also the models' passes
+        over every epoch, both models in memory, and two rounds of rows on disk
 """
 
 from pipeline.artifacts import Build
@@ -16,13 +18,26 @@ from pipeline.config import Config
 from pipeline.distributed import Mesh, world
 from pipeline.progress import Progress
 from pipeline.runtime import resolve_device, set_threads
-from pipeline.stage import CROSSCODER, HELDOUT_ACTIVATIONS, SHUFFLED, Stage, run
+from pipeline.stage import (
+    CROSSCODER,
+    HELDOUT_ACTIVATIONS,
+    MODELS,
+    SHUFFLED,
+    TOKENS,
+    Stage,
+    run,
+)
 
 STAGE = Stage(
     name="train",
     sections=("crosscoder", "train"),
     local_files=("crosscoder",),
-    inputs={"shuffled": SHUFFLED, "heldout_activations": HELDOUT_ACTIVATIONS},
+    inputs={
+        "models": MODELS,
+        "tokens": TOKENS,
+        "shuffled": SHUFFLED,
+        "heldout_activations": HELDOUT_ACTIVATIONS,
+    },
     outputs={"crosscoder": CROSSCODER},
     results=("training.csv",),
     is_parallel=True,
@@ -33,6 +48,7 @@ STAGE = Stage(
 
 
 def main(config: Config) -> None:
+    from pipeline.rounds.opening import clear_rounds
     from pipeline.training.training import CURVE, is_finished, read_outcome
 
     set_threads(config.runtime.n_threads)
@@ -44,11 +60,13 @@ def main(config: Config) -> None:
         if not build.complete:
             outcome = read_outcome(build.work)
             build.publish(counts=outcome.counts, facts=outcome.facts)
+        clear_rounds(config)
     STAGE.publish_results(config, {"training.csv": (CROSSCODER / CURVE).read_bytes()})
 
 
 def make_crosscoder(config: Config, build: Build) -> None:
     """Train in `build.work`, or take over the finished crosscoder that the configuration names."""
+    from pipeline.rounds.opening import training_rows
     from pipeline.store import StoreReader
     from pipeline.training.live import LABELS, LiveView
     from pipeline.training.pretrained import import_crosscoder
@@ -57,18 +75,19 @@ def make_crosscoder(config: Config, build: Build) -> None:
     from pipeline.training.training import Training
 
     provenance = build.manifest.lineage
-    with StoreReader.open(SHUFFLED) as source, StoreReader.open(HELDOUT_ACTIVATIONS) as heldout:
+    with training_rows(config) as rows, StoreReader.open(HELDOUT_ACTIVATIONS) as heldout:
         if config.crosscoder.kind == "pretrained":
             if not world().is_first:
                 return
-            n_rows = min(config.train.normalisation_rows or source.n_rows, source.n_rows)
-            stream = Stream(source, config.train.batch_rows, n_rows, config.train.seed)
+            n_rows = min(config.train.normalisation_rows or rows.n_sample_rows, rows.n_sample_rows)
+            stream = Stream(rows.source, config.train.batch_rows, n_rows, config.train.seed)
             import_crosscoder(config.crosscoder, stream, build.work, provenance=provenance)
             return
         training = Training(
             crosscoder=config.crosscoder,
             train=config.train,
-            source=source,
+            source=rows.source,
+            rounds=rows.rounds,
             heldout=heldout,
             folder=build.work,
             device=resolve_device(config.runtime.device),

@@ -265,3 +265,6 @@ class DumpConfig(Section):
     scatter_seed: int | None = Field(ge=0)
     """Deal the rows to the shuffle's buckets while dumping, so that the shuffle is one pass; must
     then be shuffle.seed. `data/activations.zarr` then holds buckets. null: dump a plain store."""
+    rows_per_round: int | None = Field(ge=1)
+    """Most training rows of a round. They are computed, shuffled and trained on in rounds, anew in
+    every epoch; two rounds are on disk at most. null: all rows are stored."""

@@ -51,6 +51,9 @@ class RuntimeConfig(Section):
     bulk_dir: str | None
     """Folder for the chunks of all stores; DVC then tracks their manifests alone, and neither
     hashes nor copies nor pushes the rest. null: stores lie in `data/` and DVC caches them whole."""
+    rounds_dir: str | None
+    """Folder for the rounds of dump.rows_per_round while they exist, such as one on a RAM disk;
+    null: bulk_dir, or `data/` where that is null too."""
     drop_unshuffled: bool
     """Remove the dumped training rows once they are shuffled. Needs bulk_dir."""
     shard: Literal["data", "latents"]
@@ -233,6 +236,31 @@ class Config(Section):
                 f"dump.scatter_seed ({self.dump.scatter_seed}) must be shuffle.seed "
                 f"({self.shuffle.seed}), for which the rows are dealt: set "
                 "dump.scatter_seed=${shuffle.seed}, or null to shuffle in two passes"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _rounds_fit(self) -> Self:
+        rows = self.dump.rows_per_round
+        if rows is None:
+            return self
+        # Then no round is empty, and a batch reaches over two of them at most.
+        least = 2 * self.train.batch_rows + 3 * self.mix.sequence_length_tokens
+        if rows < least:
+            raise ValueError(
+                f"dump.rows_per_round ({rows:,}) must be at least {least:,}, two batches of "
+                "train.batch_rows and three sequences of mix.sequence_length_tokens: raise it"
+            )
+        if self.dump.scatter_seed is not None:
+            raise ValueError(
+                f"dump.scatter_seed ({self.dump.scatter_seed}) must be null with "
+                "dump.rows_per_round, as rounds are dealt to buckets by seeds of their own: set "
+                "dump.scatter_seed=null"
+            )
+        if not self.has_models:
+            raise ValueError(
+                f"dump.rows_per_round ({rows:,}) needs a model pair, and models.base.kind is "
+                f"{self.models.base.kind}: set dump.rows_per_round=null, planted rows are few"
             )
         return self
 

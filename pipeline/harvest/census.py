@@ -12,10 +12,12 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.harvest.sequences import Sequences, token_batches
 from pipeline.labels import TOKEN_CLASSES
 from pipeline.store import StoreReader
 
 NAMES = ("token_id", "source", "token_class")
+COUNTED_SEQUENCES = 512
 
 
 @dataclass(frozen=True)
@@ -46,13 +48,12 @@ def rows_of(token_ids: NDArray[np.int32], start_id: int | None) -> NDArray[np.bo
 
 
 def take_census(
-    tokens: StoreReader, sequences: range, batch_sequences: int, start_id: int | None
+    tokens: StoreReader, sequences: Sequences, batch_sequences: int, start_id: int | None
 ) -> Census:
     """Count the rows of `sequences` in batches of `batch_sequences`, before any model runs."""
     lengths, counts = [0], Counter[str]()
     sources = tokens.layout.sources
-    batches = tokens.batches(batch_sequences, sequences.start, sequences.stop, NAMES)
-    for batch in batches:
+    for batch in token_batches(tokens, sequences, batch_sequences, NAMES):
         kept = rows_of(batch["token_id"], start_id)
         lengths.append(int(kept.sum()))
         counts["n_bos_dropped"] += kept.size - lengths[-1]
@@ -65,3 +66,12 @@ def take_census(
         first_rows,
         {"n_rows": int(first_rows[-1]), "n_sequences": len(sequences), **dict(counts)},
     )
+
+
+def rows_per_sequence(
+    tokens: StoreReader, sequences: Sequences, start_id: int | None
+) -> NDArray[np.int32]:
+    """`[len(sequences)]`: rows that each sequence gives."""
+    batches = token_batches(tokens, sequences, COUNTED_SEQUENCES, ("token_id",))
+    counts = [rows_of(batch["token_id"], start_id).sum(axis=1) for batch in batches]
+    return np.concatenate(counts).astype(np.int32)

@@ -1,4 +1,4 @@
-"""Dump the paired activations of a range of sequences into a store, resuming after any kill.
+"""Dump the paired activations of some sequences into a store, resuming after any kill.
 
 Sequences are run in a fixed grid of batches, so that a resumed dump computes the same batches, and
 with them the same bits, as an unbroken one. While the models compute, the store's threads write.
@@ -18,6 +18,7 @@ from pipeline.distributed import ALONE, Ranks
 from pipeline.errors import NonFiniteError
 from pipeline.harvest.census import Census, rows_of, take_census
 from pipeline.harvest.pair import HookedPair, PairedForward, Rows
+from pipeline.harvest.sequences import Sequences, token_batches
 from pipeline.labels import MODELS
 from pipeline.progress import Progress
 from pipeline.store import OpenWriter, RowWriter, StoreReader, activation_layout
@@ -40,7 +41,7 @@ class Harvested:
 def dump(
     open_writer: OpenWriter,
     tokens: StoreReader,
-    sequences: range,
+    sequences: Sequences,
     pair: HookedPair,
     *,
     batch_tokens: int,
@@ -77,7 +78,7 @@ def dump(
 def _write_rows(
     writer: RowWriter,
     tokens: StoreReader,
-    sequences: range,
+    sequences: Sequences,
     pair: HookedPair,
     census: Census,
     batch_sequences: int,
@@ -114,17 +115,18 @@ def first_batch(tokens: StoreReader, pair: HookedPair, batch_tokens: int) -> NDA
 
 
 def harvest(
-    tokens: StoreReader, sequences: range, pair: HookedPair, batch_sequences: int
+    tokens: StoreReader, sequences: Sequences, pair: HookedPair, batch_sequences: int
 ) -> Iterator[Harvested]:
     """Batches of `sequences` in order, one ahead: the next is computing while one is handed out."""
     length = tokens.layout["token_id"].shape[0]
     forward = PairedForward(pair, batch_sequences * length)
     waiting: Harvested | None = None
-    first = sequences.start
-    for batch in tokens.batches(batch_sequences, first, sequences.stop, PER_TOKEN):
+    n_done = 0
+    for batch in token_batches(tokens, sequences, batch_sequences, PER_TOKEN):
         is_row = rows_of(batch["token_id"], pair.start_id)
-        ahead = Harvested(forward(batch["token_id"], is_row), _labels(batch, is_row, first))
-        first += len(is_row)
+        numbers = np.asarray(sequences[n_done : n_done + len(is_row)], np.int32)
+        ahead = Harvested(forward(batch["token_id"], is_row), _labels(batch, is_row, numbers))
+        n_done += len(is_row)
         if waiting is not None:
             yield waiting
         waiting = ahead
@@ -133,13 +135,13 @@ def harvest(
 
 
 def _labels(
-    batch: dict[str, np.ndarray], is_row: NDArray[np.bool_], first: int
+    batch: dict[str, np.ndarray], is_row: NDArray[np.bool_], numbers: NDArray[np.int32]
 ) -> dict[str, NDArray[np.generic]]:
-    """Per-row arrays of a batch whose first sequence is number `first` of the token store."""
+    """Per-row arrays of a batch of the sequences that have these numbers in the token store."""
     sequence, position = np.nonzero(is_row)
     return {
         **{name: batch[name][is_row] for name in PER_TOKEN},
-        "sequence": (sequence + first).astype(np.int32),
+        "sequence": numbers[sequence],
         "position": position.astype(np.int32),
     }
 

@@ -124,16 +124,18 @@ class Run:
         Raises NonFiniteError before an update that would spoil the weights.
         """
         with interruption.held() as is_asked:
-            self._train(report, is_asked)
-        self.save_checkpoint()
-        self._wait_for_checkpoint()
+            for stop_row in self.stream.stretches(self.n_rows):
+                self._train(stop_row, report, is_asked)
+                self.save_checkpoint()
+                self._wait_for_checkpoint()
 
-    def _train(self, report: Report, is_asked: Callable[[], bool]) -> None:
-        """Step by step; a signal to any process of the job ends it after a step, saved."""
+    def _train(self, stop_row: int, report: Report, is_asked: Callable[[], bool]) -> None:
+        """Step by step up to a row of the stream; a signal to any process of the job ends it after
+        a step, saved."""
         began = time.perf_counter()
         n_rows_before, waited_before = self.n_rows, self.stream.waited_seconds
         device = self.variant.crosscoder.W_dec_LP.device
-        for batch in uploaded(self.stream.batches(self.n_rows), device):
+        for batch in uploaded(self.stream.batches(self.n_rows, stop_row), device):
             figures = self.train_on(batch)
             if figures:
                 elapsed = time.perf_counter() - began

@@ -39,6 +39,15 @@ class RowSource(Protocol):
         ...
 
 
+class Rounds(Protocol):
+    """Rows that exist a part at a time. Positions count the rows of all epochs."""
+
+    def prepare(self, seed: int, position: int, stop: int) -> int:
+        """Make rows from `position` on ready, of those up to `stop`; the position they end at.
+        Rows before `position` are given up. seed: of the order of later epochs."""
+        ...
+
+
 @dataclass(frozen=True)
 class Batch:
     """Rows [start_row, stop_row) in the order of an epoch counted from 0.
@@ -60,6 +69,7 @@ class Stream:
     """`n_rows` rows in batches of `batch_rows`, epoch after epoch; no batch spans two epochs.
 
     seed: of the order of the epochs after the first
+    rounds: what makes the rows of the source and gives them up; None: all are there throughout
     part: the rows of each batch that are wanted here
     page_locked: whether rows are read into memory that a GPU copies from by itself; a batch then
         stays valid until two further ones were asked for
@@ -70,6 +80,7 @@ class Stream:
     batch_rows: int
     n_rows: int
     seed: int
+    rounds: Rounds | None = None
     part: Part = WHOLE
     page_locked: bool = False
     waited_seconds: float = field(default=0.0, init=False)
@@ -81,11 +92,29 @@ class Stream:
         per_epoch = -(-self.source.n_rows // self.batch_rows)
         return epochs * per_epoch + -(-rest // self.batch_rows)
 
-    def batches(self, n_rows_done: int = 0) -> Iterator[Batch]:
-        """The batches from row `n_rows_done` of the stream on, which must be where one ended."""
+    def stretches(self, n_rows_done: int = 0) -> Iterator[int]:
+        """The rows of the stream up to which each stretch of batches goes, from `n_rows_done` on.
+
+        A stretch holds the batches that begin in one round. When the next one is asked for, what
+        was trained on the last one must be in a checkpoint, because its round is given up.
+        """
         while n_rows_done < self.n_rows:
+            if self.rounds is None:
+                yield self.n_rows
+                return
+            end = self.rounds.prepare(self.seed, n_rows_done, self.n_rows)
+            before = n_rows_done - n_rows_done % self.source.n_rows
+            in_epoch = -(-(end - before) // self.batch_rows) * self.batch_rows
+            n_rows_done = min(before + min(in_epoch, self.source.n_rows), self.n_rows)
+            yield n_rows_done
+
+    def batches(self, n_rows_done: int = 0, stop_row: int | None = None) -> Iterator[Batch]:
+        """The batches of the rows `[n_rows_done, stop_row)` of the stream, each of them a row at
+        which a batch ends."""
+        last = self.n_rows if stop_row is None else stop_row
+        while n_rows_done < last:
             epoch, start = divmod(n_rows_done, self.source.n_rows)
-            stop = min(self.source.n_rows, start + self.n_rows - n_rows_done)
+            stop = min(self.source.n_rows, start + last - n_rows_done)
             for batch in self._epoch(epoch, start, stop):
                 n_rows_done += len(batch)
                 yield batch

@@ -28,7 +28,7 @@ from pipeline.training.statistics import (
     geometric_median,
     measure_normalisation,
 )
-from pipeline.training.stream import ACTIVATIONS, RowSource, Stream, as_tensor
+from pipeline.training.stream import ACTIVATIONS, Rounds, RowSource, Stream, as_tensor
 
 CHECKPOINT_FOLDER = "checkpoints"
 CURVE = "training.csv"
@@ -64,6 +64,7 @@ class Training:
     """A training job: which crosscoder, how, on which rows, in which folder, by which processes.
 
     source: the shuffled rows; heldout: rows kept apart, in any order, for calibration
+    rounds: what makes the shuffled rows, where they exist a part at a time
     """
 
     crosscoder: TrainableConfig
@@ -73,6 +74,7 @@ class Training:
     folder: Path
     device: torch.device
     mesh: Mesh = ONE_PROCESS
+    rounds: Rounds | None = None
 
     def __post_init__(self) -> None:
         if self.train.precision == "tf32" and self.device.type == "cpu":
@@ -94,7 +96,8 @@ class Training:
 
     def stream(self, n_rows: int | None = None) -> Stream:
         """The rows trained on, or the first `n_rows` of them."""
-        return Stream(self.source, self.train.batch_rows, n_rows or self.n_rows, self.train.seed)
+        train = self.train
+        return Stream(self.source, train.batch_rows, n_rows or self.n_rows, train.seed, self.rounds)
 
     def write(self, run: Run, *, provenance: Mapping[str, Any]) -> None:
         """Set the inference thresholds, then write the trained crosscoder and its training curve
@@ -130,7 +133,8 @@ class Training:
         n_latents, mesh = self.crosscoder.n_latents, self.mesh
         checkpoints = Checkpoints(self.folder / CHECKPOINT_FOLDER, n_latents, mesh)
         n_models, d_model = self._shape()
-        if mesh.all.from_first(checkpoints.path.exists):
+        is_resumed = mesh.all.from_first(checkpoints.path.exists)
+        if is_resumed:
             measured = Normalisation(torch.ones(n_models), torch.zeros(n_models, d_model), 0)
         else:
             measured = self.measure()
@@ -141,7 +145,7 @@ class Training:
             activation_scale=measured.scale_M,
             latents=mesh.latents,
         )
-        if self.crosscoder.decoder_bias_init == "geometric_median":
+        if self.crosscoder.decoder_bias_init == "geometric_median" and not is_resumed:
             self._centre(crosscoder)
         variant = build_variant(
             crosscoder.to(self.device),
@@ -162,6 +166,8 @@ class Training:
         """The normalisation, measured over the configured rows or one epoch, whichever is less."""
         wanted = self.train.normalisation_rows or self.n_rows
         n_rows = min(wanted, self.n_rows, self.source.n_rows)
+        if self.rounds is not None:  # the first round is a sample of all sequences
+            n_rows = self.rounds.prepare(self.train.seed, 0, n_rows)
         return measure_normalisation(self.stream(n_rows), self.mesh.all)
 
     def _centre(self, crosscoder: Crosscoder) -> None:
@@ -183,5 +189,5 @@ class Training:
             yield variant.crosscoder.normalise(x_raw).view(len(x_raw), -1)
 
     def _shape(self) -> tuple[int, int]:
-        n_models, d_model = first_rows(self.stream(1), 1).shape[1:]
+        n_models, d_model = next(self.heldout.batches(1, 0, 1))[ACTIVATIONS].shape[1:]
         return n_models, d_model

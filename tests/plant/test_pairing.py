@@ -20,7 +20,8 @@ LABELS: dict[str, Any] = {
 
 def paired(pairing: str, seed: int = 0) -> np.ndarray:
     values = {"batch_tokens": 8, "rows_per_chunk": 8, "pairing": pairing, "seed": seed}
-    config = DumpConfig.model_validate({**values, "scatter_seed": None, "codec": "none"})
+    rows = {"scatter_seed": None, "rows_per_round": None}
+    config = DumpConfig.model_validate({**values, **rows, "codec": "none"})
     return pairing_of(config)(BITS, LABELS)
 
 

@@ -22,15 +22,16 @@ from pipeline.analysis.causal.table import UNITS as CAUSAL_UNITS
 from pipeline.analysis.causal.table import causal_table
 from pipeline.analysis.opening import Opened
 from pipeline.crosscoder import Crosscoder
-from pipeline.stage import HELDOUT_ACTIVATIONS, SHUFFLED, not_applicable
+from pipeline.rounds.opening import training_rows
+from pipeline.stage import HELDOUT_ACTIVATIONS, not_applicable
 
 
 def mean_rows(opened: Opened) -> CellMeans:
     """Mean activations over training rows, by source and token class."""
     section = opened.config.baselines
-    with opened.reader(SHUFFLED) as reader:
+    with training_rows(opened.config, n_threads=opened.config.runtime.io_threads) as rows:
         return cell_means(
-            reader, device=opened.device, n_rows=section.n_rows, batch_rows=section.batch_rows
+            rows.sample, device=opened.device, n_rows=section.n_rows, batch_rows=section.batch_rows
         )
 
 

@@ -1,0 +1,79 @@
+"""Makes the rows of a round: computed and dealt to buckets, then put in order.
+
+Training loads this module by name. So the code of harvest and shuffle is no part of the training's
+own (`data/code/train.json`): where rows are stored, an edit there that leaves the store unchanged
+trains nothing anew; where they come in rounds, the descriptors hold the digest of that code.
+"""
+
+from collections.abc import Callable
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Self
+
+from pipeline.config import Config
+from pipeline.harvest.census import rows_per_sequence, take_census
+from pipeline.models.start import read_start
+from pipeline.rounds.descriptor import Described
+from pipeline.rounds.order import Round
+from pipeline.rounds.pair_rows import PairRows
+from pipeline.shuffle.scatter import BucketWriter, deal_as_produced
+from pipeline.shuffle.shuffle import permute_buckets
+from pipeline.stage import MODELS, TOKENS
+from pipeline.store import StoreLayout, StoreReader
+
+COUNTED_SEQUENCES = 512
+
+
+def describe(config: Config, tokens: StoreReader, n_sequences: int) -> tuple[Described, dict]:
+    """The training rows of the first `n_sequences` sequences, and the counts of their manifest."""
+    assert config.dump.rows_per_round is not None
+    start_id, sequences = read_start(MODELS).id, range(n_sequences)
+    counts = take_census(tokens, sequences, COUNTED_SEQUENCES, start_id).counts
+    rows = rows_per_sequence(tokens, sequences, start_id)
+    described = Described(config.dump.rows_per_round, rows)
+    described.order(config.shuffle.seed)  # refuses rounds that are too short
+    return described, counts
+
+
+class Maker:
+    """Makes rounds in folders of their own. Use as a context manager."""
+
+    def __init__(self, config: Config) -> None:
+        self.config = config
+        self._opened = ExitStack()
+        n_threads = config.runtime.io_threads
+        tokens = self._opened.enter_context(StoreReader.open(TOKENS, n_threads=n_threads))
+        self._rows = PairRows(config, tokens)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._opened.close()
+
+    def deal(self, each: Round, buckets: Path) -> None:
+        """Compute the rows of a round and deal them to `buckets`, going on after a kill."""
+
+        def open_writer(layout: StoreLayout, n_rows: int) -> BucketWriter:
+            return deal_as_produced(
+                buckets,
+                layout,
+                n_rows,
+                seed=each.seed,
+                buffer_bytes=self.config.shuffle.memory_bytes,
+                n_threads=self.config.runtime.io_threads,
+            )
+
+        self._rows.write(open_writer, each.sequences, "dump_round")
+
+    def put_in_order(self, buckets: Path, rows: Path, report: Callable[[int], None]) -> None:
+        """Write the rows of finished buckets in their order, a store at `rows`; each file of
+        buckets goes once its rows are durable there."""
+        permute_buckets(
+            buckets,
+            rows,
+            buffer_bytes=self.config.shuffle.memory_bytes,
+            n_threads=self.config.runtime.io_threads,
+            release=True,
+            report=report,
+        )
