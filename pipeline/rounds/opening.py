@@ -8,6 +8,8 @@ from pathlib import Path
 
 from pipeline.artifacts import WORK_DIR, clear_space_errors, lock_beside, locked, manifest_digest
 from pipeline.config import Config
+from pipeline.distributed import world
+from pipeline.errors import ConfigError
 from pipeline.paths import in_main_tree
 from pipeline.rounds.descriptor import Described, are_rounds
 from pipeline.rounds.source import RoundRows, remove_rounds
@@ -42,12 +44,17 @@ def training_rows(config: Config, *, n_threads: int = 2) -> Iterator[TrainingRow
     """Open the rows that `shuffle` has published, as a store or as a descriptor.
 
     Rounds go when the caller is done with them, and stay where it was stopped.
-    Raises BusyError where another process works with the same rounds.
+    Raises ConfigError for rounds in several processes, BusyError where another process works with the same rounds.
     """
     if not are_rounds(SHUFFLED):
         with StoreReader.open(SHUFFLED, n_threads=n_threads) as reader:
             yield TrainingRows(reader, None)
         return
+    if world().size > 1:
+        raise ConfigError(
+            f"dump.rows_per_round is set, and {world().size} processes were started, but one makes "
+            "rounds: run the stage without torchrun, or set dump.rows_per_round=null"
+        )
     with _locked_folder(config) as folder, import_module(MAKING).Maker(config) as maker:
         described, seed = Described.read(SHUFFLED), config.shuffle.seed
         with RoundRows(described, seed, folder, maker, n_threads) as rows:
