@@ -44,7 +44,8 @@ def training_rows(config: Config, *, n_threads: int = 2) -> Iterator[TrainingRow
     """Open the rows that `shuffle` has published, as a store or as a descriptor.
 
     Rounds go when the caller is done with them, and stay where it was stopped.
-    Raises ConfigError for rounds in several processes, BusyError where another process works with the same rounds.
+    Raises ConfigError for rounds in several processes, BusyError where another one works with the
+    same rounds.
     """
     if not are_rounds(SHUFFLED):
         with StoreReader.open(SHUFFLED, n_threads=n_threads) as reader:

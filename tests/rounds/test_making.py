@@ -52,7 +52,7 @@ def write_tokens(path: Path) -> None:
         "token_class": labels,
         "split": labels[:, 0],
     }
-    with StoreWriter.open(path, token_layout(LENGTH, 8)) as writer:
+    with StoreWriter.open(path, token_layout(LENGTH, 8, sources=("pile", "chat"))) as writer:
         writer.append(rows)
         writer.finish()
 

@@ -46,7 +46,7 @@ def test_an_epoch_is_round_after_round_each_permuted(rows: RoundRows, epoch: int
 def test_every_epoch_has_all_rows_in_another_order() -> None:
     first, second = (epoch_rows(DESCRIBED, SEED, epoch) for epoch in (0, 1))
     assert not np.array_equal(first, second)
-    assert np.array_equal(*(np.sort(each, axis=0) for each in (first, second)))
+    assert np.array_equal(np.sort(first, axis=0), np.sort(second, axis=0))
 
 
 def test_batches_from_any_one_on_are_those_of_the_whole_epoch(rows: RoundRows) -> None:
