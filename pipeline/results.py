@@ -22,6 +22,7 @@ T = TypeVar("T")
 Words = list[str]
 Counts = list[int]
 Numbers = list[float]
+Flags = list[bool]
 Maybe = list[float | None]
 
 

@@ -17,7 +17,7 @@ from pipeline.stage import CROSSCODER, LATENT_SCALING, MODELS, TOKENS, Stage, no
 
 STAGE = Stage(
     name="causal",
-    format_version=2,
+    format_version=3,
     sections=("causal", "hook_point"),
     inputs={
         "models": MODELS,

@@ -58,6 +58,7 @@ STAGE = Stage(
     outputs={"changes": CHANGES},
     results=("changes.json", "changes.parquet", "changes_summary.json"),
     memory_keys=("changes.batch_rows",),
+    format_version=2,
 )
 
 

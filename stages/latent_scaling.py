@@ -6,10 +6,12 @@
 reads   data/crosscoder, data/heldout_activations.zarr
 writes  results/latents.parquet (one row per latent: pandas.read_parquet), its columns explained in
         results/latents.columns.json; results/latent_scaling.json (counts), .png and .svg
-cost    one pass over `latent_scaling.n_rows` rows: encoding them, and twelve products over the
-        active pairs of row and latent; two more that encode them, where latents look exclusive;
-        memory: 112 bytes per block and latent, twice four covariances of d_model^2 doubles, 30
-        doubles x d_model for each of those, and 1 GB at most beside them, however many latents
+cost    three passes over `latent_scaling.n_rows` rows, each encoding them: twelve products over the
+        active pairs of row and latent, one dense product per model, and four to eight products
+        over the active pairs; two more that encode them, where latents look exclusive;
+        memory: 144 bytes per block and latent, twice the decoders, twice four covariances of
+        d_model^2 doubles, 30 doubles x d_model for each of those, and 1 GB at most beside them,
+        however many latents
 """
 
 import io
@@ -29,6 +31,7 @@ STAGE = Stage(
         "latent_scaling.svg",
     ),
     memory_keys=("latent_scaling.batch_rows",),
+    format_version=2,
 )
 
 

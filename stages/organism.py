@@ -36,6 +36,7 @@ STAGE = Stage(
     },
     results=("organism.json", "organism.csv", "organism.png", "organism.svg"),
     memory_keys=("organism.batch_prompts", "organism.batch_rows"),
+    format_version=2,
 )
 
 

@@ -23,7 +23,7 @@ from pipeline.stage import (
 
 STAGE = Stage(
     name="recovery",
-    format_version=2,
+    format_version=3,
     sections=("recovery", "plant"),
     inputs={
         "plant": PLANT,

@@ -30,6 +30,7 @@ STAGE = Stage(
     },
     results=("seeds.json", "seeds.csv", "seeds.png", "seeds.svg"),
     memory_keys=("latent_scaling.batch_rows",),
+    format_version=2,
 )
 
 

@@ -75,9 +75,14 @@ class LatentScalingConfig(Section):
     """And nu_r surely below this (Minder et al. 2025: 0.5)."""
     max_nu_turned: Fraction
     """And nu_turned, what the other model writes of it in a direction of its own."""
+    min_shared_cosine: Fraction
+    """A latent that both models have is turned where the cosine of what they write is surely below
+    this, and alike only where it is surely above."""
+    max_shared_strength_ratio: Annotated[float, Field(gt=1.0)]
+    """And stronger or weaker where the ratio of the two strengths, the larger over the smaller, is
+    surely above this, and alike only where it is surely below."""
     max_false_discovery_rate: Fraction
-    """Share of wrong ones expected at most among the latents called exclusive, and among those
-    called shared."""
+    """Share of wrong ones expected at most among the latents that get one verdict."""
     min_active_rows: PositiveInt
     """Rows on which a latent must be active to get a verdict."""
     min_effective_blocks: Annotated[float, Field(ge=2.0)]
@@ -200,5 +205,9 @@ class RecoveryConfig(Section):
     exclusive_below: Fraction
     """Share of the stronger gain that an exclusive verdict allows the weaker one: features with a
     smaller one, but not 0, are counted apart. That of the verdict itself, max_nu_error."""
+    min_shared_cosine: Fraction
+    """A feature is turned where the cosine of its directions is below this; the verdict's own."""
+    max_shared_strength_ratio: Annotated[float, Field(gt=1.0)]
+    """And stronger or weaker where its gains differ by more than this factor; the verdict's own."""
     common_rate: Fraction
     """Features that fire at least this often are common, the others rare."""

@@ -5,11 +5,23 @@ from typing import Final
 
 MODEL_NAMES: Final = (("base", "base"), ("it", "IT"))
 VERDICT_NAMES = {
-    "base_only": "base-only",
-    "shared": "shared",
     "it_only": "IT-only",
+    "base_only": "base-only",
+    "moved": "moved",
+    "turned": "turned",
+    "stronger": "stronger",
+    "weaker": "weaker",
+    "shared": "shared",
     "undecided": "undecided",
 }
+VERDICT_COLOURS = {
+    "it_only": "it",
+    "base_only": "base",
+    **dict.fromkeys(("moved", "turned", "stronger", "weaker"), "changed"),
+    "shared": "shared",
+    "undecided": "other",
+}
+"""Verdict -> class of the page's style that colours it."""
 ALL_VERDICT_NAMES = VERDICT_NAMES | {"dead": "dead", "between": "between"}
 """Also what only the norms say."""
 KIND_NAMES = {

@@ -8,7 +8,7 @@ from typing import Any
 
 from scipy import stats
 
-from pipeline.analysis.decoders.geometry import EXCLUSIVE_BINS
+from pipeline.analysis.decoders.geometry import EXCLUSIVE_BINS, IN_BOTH
 from pipeline.columns import Table, table_of
 
 Json = dict[str, Any]
@@ -16,6 +16,8 @@ NORM_BINS, NU = "norm_bins", "nu"
 CRITERIA = {NORM_BINS: "norm_minder", NU: "nu"}
 """Name here -> name in `recovery.json`; norm bins by Minder's criterion, r < 1/6, > 5/6."""
 MEASURES = ("recall", "precision", "f1", "fdr", "fdr_strict")
+MIN_RECALL = 0.8
+"""Aimed at for each kind of change, of the features that fire often."""
 ABOUT = {
     "variants": "variant -> verdicts -> base_only, it_only or exclusive (both) -> frequency -> "
     "norm_bins or nu -> measure; and kinds -> kind -> frequency -> the same. A measure is the mean "
@@ -25,6 +27,10 @@ ABOUT = {
     "so, those that stand for no feature included",
     "kinds": "recall of the kind's features; precision and fdr of the verdicts given to latents "
     "that stand for one of them",
+    "changes": "variant -> changes -> kinds -> verdict -> frequency -> measure: recall of the "
+    "features of the kind, false discoveries of the verdict; confusion: planted kind -> verdict, "
+    "undecided, dead or not found -> features, summed over seeds; n_wrong: features with a verdict "
+    "of another kind, share_wrong: of all features with a verdict of some kind",
     "frequency": "all; common (at least recovery.common_rate) and rare; each decade of the rate",
     "fdr_strict": "fdr with latents of features just below the limit counted as false",
     "nulls": "pairing -> variant -> latents called base_only and it_only, all of them false",
@@ -58,8 +64,33 @@ def combined(recoveries: Sequence[Json], confidence: float) -> Json:
     return {
         "verdicts": _nested(recoveries, "exclusive", confidence),
         "kinds": _nested(recoveries, "kinds", confidence),
+        "changes": _changes([recovery["verdicts"] for recovery in recoveries], confidence),
         "artefacts": _summed(recovery["artefacts"] for recovery in recoveries),
         "gains": recoveries[0]["gains"],
+    }
+
+
+def _changes(scores: Sequence[Json], confidence: float) -> Json:
+    """One variant's `verdicts` of every seed: rates as means with intervals, counts summed."""
+    confusion: dict[str, dict[str, int]] = {}
+    for score in scores:
+        for kind, verdicts in score["confusion"].items():
+            row = confusion.setdefault(kind, {})
+            for verdict, n in verdicts.items():
+                row[verdict] = row.get(verdict, 0) + n
+    n_wrong = sum(score["n_wrong"] for score in scores)
+    n_named = n_wrong + sum(row.get(kind, 0) for kind, row in confusion.items())
+    return {
+        "kinds": {
+            kind: {
+                frequency: _measures([s["kinds"][kind].get(frequency) for s in scores], confidence)
+                for frequency in frequencies
+            }
+            for kind, frequencies in scores[0]["kinds"].items()
+        },
+        "confusion": confusion,
+        "n_wrong": n_wrong,
+        "share_wrong": n_wrong / n_named if n_named else None,
     }
 
 
@@ -108,7 +139,7 @@ def _summed(parts: Iterable[Json]) -> Json:
 
 def null_counts(scaling: Json) -> Json:
     """Counts from `latent_scaling.json` of a null pair, where every exclusive verdict is false."""
-    live = sum(scaling[name] for name in ("shared", "undecided", *EXCLUSIVE_BINS))
+    live = sum(scaling[name] for name in (*IN_BOTH, "undecided", *EXCLUSIVE_BINS))
     n_false = sum(scaling[side] for side in EXCLUSIVE_BINS)
     return {
         **{side: scaling[side] for side in EXCLUSIVE_BINS},
@@ -135,6 +166,15 @@ def targets(validation: Mapping[str, Any], max_fdr: float) -> list[Json]:
                 add(f"BatchTopK, nu, {side}, {frequency}: F1", aim, value)
             fdr = found["all"][NU]["fdr"]["value"]
             add(f"BatchTopK, nu, {side}: false discoveries", max_fdr, fdr, at_most=True)
+    for variant, found in validation["variants"].items():
+        for kind, frequencies in found["changes"]["kinds"].items():
+            if frequencies["common"]["n_features"]:
+                recall = frequencies["common"]["recall"]["value"]
+                add(f"{variant}, {kind}, common: recall", MIN_RECALL, recall)
+                fdr = frequencies["all"]["fdr"]["value"]
+                add(f"{variant}, {kind}: false discoveries", max_fdr, fdr, at_most=True)
+        wrong = found["changes"]["share_wrong"]
+        add(f"{variant}: features given a wrong kind", max_fdr, wrong, at_most=True)
     for variant, found in _l1_of(validation).items():
         for name, counts in found["artefacts"].items():
             add(f"{variant} shows {name}: latents", 1, counts["n"])

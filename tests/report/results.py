@@ -133,6 +133,7 @@ def _verdicts(random: np.random.Generator, geometry: Geometry, table: Any) -> An
         "twin": np.full(n, -1),
         "latent": np.arange(n),
         "verdict": verdict,
+        "in_both": verdict == "shared",
         "norm_bin": norm_bin,
     }
     for name, values in zip(("nu_eps", "nu_r"), nu, strict=True):

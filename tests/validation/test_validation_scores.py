@@ -49,6 +49,11 @@ def recovery(recall: float, n_shrunk: int) -> dict[str, Any]:
     }
     return {
         "criteria": {"norm_minder": part(0.0), "nu": part(recall)},
+        "verdicts": {
+            "kinds": {"turned": {name: counts(recall, 0.1) for name in ("all", "common", "rare")}},
+            "confusion": {"turned": {"turned": 9, "shared": 1}, "border": {"weaker": 3}},
+            "n_wrong": 1,
+        },
         "artefacts": {"complete_shrinkage": artefact},
         "gains": {},
     }
@@ -64,13 +69,18 @@ def test_seeds_are_combined_by_variant_kind_and_frequency() -> None:
     assert nu["n_features"] == 20
     assert FOUND["verdicts"]["it_only"]["rare"]["norm_bins"]["recall"]["value"] == 0.0
     assert FOUND["kinds"]["it_only"]["all"]["nu"]["fdr"]["value"] == pytest.approx(0.1)
+    changes = FOUND["changes"]
+    assert changes["kinds"]["turned"]["common"]["recall"]["value"] == pytest.approx(0.95)
+    assert changes["confusion"]["turned"] == {"turned": 18, "shared": 2}
+    assert changes["share_wrong"] == pytest.approx(0.1)
     shrunk = FOUND["artefacts"]["complete_shrinkage"]
     assert (shrunk["n"], shrunk["n_flagged"], shrunk["share_flagged"]) == (10, 8, 0.8)
     assert (shrunk["n_at_limit"], shrunk["share_flagged_beyond"]) == (2, 1.0)
 
 
 def test_every_exclusive_verdict_on_a_null_pair_is_false() -> None:
-    scaling = {"shared": 90, "undecided": 6, "base_only": 1, "it_only": 3}
+    scaling = {"shared": 80, "turned": 4, "stronger": 3, "weaker": 2, "moved": 1}
+    scaling |= {"undecided": 6, "base_only": 1, "it_only": 3}
     found = null_counts({**scaling, "called_exclusive_by_norm": 7})
     assert (found["n_false"], found["n_live"], found["share_false"]) == (4, 100, 0.04)
     assert found["by_norm_bins"] == 7
@@ -85,6 +95,9 @@ def test_targets_say_what_was_aimed_at_and_whether_it_was_reached() -> None:
     met = {row["target"]: row["met"] for row in targets(validation, 0.05)}
     assert met["BatchTopK, nu, it_only, common: F1"]
     assert not met["BatchTopK, nu, it_only: false discoveries"]
+    assert met["L1, turned, common: recall"]
+    assert not met["L1, turned: false discoveries"]
+    assert not met["L1: features given a wrong kind"]
     assert met["L1, share of complete_shrinkage that nu does not confirm"]
     assert not met["L1, share of complete_shrinkage that nu calls shared"]
     assert met["L1, share of complete_shrinkage beyond the limit that nu calls shared"]

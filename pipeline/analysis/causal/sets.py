@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.analysis.decoders.geometry import EXCLUSIVE_BINS
+from pipeline.analysis.decoders.geometry import CHANGED, EXCLUSIVE_BINS
 
 Ints = NDArray[np.int64]
 
@@ -26,8 +26,10 @@ DESCRIPTIONS = {
     "delta_low": "the other half by Delta",
     "norm_exclusive": "latents that the decoder norms call base-only or IT-only",
     "verdict_exclusive": "latents that the verdict calls base-only or IT-only",
+    "verdict_changed": "latents that the verdict calls turned, stronger, weaker or moved",
+    "verdict_shared": "latents that the verdict calls shared: alike in both models",
 }
-MATCHED = ("nu_low", "delta_high", "norm_exclusive", "verdict_exclusive")
+MATCHED = ("nu_low", "delta_high", "norm_exclusive", "verdict_exclusive", "verdict_changed")
 """Sets that get random ones beside them."""
 
 
@@ -45,6 +47,8 @@ def latent_sets(latents: Mapping[str, NDArray[Any]]) -> dict[str, Ints]:
         "delta_low": low_delta,
         "norm_exclusive": np.flatnonzero(np.isin(latents["norm_bin"], EXCLUSIVE_BINS)),
         "verdict_exclusive": np.flatnonzero(np.isin(latents["verdict"], EXCLUSIVE_BINS)),
+        "verdict_changed": np.flatnonzero(np.isin(latents["verdict"], CHANGED)),
+        "verdict_shared": np.flatnonzero(latents["verdict"] == "shared"),
     }
     return {name: set_J for name, set_J in sets.items() if set_J.size}
 

@@ -1,7 +1,7 @@
 """From sums per block of documents to the list: shares, directions, kinds, each with its test.
 
 A change is listed where its share of the difference surely exceeds `min_share`: the jackknife's t
-over blocks of documents (see `verdicts.evidence`), one false discovery rate over all that were
+over blocks of documents (see `analysis.blocks`), one false discovery rate over all that were
 found.
 
 Its kind is about its rows, and about what either model writes on them, u_base and u_it. Where the
@@ -38,13 +38,15 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.analysis.changes.measure import AGAINST, BASE, ChangeSums, WrittenSums
-from pipeline.analysis.verdicts.evidence import (
+from pipeline.analysis.blocks import (
     effective_number,
     false_discovery_rate,
+    jackknife_error,
     t_statistic,
     upper_tail,
 )
+from pipeline.analysis.changes.measure import AGAINST, BASE, ChangeSums, WrittenSums
+from pipeline.analysis.halves import compared
 from pipeline.config.changes import ChangesConfig
 
 Floats = NDArray[np.float64]
@@ -52,8 +54,6 @@ KINDS = (
     *("new", "lost", "moved", "turned", "stronger", "weaker"),
     *("mean_shift", "scale_shift", "undecided"),
 )
-SMALLEST_NORM = 1e-4
-"""Of |u_it|^2 or |u_base|^2 over the other, below which a norm is noise: rho from 0.01 to 100."""
 
 
 @dataclass(frozen=True)
@@ -176,7 +176,7 @@ def _figures(sums: WrittenSums) -> tuple[_Figures, _Figures]:
     whole = _of_blocks(sums, np.ones(n_blocks))
     parts = [_of_blocks(sums, 1 - np.eye(n_blocks)[block]) for block in range(n_blocks)]
     spread = {
-        name: np.sqrt((n_blocks - 1) * np.var([vars(part)[name] for part in parts], axis=0))
+        name: jackknife_error(np.stack([vars(part)[name] for part in parts]))
         for name in vars(whole)
     }
     return whole, _Figures(**spread)
@@ -189,19 +189,14 @@ def _of_blocks(sums: WrittenSums, weight_G: Floats) -> _Figures:
     product_JMM = (
         np.einsum("jmd,jnd->jmn", first_JMD, second_JMD) / effort_HJ.prod(axis=0)[:, None, None]
     )
-    base, it = product_JMM[:, 0, 0], product_JMM[:, 1, 1]
-    base, it = (
-        np.maximum(own, np.maximum(SMALLEST_NORM * other, 1e-30))
-        for own, other in ((base, it), (it, base))
-    )
-    across = (product_JMM[:, 0, 1] + product_JMM[:, 1, 0]) / 2
+    cosine, log_strength, (base, it) = compared(product_JMM)
     away_JM = np.maximum(np.tensordot(weight_G, sums.away_GJM, axes=1), 1e-30)
     common_JM = np.stack([base, it], axis=1) * effort_HJ.sum(axis=0)[:, None] / away_JM
     square_JS = np.maximum(np.tensordot(weight_G, sums.signed_square_GJS, axes=1), 1e-30)
     along_JMS = np.tensordot(weight_G, sums.along_GJMS, axes=1)
     return _Figures(
-        theta=np.arccos(np.clip(across / np.sqrt(base * it), -1, 1)),
-        log_strength=np.log(it / base) / 2,
+        theta=np.arccos(np.clip(cosine, -1, 1)),
+        log_strength=log_strength,
         common=common_JM.min(axis=1),
         beta=along_JMS[:, BASE].sum(axis=1) / square_JS.sum(axis=1),
         against=square_JS[:, AGAINST] / square_JS.sum(axis=1),

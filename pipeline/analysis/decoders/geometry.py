@@ -15,6 +15,10 @@ Floats = NDArray[np.float64]
 Mask = NDArray[np.bool_]
 
 EXCLUSIVE_BINS = ("base_only", "it_only")
+IN_BOTH = ("shared", "turned", "stronger", "weaker", "moved")
+"""Verdicts on latents that both models have."""
+CHANGED = IN_BOTH[1:]
+"""And have differently."""
 BINS = ("dead", "base_only", "between", "shared", "it_only")
 
 

@@ -32,6 +32,15 @@ class CriterionScores(TypedDict):
     kinds: dict[str, ByFrequency]
 
 
+class VerdictScores(TypedDict):
+    """kinds: verdict -> rates; confusion: planted kind -> verdict, undecided, dead or not found ->
+    features; n_wrong: features that get a verdict of another kind. See `kinds`."""
+
+    kinds: dict[str, ByFrequency]
+    confusion: dict[str, dict[str, int]]
+    n_wrong: int
+
+
 class ArtefactScores(TypedDict):
     """Latents with a known artefact, and what nu calls them: see `scores.artefact_scores`."""
 
@@ -61,6 +70,7 @@ class Recovery(TypedDict):
     n_found: int
     n_latents_without_feature: int
     criteria: dict[str, CriterionScores]
+    verdicts: VerdictScores
     artefacts: dict[str, ArtefactScores]
     gains: dict[str, GainScores]
 

@@ -38,7 +38,7 @@ def score(opened: Opened) -> tuple[Recovery, Frame, Frame]:
         verdicts,
         matching,
         together,
-        exclusive_below=section.exclusive_below,
+        limits=section,
         scale_ratio=float(scale[0] / scale[1]),
     )
     latents = latent_table(verdicts, features, matching, together)

@@ -10,7 +10,6 @@ it, are neither true nor false; `fdr_strict` counts them as false.
 Letters: L latents, F features.
 """
 
-from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -18,21 +17,22 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.analysis.decoders.geometry import CRITERIA, EXCLUSIVE_BINS
-from pipeline.analysis.recovery.columns import NU
+from pipeline.analysis.recovery.columns import NU, VERDICT
+from pipeline.analysis.recovery.kinds import change_of, verdict_scores
 from pipeline.analysis.recovery.matching import Cooccurrence, Matching
+from pipeline.analysis.recovery.rates import Counts, by_frequency, decade_of, share
 from pipeline.analysis.recovery.result import (
     ArtefactScores,
     ByFrequency,
     GainScores,
-    Rates,
     Recovery,
 )
+from pipeline.config.analysis import RecoveryConfig
 
 Frame = Any
 """A pandas.DataFrame, whose own types say too little to check anything by."""
 AT_LIMIT = 0.25
 """Relative distance of a true nu from the limit of an exclusive verdict."""
-DECADES = ((1e-2, "1e-2 and above"), (1e-3, "1e-3 to 1e-2"), (1e-4, "1e-4 to 1e-3"), (0.0, "below"))
 
 
 def truth_of(base_gain: float, it_gain: float, exclusive_below: float) -> str:
@@ -45,14 +45,12 @@ def truth_of(base_gain: float, it_gain: float, exclusive_below: float) -> str:
     return "base_only" if it_gain == 0 else "it_only"
 
 
-def decade_of(rate: float) -> str:
-    return next(name for least, name in DECADES if rate >= least)
-
-
 def calls(verdicts: Frame) -> Frame:
-    """What each latent is called, by the published norm criteria and by nu: one column each.
+    """What each latent is called, by the published norm criteria, by nu and by the whole verdict:
+    one column each.
 
-    By norms all that is not exclusive is shared.
+    By norms all that is not exclusive is shared; by nu, all that both models surely have, however
+    it differs.
     """
     import pandas as pd
 
@@ -63,7 +61,9 @@ def calls(verdicts: Frame) -> Frame:
         name[r < criterion.low], name[r > criterion.high] = EXCLUSIVE_BINS
         name[dead] = "dead"
         called[f"norm_{criterion.name}"] = name
-    return pd.DataFrame({**called, NU: verdicts["verdict"].to_numpy()})
+    verdict = verdicts["verdict"].to_numpy()
+    called[NU] = np.where(verdicts["in_both"].to_numpy(), "shared", verdict)
+    return pd.DataFrame({**called, VERDICT: verdict})
 
 
 def feature_table(
@@ -72,18 +72,20 @@ def feature_table(
     matching: Matching,
     together: Cooccurrence,
     *,
-    exclusive_below: float,
+    limits: RecoveryConfig,
     scale_ratio: float,
 ) -> Frame:
     """One row per planted feature, its own columns as in data/plant/columns.json. scale_ratio: base
     over IT factor of the normalisation. Beside them:
 
-    truth: shared, base_only, it_only, or border: in the weaker model too, but by no more than an
-        exclusive verdict allows
+    truth: shared (in both models, however it differs), base_only, it_only, or border: in the weaker
+        model too, but by no more than an exclusive verdict allows
+    change: its kind, see `kinds`
     decade: of its rate; n_active_rows: held-out rows on which it fires
     latent: the one that stands for it, -1: none; correlation, direction_cosine: of that latent
         with it; n_latents: how many stand for it
-    by_<criterion>: what that latent is called by a published norm criterion or by nu
+    by_<criterion>: what that latent is called by a published norm criterion, by nu, or (by_verdict)
+        by the verdict with its kinds
     nu_true: the weaker gain over the stronger, along the stronger's direction, in the crosscoder's
         own space; nu_eps, nu_eps_low, nu_eps_high: as estimated for that latent
     """
@@ -91,9 +93,10 @@ def feature_table(
     found, j = latent >= 0, np.arange(len(features))
     table = features.assign(
         truth=[
-            truth_of(b, i, exclusive_below)
+            truth_of(b, i, limits.exclusive_below)
             for b, i in zip(features["base_gain"], features["it_gain"], strict=True)
         ],
+        change=[change_of(row, limits, scale_ratio) for row in features.itertuples()],
         decade=[decade_of(rate) for rate in features["rate"]],
         n_active_rows=together.n_active_F,
         latent=latent,
@@ -135,6 +138,7 @@ def latent_table(
             "feature": feature,
             "kind": np.where(known, of["kind"], "none"),
             "truth": np.where(known, of["truth"], "none"),
+            "change": np.where(known, of["change"], "none"),
             "rate": np.where(known, of["rate"], rate),
             "nu_true": np.where(known, of["nu_true"], np.nan),
             "correlation": matching.correlation_LF[np.arange(len(feature)), feature] * known,
@@ -156,42 +160,6 @@ def _artefacts(latents: Frame) -> list[str]:
         else ""
         for at, feature in latents["feature"].items()
     ]
-
-
-@dataclass(frozen=True)
-class Counts:
-    """What every rate is made of. Rates are None where nothing was to be found or called."""
-
-    n_features: int
-    n_found: int
-    n_recalled: int
-    n_called: int
-    n_true: int
-    n_border: int
-
-    def to_dict(self) -> Rates:
-        n_false = self.n_called - self.n_true - self.n_border
-        recall = _share(self.n_recalled, self.n_features)
-        precision = _share(self.n_true, self.n_true + n_false)
-        both = (recall or 0.0) + (precision or 0.0)
-        f1 = 2 * recall * precision / both if recall and precision else (0.0 if both else None)
-        return {
-            "n_features": self.n_features,
-            "n_found": self.n_found,
-            "n_recalled": self.n_recalled,
-            "n_called": self.n_called,
-            "n_false": n_false,
-            "n_border": self.n_border,
-            "recall": recall,
-            "precision": precision,
-            "f1": f1,
-            "fdr": None if precision is None else 1 - precision,
-            "fdr_strict": _share(n_false + self.n_border, self.n_called),
-        }
-
-
-def _share(part: int, whole: int) -> float | None:
-    return part / whole if whole else None
 
 
 def exclusive_scores(features: Frame, latents: Frame, criterion: str) -> dict[str, ByFrequency]:
@@ -239,23 +207,6 @@ def kind_scores(features: Frame, latents: Frame, criterion: str) -> dict[str, By
     }
 
 
-def by_frequency(features: Frame, latents: Frame, score: Any) -> ByFrequency:
-    """`score` of all, of the common, of the rare, and of each decade of the rate that occurs."""
-    parts = {
-        "all": (slice(None), slice(None)),
-        **{
-            name: (features["frequency"] == name, latents["frequency"] == name)
-            for name in ("common", "rare")
-        },
-        **{
-            name: (features["decade"] == name, latents["decade"] == name)
-            for _, name in DECADES
-            if (features["decade"] == name).any()
-        },
-    }
-    return {name: score(features[f], latents[x]).to_dict() for name, (f, x) in parts.items()}
-
-
 def with_frequency(table: Frame, common_rate: float) -> Frame:
     """The table with a column `frequency`: common or rare."""
     return table.assign(frequency=np.where(table["rate"] >= common_rate, "common", "rare"))
@@ -281,8 +232,8 @@ def artefact_scores(latents: Frame, exclusive_below: float) -> dict[str, Artefac
             "n_undecided": int((verdict == "undecided").sum()),
             "n_at_limit": n_at_limit,
             "n_fooled": int(verdict.isin(EXCLUSIVE_BINS).sum()),
-            "share_flagged": _share(flagged, len(verdict)),
-            "share_flagged_beyond": _share(flagged, len(verdict) - n_at_limit),
+            "share_flagged": share(flagged, len(verdict)),
+            "share_flagged_beyond": share(flagged, len(verdict) - n_at_limit),
         }
     return scores
 
@@ -307,7 +258,8 @@ def gain_scores(features: Frame) -> dict[str, GainScores]:
 
 def recovery_scores(features: Frame, latents: Frame, *, exclusive_below: float) -> Recovery:
     """Everything of `results/recovery.json` that the two tables tell."""
-    criteria = [name.removeprefix("by_") for name in latents.columns if name.startswith("by_")]
+    named = [name.removeprefix("by_") for name in latents.columns if name.startswith("by_")]
+    criteria = [name for name in named if name != VERDICT]
     return {
         "n_features": len(features),
         "n_found": int((features["latent"] >= 0).sum()),
@@ -319,6 +271,7 @@ def recovery_scores(features: Frame, latents: Frame, *, exclusive_below: float) 
             }
             for name in criteria
         },
+        "verdicts": verdict_scores(features, latents),
         "artefacts": artefact_scores(latents, exclusive_below),
         "gains": gain_scores(features),
     }

@@ -30,6 +30,7 @@ from pipeline.analysis.seeds.result import (
     SeedColumns,
     Summary,
 )
+from pipeline.analysis.verdicts.table import VERDICTS
 from pipeline.labels import MODELS
 from pipeline.results import NOT_MEASURED, Measured, descriptions
 
@@ -37,7 +38,7 @@ Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 Names = NDArray[np.str_]
 
-JUDGED = ("shared", "base_only", "it_only", "undecided")
+JUDGED = tuple(verdict for verdict in VERDICTS if verdict != "dead")
 EXCLUSIVE = {"base_only": MODELS.index("base"), "it_only": MODELS.index("it")}
 """Verdict -> the model whose decoders span its subspace."""
 RANK_TOLERANCE = 1e-3

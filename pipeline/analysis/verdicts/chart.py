@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.analysis.charts.look import Palette, colour, inline_values
-from pipeline.analysis.decoders.geometry import EXCLUSIVE_BINS
+from pipeline.analysis.decoders.geometry import CHANGED, EXCLUSIVE_BINS
 from pipeline.columns import Table
 
 N_SHARED = 1_500
@@ -62,14 +62,15 @@ def scaling_figure(
     """Latents by nu_eps and nu_r, coloured by verdict, with intervals where the table has them;
     bottom left of the dashed lines, the limits of the two, a latent can be exclusive."""
     names = {"shared": "shared", "base_only": "base-only", "it_only": "IT-only"}
-    names |= {"undecided": "undecided"}
-    colours = [palette.shared, palette.base, palette.it, palette.muted]
+    names |= dict.fromkeys(CHANGED, "changed") | {"undecided": "undecided"}
+    shown = list(dict.fromkeys(names.values()))
+    colours = [palette.shared, palette.base, palette.it, palette.other, palette.muted]
     span = alt.Scale(domain=list(NU_SHOWN), nice=False, clamp=True)
     x = alt.X("nu_eps:Q", title="ν of the error", scale=span, axis=alt.Axis(tickCount=8))
     y = alt.Y("nu_r:Q", title="ν of the reconstruction", scale=span, axis=alt.Axis(tickCount=8))
     verdicts = [names.get(verdict, verdict) for verdict in table["verdict"]]
     base = alt.Chart(inline_values({**table, "verdict": verdicts})).encode(
-        color=colour("verdict", list(names.values()), colours),
+        color=colour("verdict", shown, colours),
         tooltip=[
             alt.Tooltip("latent:Q"),
             alt.Tooltip("verdict:N"),

@@ -4,7 +4,7 @@ from typing import Annotated
 
 from typing_extensions import TypedDict
 
-from pipeline.results import Counts, Maybe, Numbers, Words, descriptions
+from pipeline.results import Counts, Flags, Maybe, Numbers, Words, descriptions
 
 
 class VerdictColumns(TypedDict):
@@ -13,8 +13,14 @@ class VerdictColumns(TypedDict):
     latent: Annotated[Counts, "index in the dictionary"]
     verdict: Annotated[
         Words,
-        "shared, base_only, it_only, undecided or dead, by nu at the false discovery rate of "
-        "latent_scaling.max_false_discovery_rate",
+        "it_only, base_only, moved (the other model has it on other rows), turned, stronger (in "
+        "IT), weaker, shared (alike in both), undecided or dead; the first of these that is sure "
+        "at the false discovery rate of latent_scaling.max_false_discovery_rate",
+    ]
+    in_both: Annotated[
+        Flags,
+        "whether both models surely have the latent, on the same rows or on others; an undecided "
+        "one may be in both although it is not sure whether it is alike",
     ]
     anchor: Annotated[
         Words, "model whose decoder nu is measured along: the one with the longer decoder"
@@ -51,8 +57,40 @@ class VerdictColumns(TypedDict):
         "p_exclusive as a false discovery rate over the live latents (Benjamini and Hochberg): "
         "the share of wrong ones expected among this latent and all with a smaller one",
     ]
+    p_both: Annotated[
+        Maybe,
+        "p-value of the claim that both models have it on the same rows, against all three nu below"
+        " their limits",
+    ]
+    q_both: Annotated[Maybe, "p_both as a false discovery rate"]
+    direction_cosine: Annotated[
+        Maybe,
+        "cosine of what base and IT write of the latent, by least squares on its activity, of "
+        "products of two halves of the documents; noise can carry it beyond 1",
+    ]
+    direction_cosine_error: Annotated[Maybe, "its standard error, by the jackknife over blocks"]
+    strength_ratio: Annotated[
+        Maybe, "length of what IT writes of the latent over that of base, normalised space"
+    ]
+    log_strength_error: Annotated[Maybe, "standard error of its natural logarithm"]
+    p_turned: Annotated[
+        Maybe,
+        "p-value of the claim that both models have it in different directions, against a cosine "
+        "of at least latent_scaling.min_shared_cosine; never below p_both",
+    ]
+    q_turned: Annotated[Maybe, "p_turned as a false discovery rate"]
+    p_stronger: Annotated[
+        Maybe,
+        "p-value of the claim that both have it, IT more strongly, against a strength_ratio of at "
+        "most latent_scaling.max_shared_strength_ratio; never below p_both",
+    ]
+    q_stronger: Annotated[Maybe, "p_stronger as a false discovery rate"]
+    p_weaker: Annotated[Maybe, "the same of the claim that IT has it less strongly"]
+    q_weaker: Annotated[Maybe, "p_weaker as a false discovery rate"]
     p_shared: Annotated[
-        Maybe, "p-value of the claim that it is shared, against all three below their limits"
+        Maybe,
+        "p-value of the claim that both have it alike, against a cosine or a ratio of strengths "
+        "beyond either limit (an equivalence test); never below p_both",
     ]
     q_shared: Annotated[Maybe, "p_shared as a false discovery rate"]
     nu_eps_null: Annotated[Maybe, "nu_eps with the other model's rows drawn from other tokens"]
@@ -95,7 +133,7 @@ class VerdictColumns(TypedDict):
     ]
     artefact: Annotated[
         Words,
-        "where the norms say exclusive and nu says shared: complete_shrinkage (nu_eps or "
+        "where the norms say exclusive and both models have it: complete_shrinkage (nu_eps or "
         "nu_turned is large), latent_decoupling (nu_r or share_elsewhere is large, or it has a "
         "twin) or both",
     ]
@@ -107,3 +145,8 @@ class VerdictColumns(TypedDict):
 
 
 COLUMNS = descriptions(VerdictColumns)
+KIND_COLUMNS = (
+    *("direction_cosine", "direction_cosine_error", "strength_ratio", "log_strength_error"),
+    *(f"{p_or_q}_{kind}" for kind in ("turned", "stronger", "weaker", "shared") for p_or_q in "pq"),
+)
+"""What `kinds` fills in."""

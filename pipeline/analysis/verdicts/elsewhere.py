@@ -41,13 +41,13 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
-from pipeline.analysis.decoders.geometry import Mask
-from pipeline.analysis.verdicts.evidence import (
+from pipeline.analysis.blocks import (
     both_tails,
     effective_number,
     false_discovery_rate,
     t_statistic,
 )
+from pipeline.analysis.decoders.geometry import Mask
 from pipeline.analysis.verdicts.twins import EXCLUSIVE
 
 if TYPE_CHECKING:
@@ -109,11 +109,12 @@ def combined_tests(tails_Q: Sequence[Tails], max_share: float) -> tuple[Floats, 
 
 
 def look_exclusive(table: "pd.DataFrame", *, max_eps: float, max_r: float) -> Mask:
-    """[L] called exclusive, or undecided with both nu estimates below their limits."""
+    """[L] called exclusive, or open with both nu estimates below their limits."""
     called = table["verdict"].isin(EXCLUSIVE)
     tested = table["q_exclusive"].notna()  # rows and blocks enough
-    small = tested & (table["nu_eps"] < max_eps) & (table["nu_r"] < max_r)
-    return (called | (table["verdict"].eq("undecided") & small)).to_numpy()
+    open_ = table["verdict"].eq("undecided") & ~table["in_both"] & tested
+    small = (table["nu_eps"] < max_eps) & (table["nu_r"] < max_r)
+    return (called | (open_ & small)).to_numpy(dtype=bool)
 
 
 def refute_elsewhere(
@@ -125,20 +126,23 @@ def refute_elsewhere(
     max_false_discovery_rate: float,
 ) -> "pd.DataFrame":
     """The table of verdicts with the column `share_elsewhere` filled for the candidates, in whose
-    order `tails_Q` are. Those surely above the limit are shared, those not surely below it
-    undecided; their p and q of an exclusive verdict count this test too."""
+    order `tails_Q` are. Both models have those surely above the limit: they have moved where
+    they were called exclusive. Those not surely below it are undecided; p and q of an exclusive
+    verdict count this test too."""
     table = table.copy()
     p_below, p_above = combined_tests(tails_Q, max_share)
     p_exclusive = table["p_exclusive"].to_numpy(copy=True)
     p_exclusive[candidate] = np.maximum(p_exclusive[candidate], p_below)
     q_exclusive = false_discovery_rate(p_exclusive)
     above = false_discovery_rate(p_above) <= max_false_discovery_rate
+    called = table.loc[candidate, "verdict"].isin(EXCLUSIVE).to_numpy()
     verdict = table.loc[candidate, "verdict"].to_numpy(copy=True)
     verdict[q_exclusive[candidate] > max_false_discovery_rate] = "undecided"
-    verdict[above] = "shared"
+    verdict[above & called] = "moved"
     table.loc[candidate, "share_elsewhere"] = largest_share(tails_Q)
     table.loc[candidate, "verdict"] = verdict
+    table.loc[np.flatnonzero(candidate)[above], "in_both"] = True
     table["p_exclusive"], table["q_exclusive"] = p_exclusive, q_exclusive
-    refuted = candidate & (table["verdict"] == "shared") & table["norm_bin"].isin(EXCLUSIVE)
+    refuted = candidate & table["in_both"] & table["norm_bin"].isin(EXCLUSIVE)
     table.loc[refuted, "artefact"] = "latent_decoupling"
     return table

@@ -1,17 +1,8 @@
-"""How sure a verdict is: tests by blocks of documents, and false discovery rates over latents.
+"""How sure it is whose a latent is: the tests of `blocks`, on what nu is made of.
 
 For a latent anchored at one model, and a limit c, nu = beta_other / beta_own lies below c where
 
     sum_g z_g < 0,    z_g = S_g (beta_other,g - c beta_own,g)    over blocks g, S_g = sum f^2 in g
-
-a sum over blocks of documents, and documents are what repeats independently, rows do not. With
-T = sum z / sum S, h_g = S_g / sum S and the jackknife's residuals z_g - T S_g,
-
-    t = T sum S / sqrt(sum_g ((z_g - T S_g) / (1 - h_g))^2)
-
-is compared with Student's t of (sum S^2)^2 / sum S^4 - 1 degrees of freedom, the effective number
-of blocks less one: a latent that fires in few documents needs a larger t (Bell and McCaffrey 2002,
-"Bias reduction in standard errors for linear regression with multi-stage samples").
 
 nu looks along the anchor's decoder, and a concept that the other model has in another direction
 escapes it. So one more figure must stay below a limit of its own:
@@ -32,15 +23,14 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import stats
 
+from pipeline.analysis.blocks import both_tails, effective_number, t_statistic, upper_tail
 from pipeline.analysis.verdicts.scaling import ScalingSums
 
 Floats = NDArray[np.float64]
 EPS = 0
 """The error among the targets."""
 CLAIMS = ("eps", "r", "turned")
-SMALLEST_P = float(np.finfo(np.float64).tiny)
 
 
 @dataclass(frozen=True)
@@ -62,9 +52,9 @@ class Evidence:
     present_null: Floats
 
     @property
-    def p_shared(self) -> Floats:
-        """p-value of the claim that the latent is shared, against `nu <= max` for all of CLAIMS, by
-        Bonferroni."""
+    def p_both(self) -> Floats:
+        """p-value of the claim that both models have the latent, against `nu <= max` for all of
+        CLAIMS, by Bonferroni."""
         return np.minimum(1.0, len(self.p_above_C) * self.p_above_C.min(axis=0))
 
 
@@ -97,18 +87,6 @@ def gather_evidence(
         present=t_statistic(other_GYL[:, EPS], square_GL),
         present_null=t_statistic(null_GL, square_GL),
     )
-
-
-def both_tails(t: Floats, degrees: Floats) -> tuple[Floats, Floats]:
-    """P(T >= t) and P(T <= t), each exact where it is small."""
-    tail = upper_tail(np.abs(t), degrees)
-    upper, lower = (np.where(sign * t >= 0, tail, 1 - tail) for sign in (1, -1))
-    return upper, lower
-
-
-def upper_tail(t: Floats, degrees: Floats) -> Floats:
-    """P(T >= t) of Student's t; never 0, so that it can be ranked; NaN without a degree."""
-    return np.maximum(stats.t.sf(t, degrees), SMALLEST_P)
 
 
 def _anchored_sums(
@@ -145,34 +123,8 @@ def _share(part_GL: Floats, whole_GL: Floats) -> Floats:
     return np.divide(part, whole, out=np.full_like(part, np.nan), where=whole > 0)
 
 
-def effective_number(square_GL: Floats) -> Floats:
-    """[L] (sum S^2)^2 / sum S^4: the number of blocks where all weigh alike, 1 where one does."""
-    with np.errstate(divide="ignore", invalid="ignore"):
-        share_GL = square_GL / square_GL.max(axis=0)
-        return (share_GL**2).sum(axis=0) ** 2 / (share_GL**4).sum(axis=0)
-
-
-def t_statistic(z_G: Floats, square_G: Floats) -> Floats:
-    """sum z over the jackknife's standard error; blocks are the first axis. NaN for one block."""
-    total = square_G.sum(axis=0)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        mean = z_G.sum(axis=0) / total
-        residual_G = (z_G - mean * square_G) / (1 - square_G / total)
-        return mean * total / np.sqrt((residual_G**2).sum(axis=0))
-
-
 def exceedance(observed_L: Floats, null_L: Floats) -> Floats:
     """[L] share of the null values at or above each observed one, never 0; NaN where undefined."""
     null = np.sort(null_L[np.isfinite(null_L)])
     above = null.size - np.searchsorted(null, observed_L, side="left")
     return np.where(np.isfinite(observed_L), (above + 1) / (null.size + 1), np.nan)
-
-
-def false_discovery_rate(p_L: Floats) -> Floats:
-    """[L] Benjamini-Hochberg adjusted p-values; NaN stays NaN and is no test."""
-    q = np.full(p_L.shape, np.nan)
-    known = np.flatnonzero(np.isfinite(p_L))
-    order = known[np.argsort(p_L[known], kind="stable")]
-    ranked = p_L[order] * order.size / np.arange(1, order.size + 1)
-    q[order] = np.minimum.accumulate(ranked[::-1])[::-1].clip(max=1.0)
-    return q

@@ -6,9 +6,11 @@ from pipeline.analysis.decoders.geometry import decoder_geometry
 from pipeline.analysis.verdicts.elsewhere import look_exclusive, refute_elsewhere
 from pipeline.analysis.verdicts.elsewhere_pass import tails_elsewhere
 from pipeline.analysis.verdicts.intervals import resamples
+from pipeline.analysis.verdicts.kinds import decoupled, differences, name_kinds
 from pipeline.analysis.verdicts.scaling import scaling_pass
 from pipeline.analysis.verdicts.table import Rule, verdict_table
 from pipeline.analysis.verdicts.twins import TwinRule, refute_twinned
+from pipeline.analysis.verdicts.written import written
 from pipeline.config.analysis import LatentScalingConfig
 from pipeline.crosscoder import Crosscoder
 from pipeline.runtime import generator, numpy_generator
@@ -30,6 +32,7 @@ def judge(
         n_blocks=section.n_blocks,
         random=generator(section.seed, "latent_scaling", "null"),
     )
+    rule = Rule.of(section)
     table = verdict_table(
         decoder_geometry(crosscoder.W_dec.detach().cpu().numpy()),
         sums,
@@ -38,7 +41,7 @@ def judge(
             section.n_bootstrap,
             numpy_generator(section.seed, "latent_scaling", "bootstrap"),
         ),
-        rule=Rule.of(section),
+        rule=rule,
         confidence=section.confidence,
     )
     table = refute_twinned(table, crosscoder.W_dec.detach(), TwinRule.of(section))
@@ -54,10 +57,20 @@ def judge(
         batch_rows=section.batch_rows,
         n_blocks=section.n_blocks,
     )
-    return refute_elsewhere(
+    table = refute_elsewhere(
         table,
         candidate,
         tails_Q,
         max_share=section.max_share_elsewhere,
         max_false_discovery_rate=section.max_false_discovery_rate,
     )
+    products = written(
+        crosscoder,
+        reader,
+        sums,
+        decoupled(table, rule),
+        n_rows=section.n_rows,
+        batch_rows=section.batch_rows,
+    )
+    n_effective_L = table["n_effective"].to_numpy()
+    return name_kinds(table, differences(products, n_effective_L, rule), rule)

@@ -9,23 +9,25 @@ from typing import TYPE_CHECKING, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from pipeline.analysis.blocks import false_discovery_rate
 from pipeline.analysis.decoders.geometry import (
     CRITERIA,
     EXCLUSIVE_BINS,
+    IN_BOTH,
     Geometry,
     Mask,
     bins_of,
     criterion_classes,
 )
-from pipeline.analysis.verdicts.columns import COLUMNS
-from pipeline.analysis.verdicts.evidence import (
-    Evidence,
-    exceedance,
-    false_discovery_rate,
-    gather_evidence,
-)
+from pipeline.analysis.verdicts.columns import COLUMNS, KIND_COLUMNS
+from pipeline.analysis.verdicts.evidence import Evidence, exceedance, gather_evidence
 from pipeline.analysis.verdicts.intervals import BASE, IT, anchored, intervals
-from pipeline.analysis.verdicts.result import MinderCounts, MinderRule, VerdictCounts
+from pipeline.analysis.verdicts.result import (
+    Exceptions,
+    MinderCounts,
+    MinderRule,
+    VerdictCounts,
+)
 from pipeline.analysis.verdicts.scaling import ScalingSums, scaling
 from pipeline.config.analysis import LatentScalingConfig
 
@@ -34,7 +36,10 @@ if TYPE_CHECKING:
 
 Floats = NDArray[np.float64]
 
-VERDICTS = ("shared", "base_only", "it_only", "undecided", "dead")
+VERDICTS = (*IN_BOTH, *EXCLUSIVE_BINS, "undecided", "dead")
+LOW_COSINE = 0.1
+"""Of decoders of one latent whose norms call it shared: below, it is an exception to the rule that
+shared latents point the same way (Kissane et al. 2024: "very low or negative cosine")."""
 ARTEFACTS = ("", "complete_shrinkage", "latent_decoupling", "both")
 MINDER_DELTA, MINDER_NU_EPS, MINDER_NU_R = 0.9, 0.2, 0.5
 """Minder et al. 2025, arXiv 2504.02922."""
@@ -44,15 +49,19 @@ MINDER_DELTA, MINDER_NU_EPS, MINDER_NU_R = 0.9, 0.2, 0.5
 class Rule:
     """Exclusive: nu_eps < max_eps and nu_r < max_r (Minder et al.: 0.2 and 0.5), sure of both, and
     nothing of the latent in the other model in another direction (nu_turned < max_turned, see
-    `evidence`), on other rows (see `elsewhere`) or in another latent (see `twins`).
+    `evidence`), on other rows (see `elsewhere`) or in another latent (see `twins`). Alike: the
+    cosine of what the models write is above min_cosine and the ratio of its strengths, the larger
+    over the smaller, below max_strength_ratio, sure of both (see `kinds`).
 
     min_active, min_effective: active rows and effective blocks below which no verdict is given
-    max_false_discovery_rate: of the latents called exclusive, and of those called shared
+    max_false_discovery_rate: of the latents that get one verdict
     """
 
     max_eps: float
     max_r: float
     max_turned: float
+    min_cosine: float
+    max_strength_ratio: float
     min_active: int
     min_effective: float
     max_false_discovery_rate: float
@@ -64,6 +73,8 @@ class Rule:
             max_eps=section.max_nu_error,
             max_r=section.max_nu_reconstruction,
             max_turned=section.max_nu_turned,
+            min_cosine=section.min_shared_cosine,
+            max_strength_ratio=section.max_shared_strength_ratio,
             min_active=section.min_active_rows,
             min_effective=section.min_effective_blocks,
             max_false_discovery_rate=section.max_false_discovery_rate,
@@ -77,21 +88,24 @@ class Rule:
 
 @dataclass(frozen=True)
 class Calls:
-    """Verdicts and why; arrays are [L], p and q NaN where no verdict can be given."""
+    """Verdicts before kinds (exclusive, undecided or dead) and why; arrays are [L], p and q NaN
+    where no verdict can be given. in_both: whether both models surely have it, on the same rows."""
 
     verdict: NDArray[np.str_]
+    in_both: Mask
     p_exclusive: Floats
     q_exclusive: Floats
-    p_shared: Floats
-    q_shared: Floats
+    p_both: Floats
+    q_both: Floats
     sure_above_C: Mask
-    """[C, L] whether this claim alone makes the latent shared."""
+    """[C, L] whether this claim alone shows that both models have the latent."""
 
 
 def verdict_table(
     geometry: Geometry, sums: ScalingSums, weights_RG: Floats, *, rule: Rule, confidence: float
 ) -> "pd.DataFrame":
-    """One row per latent with the columns of COLUMNS. weights_RG: resamples of the blocks."""
+    """One row per latent with the columns of COLUMNS; those of `kinds` are blank. weights_RG:
+    resamples of the blocks."""
     import pandas as pd
 
     anchor = np.where(geometry.relative_norm >= 0.5, IT, BASE)
@@ -107,6 +121,7 @@ def verdict_table(
         {
             "latent": np.arange(anchor.size),
             "verdict": calls.verdict,
+            "in_both": calls.in_both,
             "anchor": np.array(["base", "it"])[anchor],
             "nu_eps": nu[0],
             "nu_eps_low": low[0],
@@ -121,8 +136,9 @@ def verdict_table(
             "nu_turned": evidence.nu_turned,
             "p_exclusive": calls.p_exclusive,
             "q_exclusive": calls.q_exclusive,
-            "p_shared": calls.p_shared,
-            "q_shared": calls.q_shared,
+            "p_both": calls.p_both,
+            "q_both": calls.q_both,
+            **dict.fromkeys(KIND_COLUMNS, np.nan),
             "nu_eps_null": null[0],
             "nu_r_null": null[1],
             "p_present": p_present,
@@ -148,23 +164,22 @@ def call(
     """Verdicts at the rule's false discovery rate, over the latents with rows and blocks enough."""
     enough = (n_active_L >= rule.min_active) & (evidence.n_effective >= rule.min_effective)
     p_exclusive = np.where(enough, evidence.p_exclusive, np.nan)
-    p_shared = np.where(enough, evidence.p_shared, np.nan)
-    q_exclusive, q_shared = false_discovery_rate(p_exclusive), false_discovery_rate(p_shared)
-    shared = q_shared <= rule.max_false_discovery_rate
-    exclusive = (q_exclusive <= rule.max_false_discovery_rate) & ~shared
+    p_both = np.where(enough, evidence.p_both, np.nan)
+    q_exclusive, q_both = false_discovery_rate(p_exclusive), false_discovery_rate(p_both)
+    both = q_both <= rule.max_false_discovery_rate
+    exclusive = (q_exclusive <= rule.max_false_discovery_rate) & ~both
     verdict = np.full(anchor_L.shape, "undecided", dtype="<U9")
-    verdict[shared] = "shared"
     verdict[exclusive & (anchor_L == IT)] = "it_only"
     verdict[exclusive & (anchor_L == BASE)] = "base_only"
     verdict[n_active_L == 0] = "dead"
-    largest_p = p_shared[shared].max(initial=0.0)
-    sure_above = shared & (len(evidence.p_above_C) * evidence.p_above_C <= largest_p)
-    return Calls(verdict, p_exclusive, q_exclusive, p_shared, q_shared, sure_above)
+    largest_p = p_both[both].max(initial=0.0)
+    sure_above = both & (len(evidence.p_above_C) * evidence.p_above_C <= largest_p)
+    return Calls(verdict, both, p_exclusive, q_exclusive, p_both, q_both, sure_above)
 
 
 def artefacts(calls: Calls, norm_bin: NDArray[np.str_]) -> NDArray[np.str_]:
-    """[L] of ARTEFACTS: why the norms call a latent exclusive that nu calls shared."""
-    wrong = (calls.verdict == "shared") & np.isin(norm_bin, EXCLUSIVE_BINS)
+    """[L] of ARTEFACTS: why the norms call a latent exclusive that both models have."""
+    wrong = calls.in_both & np.isin(norm_bin, EXCLUSIVE_BINS)
     in_error, decoupled, turned = calls.sure_above_C
     shrunk = in_error | turned
     names = np.array(ARTEFACTS)
@@ -182,6 +197,7 @@ def summary(
     verdict, artefact, norm_bin, delta = (
         table[name].to_numpy() for name in ("verdict", "artefact", "norm_bin", "delta")
     )
+    in_both = table["in_both"].to_numpy()
     called = np.isin(norm_bin, EXCLUSIVE_BINS)
     exclusive = np.isin(verdict, EXCLUSIVE_BINS)
     return {
@@ -190,10 +206,15 @@ def summary(
         "confidence": confidence,
         "max_false_discovery_rate": max_false_discovery_rate,
         "shared": int((verdict == "shared").sum()),
+        "stronger": int((verdict == "stronger").sum()),
+        "weaker": int((verdict == "weaker").sum()),
+        "turned": int((verdict == "turned").sum()),
+        "moved": int((verdict == "moved").sum()),
         "base_only": int((verdict == "base_only").sum()),
         "it_only": int((verdict == "it_only").sum()),
         "undecided": int((verdict == "undecided").sum()),
         "dead": int((verdict == "dead").sum()),
+        "in_both": int(in_both.sum()),
         "tested": int(np.isfinite(table["q_exclusive"].to_numpy()).sum()),
         "largest_q_exclusive": _largest(table["q_exclusive"].to_numpy()[exclusive]),
         "present_in_other": int((table["q_present"].to_numpy() <= max_false_discovery_rate).sum()),
@@ -204,9 +225,25 @@ def summary(
         },
         "called_exclusive_by_norm": int(called.sum()),
         "of_these_confirmed": int((called & (verdict == norm_bin)).sum()),
-        "of_these_refuted": int((called & (verdict == "shared")).sum()),
+        "of_these_refuted": int((called & in_both).sum()),
         "exclusive_but_not_by_norm": int((exclusive & (verdict != norm_bin)).sum()),
         "minder_rule": _minder_rule(table, delta),
+        "exceptions": _exceptions(table),
+    }
+
+
+def _exceptions(table: "pd.DataFrame") -> Exceptions:
+    """Of the live latents that the norms call shared, those whose decoders do not agree."""
+    verdict, norm_bin, cosine = (
+        table[name].to_numpy() for name in ("verdict", "norm_bin", "decoder_cosine")
+    )
+    shared = norm_bin == "shared"  # dead ones have a bin of their own
+    low = shared & (cosine < LOW_COSINE)
+    return {
+        "shared_by_norm": int(shared.sum()),
+        "low_cosine": int(low.sum()),
+        "negative_cosine": int((shared & (cosine < 0)).sum()),
+        "verdicts": {v: int((verdict[low] == v).sum()) for v in VERDICTS if v != "dead"},
     }
 
 

@@ -72,7 +72,8 @@ def twins(
 
 
 def refute_twinned(table: "pd.DataFrame", W_dec_LMD: Tensor, rule: TwinRule) -> "pd.DataFrame":
-    """The table of verdicts with the column `twin`; exclusive latents that have one are shared."""
+    """The table of verdicts with the column `twin`; exclusive latents that have one have
+    moved."""
     exclusive = table["verdict"].isin(EXCLUSIVE).to_numpy()
     model = torch.tensor(table.loc[exclusive, "verdict"].map(EXCLUSIVE).to_numpy().astype("int64"))
     latent = torch.from_numpy(exclusive.nonzero()[0])
@@ -81,7 +82,7 @@ def refute_twinned(table: "pd.DataFrame", W_dec_LMD: Tensor, rule: TwinRule) -> 
     table = table.copy()
     table.loc[exclusive, "twin"] = twin.numpy()
     twinned = table["twin"] >= 0
-    table.loc[twinned, "verdict"] = "shared"
+    table.loc[twinned, "verdict"], table.loc[twinned, "in_both"] = "moved", True
     table.loc[twinned, "p_exclusive"] = 1.0  # or their small p-values would vouch for the others
     table.loc[twinned & table["norm_bin"].isin(EXCLUSIVE), "artefact"] = "latent_decoupling"
     return table

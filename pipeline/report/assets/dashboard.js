@@ -49,7 +49,12 @@ const factTable = (facts) => {
     ["share elsewhere", fixed(facts.share_elsewhere)],
     ["twin in the other model", facts.twin >= 0 ? latentLink(facts.twin, facts.twin) : "none"],
     ["q of exclusive", number(facts.q_exclusive, 2)],
-    ["q of shared", number(facts.q_shared, 2)],
+    ["cosine of what they write", fixed(facts.direction_cosine)],
+    ["strength, IT over base", fixed(facts.strength_ratio)],
+    ["q of being in both", number(facts.q_both, 2)],
+    ["q of shared, alike", number(facts.q_shared, 2)],
+    ["q of turned", number(facts.q_turned, 2)],
+    ["q of stronger / weaker", number(facts.q_stronger, 2) + " / " + number(facts.q_weaker, 2)],
   ];
   return h("dl", { class: "facts" }, ...entries.map(([term, value]) => h("div", {}, h("dt", {}, term), h("dd", {}, value))));
 };

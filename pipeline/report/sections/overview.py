@@ -12,7 +12,7 @@ from pipeline.report import grid
 from pipeline.report.findings import Findings
 from pipeline.report.format import fixed, percent
 from pipeline.report.grid import Grid, Row
-from pipeline.report.labels import VERDICT_NAMES
+from pipeline.report.labels import VERDICT_COLOURS, VERDICT_NAMES
 from pipeline.report.section import Section, Shown
 from pipeline.report.sections.changes import Told, outcome, told
 from pipeline.report.sections.verdicts import reason
@@ -35,6 +35,7 @@ def show(findings: Findings) -> Shown:
             "failings": failings(findings),
             "cautions": cautions(findings),
             "counts": findings.read(VERDICT_COUNTS),
+            "split": split(findings),
             "tiles": tiles(findings),
             "pair": (model_name(models.base), model_name(models.it)),
             "date": findings.runs[-1].began[:10] if findings.runs else "",
@@ -54,14 +55,26 @@ def first_changes(findings: Findings) -> list[Told]:
 
 
 def headline(findings: Findings) -> str:
-    """One sentence: how many latents fine-tuning made or removed, and how many stayed."""
+    """One sentence: how many latents fine-tuning made, removed or altered, and how many stayed."""
     found, live = findings.read(VERDICT_COUNTS), findings.read(RELATIVE_NORM)["n_live"]
+    altered = {name: found[name] for name in ("turned", "stronger", "weaker", "moved")}
+    named = ", ".join(f"{n:,} {name}" for name, n in altered.items() if n)
     return (
-        f"Of {live:,} live latents {count(found['shared'])} are shared by both models, "
-        f"{count(found['it_only'])} surely exist in the fine-tuned model alone and "
-        f"{count(found['base_only'])} in the base model alone; for {count(found['undecided'])} "
-        "the data do not decide."
+        f"Of {live:,} live latents {count(found['it_only'])} surely exist in the fine-tuned model "
+        f"alone and {count(found['base_only'])} in the base model alone; both models have "
+        f"{count(found['shared'])} alike and {count(sum(altered.values()))} differently"
+        f"{f' ({named})' if named else ''}; for {count(found['undecided'])} the data do not decide."
     )
+
+
+def split(findings: Findings) -> list[tuple[str, str, str, int]]:
+    """Verdict, its name, its colour and how many latents have it, as they stand beside each other
+    from base to IT."""
+    found = findings.read(VERDICT_COUNTS)
+    shown = {"base_only": found["base_only"], "shared": found["shared"], "weaker": found["weaker"]}
+    shown |= {"turned": found["turned"], "moved": found["moved"], "stronger": found["stronger"]}
+    shown |= {"undecided": found["undecided"], "it_only": found["it_only"]}
+    return [(name, VERDICT_NAMES[name], VERDICT_COLOURS[name], n) for name, n in shown.items()]
 
 
 def count(n: int) -> str:

@@ -6,7 +6,9 @@ from pipeline.analysis.causal.sets import STRATUM, latent_sets, random_sets
 
 
 def latents(n: int = 40) -> dict[str, np.ndarray]:
-    verdict = np.array(["shared"] * (n - 3) + ["it_only", "undecided", "dead"])
+    verdict = np.array(
+        ["turned", "shared", "moved"] + ["shared"] * (n - 6) + ["it_only", "undecided", "dead"]
+    )
     nu = np.linspace(1.0, 0.0, n)
     nu[0] = np.nan
     return {
@@ -27,6 +29,8 @@ def test_halves_hold_the_live_latents_once_in_order_of_the_figure() -> None:
     assert sets["all"].size == 40
     assert sets["norm_exclusive"].tolist() == [0, 1]
     assert sets["verdict_exclusive"].tolist() == [37]
+    assert sets["verdict_changed"].tolist() == [0, 2]
+    assert sets["verdict_shared"].tolist() == [1, *range(3, 37)]
 
 
 def test_sets_without_a_latent_are_left_out() -> None:

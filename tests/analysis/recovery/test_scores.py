@@ -7,7 +7,9 @@ import pandas as pd
 import pytest
 import torch
 
+from pipeline.analysis.decoders.geometry import IN_BOTH
 from pipeline.analysis.recovery.columns import FEATURE_COLUMNS, LATENT_COLUMNS
+from pipeline.analysis.recovery.kinds import change_of
 from pipeline.analysis.recovery.matching import Cooccurrence, direction_cosine, match
 from pipeline.analysis.recovery.scores import (
     artefact_scores,
@@ -18,10 +20,12 @@ from pipeline.analysis.recovery.scores import (
     truth_of,
     with_frequency,
 )
+from pipeline.config import compose
 from pipeline.plant.features import draw_features
 from tests.plant.plants import plant
 
 N_ROWS = 1000
+LIMITS = compose(["+experiment=planted"]).recovery
 GROUPS = {
     "shared": {"n": 2, "rate_low": 0.2},
     "it_only": {"n": 2, "base_gain": 0.0, "rate_low": 0.0005, "document_share": 1.0},
@@ -44,11 +48,12 @@ def scored(verdict: list[str], r: list[float], stands_for: list[int]) -> Any:
         if feature >= 0:
             correlation[latent, feature] = 0.9 - 0.01 * latent
     matching = match(correlation, np.ones_like(correlation), min_correlation=0.5, min_cosine=0.5)
-    table = verdicts(verdict=verdict, relative_norm=r)
+    in_both = [name in IN_BOTH for name in verdict]
+    table = verdicts(verdict=verdict, in_both=in_both, relative_norm=r)
     active = np.full(len(verdict), 5)
     together = Cooccurrence(N_ROWS, correlation, active, np.full(FEATURES.n, 9))
     features = feature_table(
-        FEATURES.table(), table, matching, together, exclusive_below=0.2, scale_ratio=1.0
+        FEATURES.table(), table, matching, together, limits=LIMITS, scale_ratio=1.0
     )
     latents = latent_table(table, features, matching, together)
     features, latents = (with_frequency(part, 0.001) for part in (features, latents))
@@ -82,6 +87,54 @@ def test_every_rate_is_counted_from_the_truth() -> None:
     kinds = found["criteria"]["nu"]["kinds"]
     assert kinds["shared"]["all"]["recall"] == 0.5
     assert kinds["it_only"]["rare"]["n_called"] == 0
+
+
+def test_kinds_of_change_are_counted_from_the_truth() -> None:
+    # Features: 0, 1 shared; 2, 3 IT-only; 4 base-only; 5 at the border. The last two latents stand
+    # for none: shared ones may be the background, turned ones cannot.
+    found = scored(
+        ["shared", "turned", "it_only", "stronger", "undecided", "weaker", "shared", "turned"],
+        [0.5] * 8,
+        [0, 1, 2, 3, 4, 5, -1, -1],
+    )["verdicts"]
+    assert found["confusion"]["shared"] == {"shared": 1, "turned": 1}
+    assert found["confusion"]["it_only"] == {"it_only": 1, "stronger": 1}
+    assert found["confusion"]["base_only"] == {"undecided": 1}
+    assert found["confusion"]["border"] == {"weaker": 1}
+    assert found["n_wrong"] == 2
+    shared, turned, weaker = (found["kinds"][k]["all"] for k in ("shared", "turned", "weaker"))
+    assert (shared["recall"], shared["n_called"], shared["n_false"]) == (0.5, 2, 0)
+    assert (turned["n_features"], turned["n_called"], turned["n_false"]) == (0, 2, 2)
+    assert (weaker["n_called"], weaker["n_border"], weaker["fdr"]) == (1, 1, None)
+
+
+@pytest.mark.parametrize(
+    ("group", "change"),
+    [
+        ({}, "shared"),
+        ({"cosine": 0.9}, "shared"),
+        ({"cosine": 0.6}, "turned"),
+        ({"cosine": 0.6, "it_gain": 0.35}, "turned"),
+        ({"base_gain": 0.5}, "stronger"),
+        ({"it_gain": 0.35}, "weaker"),
+        ({"it_gain": 0.8}, "shared"),
+        ({"base_gain": 0.1}, "border"),
+        ({"base_gain": 0.0}, "it_only"),
+        ({"it_gain": 0.0}, "base_only"),
+        ({"base_contexts": "pile", "it_contexts": "chat"}, "moved"),
+        ({"base_contexts": "pile"}, "border"),
+    ],
+)
+def test_what_a_feature_is_follows_from_gains_directions_and_contexts(
+    group: dict[str, Any], change: str
+) -> None:
+    table = draw_features(plant({"one": {"n": 1, **group}}), 8).table()
+    assert change_of(next(table.itertuples()), LIMITS, 1.0) == change
+
+
+def test_strengths_are_compared_in_the_crosscoders_own_space() -> None:
+    table = draw_features(plant({"one": {"n": 1, "base_gain": 0.8}}), 8).table()
+    assert change_of(next(table.itertuples()), LIMITS, 0.7) == "stronger"
 
 
 def test_a_false_call_without_a_feature_counts_at_its_own_frequency() -> None:

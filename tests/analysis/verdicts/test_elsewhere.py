@@ -81,7 +81,7 @@ def test_a_concept_that_the_other_model_has_on_other_rows_is_not_exclusive(tmp_p
     assert np.abs(table["nu_eps"].to_numpy()).max() < 0.1, "nu alone sees nothing of it"
     assert set(table["twin"]) == {-1}, "nor has any a twin"
     assert table["share_elsewhere"].to_numpy() == pytest.approx(1.0, abs=0.3)
-    assert set(table["verdict"]) == {"shared"}
+    assert set(table["verdict"]) == {"moved"}
     assert set(table["artefact"]) == {"latent_decoupling"}
 
 
@@ -102,7 +102,7 @@ def test_a_concept_that_the_other_model_has_elsewhere_and_weaker_is_not_exclusiv
     rows = rows_of(rates, base_gain=0.45)
     table = judged(one_sided((1,) * N_CONCEPTS), rows, tmp_path)
     assert np.abs(table["nu_eps"].to_numpy()).max() < 0.1, "nu alone sees nothing of it"
-    assert set(table["verdict"]) == {"shared"}
+    assert set(table["verdict"]) == {"moved"}
     with heldout_store(tmp_path / "again", rows) as reader, torch.inference_mode():
         rows_say, errors_say = found(one_sided((1,)), reader, (1,), batch_rows=6000)
     assert rows_say.share < 0.05, "none is as strong as where the latent fires"
@@ -124,16 +124,17 @@ def test_a_learned_twin_settles_it_whatever_the_share_can_prove(tmp_path: Path) 
     x[first_half, 1], x[~first_half, 0] = 0.0, 0.0
     table = judged(two_of_one_concept(), x, tmp_path)
     assert table["twin"].tolist() == [1, 0]
-    assert table["verdict"].tolist() == ["shared", "shared"]
+    assert table["verdict"].tolist() == ["moved", "moved"]
 
 
-def test_an_undecided_one_can_be_called_shared_but_never_exclusive() -> None:
+def test_an_undecided_one_can_be_found_in_both_but_never_exclusive() -> None:
     table = looks_exclusive((1, 1)).assign(verdict="undecided", p_exclusive=0.3, q_exclusive=0.3)
     own = np.full((16, 2), 10.0)
     other = np.tile([[0.0, 9.0], [0.0, 11.0]], (8, 1))
     after = refuted(table, [Tails(own, other, none_of(other))])
     assert after["share_elsewhere"].tolist() == [0.0, 1.0]
-    assert after["verdict"].tolist() == ["undecided", "shared"]
+    assert after["verdict"].tolist() == ["undecided", "undecided"]
+    assert after["in_both"].tolist() == [False, True]
     assert after["artefact"].tolist() == ["", "latent_decoupling"]
 
 
@@ -145,14 +146,22 @@ def test_an_undecided_one_can_be_called_shared_but_never_exclusive() -> None:
         ("undecided", 0.3, 0.4, 0.9, False),
         ("undecided", 0.1, 0.6, 0.9, False),
         ("undecided", 0.1, 0.4, np.nan, False),
-        ("shared", 0.1, 0.4, 0.3, False),
+        ("in both", 0.1, 0.4, 0.3, False),
         ("dead", np.nan, np.nan, np.nan, False),
     ],
 )
 def test_asked_are_those_called_exclusive_or_undecided_below_both_limits(
     verdict: str, nu_eps: float, nu_r: float, q_exclusive: float, asked: bool
 ) -> None:
-    row = {"verdict": verdict, "nu_eps": nu_eps, "nu_r": nu_r, "q_exclusive": q_exclusive}
+    in_both = verdict == "in both"
+    verdict = "undecided" if in_both else verdict
+    row = {
+        "verdict": verdict,
+        "in_both": in_both,
+        "nu_eps": nu_eps,
+        "nu_r": nu_r,
+        "q_exclusive": q_exclusive,
+    }
     assert look_exclusive(pd.DataFrame([row]), max_eps=0.2, max_r=0.5).tolist() == [asked]
 
 
@@ -201,6 +210,7 @@ def looks_exclusive(models: tuple[int, ...]) -> pd.DataFrame:
     return pd.DataFrame(
         {
             "verdict": names,
+            "in_both": False,
             "anchor": np.array(["base", "it"])[list(models)],
             "norm_bin": names,
             "artefact": "",
@@ -313,4 +323,4 @@ def test_the_table_given_is_left_as_it_was() -> None:
     other = own + np.tile([[0.0], [1.0]], (4, 1))
     after = refuted(before, [Tails(own, other, none_of(own))])
     assert before["verdict"].tolist() == ["base_only", "it_only"]
-    assert after["verdict"].tolist() == ["shared", "shared"]
+    assert after["verdict"].tolist() == ["moved", "moved"]

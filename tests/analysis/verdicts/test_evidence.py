@@ -1,14 +1,8 @@
 import numpy as np
 import pytest
 
-from pipeline.analysis.verdicts.evidence import (
-    Evidence,
-    effective_number,
-    exceedance,
-    false_discovery_rate,
-    gather_evidence,
-    t_statistic,
-)
+from pipeline.analysis.blocks import effective_number, false_discovery_rate, t_statistic
+from pipeline.analysis.verdicts.evidence import Evidence, exceedance, gather_evidence
 from pipeline.analysis.verdicts.intervals import resamples
 from pipeline.analysis.verdicts.scaling import ScalingSums
 from pipeline.analysis.verdicts.table import Rule, artefacts, call
@@ -67,7 +61,7 @@ def test_the_share_of_wrong_verdicts_stays_below_the_rate_asked_for() -> None:
         found = call(evidence, np.ones(truth.size, dtype=int), np.full(truth.size, 99), RULE)
         wrong += int((found.verdict[truth > 0] == "it_only").sum())
         right += int((found.verdict[truth == 0] == "it_only").sum())
-        assert not (found.verdict[truth == 0] == "shared").any()
+        assert not found.in_both[truth == 0].any()
     assert right > 1000
     assert wrong / (wrong + right) < RULE.max_false_discovery_rate
 
@@ -83,7 +77,7 @@ def test_what_the_other_model_writes_in_another_direction_has_a_limit_of_its_own
     assert found.p_exclusive.max() < 1e-3
     stricter = gather_evidence(sums, anchor, (0.2, 0.5, 0.35))
     assert stricter.p_exclusive.min() > 0.99
-    assert stricter.p_shared.max() < 1e-3
+    assert stricter.p_both.max() < 1e-3
 
 
 def test_t_is_the_jackknife_by_hand() -> None:
@@ -123,8 +117,9 @@ def test_verdicts_go_by_the_rate_the_anchor_and_the_rows() -> None:
     )
     anchor, n_active = np.array([1, 1, 1, 0, 1, 1]), np.array([99, 99, 99, 99, 19, 0])
     found = call(evidence, anchor, n_active, RULE)
-    expected = ["it_only", "undecided", "shared", "base_only", "undecided", "dead"]
+    expected = ["it_only", "undecided", "undecided", "base_only", "undecided", "dead"]
     assert found.verdict.tolist() == expected
+    assert found.in_both.tolist() == [False, False, True, False, False, False]
     assert np.isnan(found.q_exclusive[4:]).all(), "too few rows are no test"
 
 

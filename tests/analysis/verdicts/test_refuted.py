@@ -69,19 +69,20 @@ def in_scratch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
 
 
-def test_the_other_models_concept_in_another_direction_is_shared(table: pd.DataFrame) -> None:
+def test_the_other_models_concept_in_another_direction_is_in_both(table: pd.DataFrame) -> None:
     assert abs(table.loc[TURNED, "nu_eps"]) < 0.05
     assert abs(table.loc[TURNED, "nu_r"]) < 0.05
     assert table.loc[TURNED, "nu_turned"] == pytest.approx(1.0, abs=0.02)
-    assert table.loc[TURNED, "verdict"] == "shared"
+    assert table.loc[TURNED, "in_both"]
 
 
-def test_a_concept_on_rows_of_its_own_in_each_model_is_one_decoupled(table: pd.DataFrame) -> None:
+def test_a_concept_on_rows_of_its_own_in_each_model_has_moved(table: pd.DataFrame) -> None:
     for latent in (IT_SIDE, BASE_SIDE):
         assert abs(table.loc[latent, "nu_eps"]) < 0.05
         assert table.loc[latent, "q_exclusive"] < 0.05
         assert table.loc[latent, "twin"] == IT_SIDE + BASE_SIDE - latent
-        assert table.loc[latent, "verdict"] == "shared"
+        assert table.loc[latent, "verdict"] == "moved"
+        assert table.loc[latent, "in_both"]
         assert table.loc[latent, "artefact"] == "latent_decoupling"
 
 

@@ -99,7 +99,10 @@ def test_planted_latents_get_their_verdicts(tmp_path: Path) -> None:
     weights = resamples(16, 200, np.random.default_rng(0))
     geometry = decoder_geometry(crosscoder.W_dec.detach().numpy())
     table = verdict_table(geometry, sums, weights, rule=RULE, confidence=0.95)
-    assert table["verdict"].tolist() == ["shared", "it_only", "base_only", "shared", "dead"]
+    assert table["verdict"].tolist() == [
+        *("undecided", "it_only", "base_only", "undecided", "dead"),
+    ]
+    assert table["in_both"].tolist() == [True, False, False, True, False]
     assert table["norm_bin"].tolist() == ["shared", "it_only", "base_only", "it_only", "dead"]
     assert table["artefact"].tolist() == ["", "", "", "complete_shrinkage", ""]
     assert table.loc[3, "q_present"] < 0.5 < table.loc[1, "p_present"]
@@ -129,7 +132,7 @@ def test_no_live_latent_is_a_table_of_dead_ones(tmp_path: Path) -> None:
     weights = resamples(8, 100, np.random.default_rng(0))
     table = verdict_table(geometry, sums, weights, rule=RULE, confidence=0.95)
     assert set(table["verdict"]) == {"dead"}
-    figures = table[["nu_eps", "q_exclusive", "q_shared", "p_present"]]
+    figures = table[["nu_eps", "q_exclusive", "q_both", "p_present"]]
     assert np.isnan(figures.to_numpy(dtype=float)).all()
     found = summary(table, window_tokens=300, confidence=0.95, max_false_discovery_rate=0.05)
     assert found["dead"] == 5

@@ -1,0 +1,81 @@
+"""Kinds of change against the planted truth: recall, false discoveries, and what is taken for what.
+
+What a planted feature is follows from its gains, the cosine of its directions and its contexts, by
+the limits that the verdicts have, in the precedence that they have:
+
+    it_only, base_only   one gain is 0
+    border               the weaker gain is one that an exclusive verdict allows, or one model has
+                         the feature in some of the other's contexts only: no verdict is wrong
+    moved                the models have it in different contexts
+    turned               the cosine is below the limit
+    stronger, weaker     the ratio of the gains is beyond the limit
+    shared               none of these
+
+A feature is recalled where the one latent that stands for it has that verdict. A latent with a
+verdict is a false discovery where the feature it stands for is of another kind, or where it stands
+for none; what is no feature but shared is the background, which both models have.
+"""
+
+from functools import partial
+from typing import Any
+
+from pipeline.analysis.decoders.geometry import EXCLUSIVE_BINS, IN_BOTH
+from pipeline.analysis.recovery.rates import Counts, by_frequency
+from pipeline.analysis.recovery.result import VerdictScores
+from pipeline.config.analysis import RecoveryConfig
+
+Frame = Any
+"""A pandas.DataFrame, whose own types say too little to check anything by."""
+KINDS = (*IN_BOTH, *EXCLUSIVE_BINS)
+NO_FEATURE, NOT_FOUND = "none", "not found"
+
+
+def change_of(feature: Any, limits: RecoveryConfig, scale_ratio: float) -> str:
+    """One of KINDS, or border, of a row of the table of features. scale_ratio: base over IT factor
+    of the normalisation, in whose space strengths are compared."""
+    base, it = feature.base_gain * scale_ratio, feature.it_gain
+    if 0 in (base, it):
+        return "base_only" if it == 0 else "it_only"
+    if min(base, it) <= limits.exclusive_below * max(base, it):
+        return "border"
+    if feature.base_contexts != feature.it_contexts:
+        return "border" if "all" in (feature.base_contexts, feature.it_contexts) else "moved"
+    if feature.cosine < limits.min_shared_cosine:
+        return "turned"
+    if max(base, it) > limits.max_shared_strength_ratio * min(base, it):
+        return "stronger" if it > base else "weaker"
+    return "shared"
+
+
+def verdict_scores(features: Frame, latents: Frame) -> VerdictScores:
+    """Rates of every verdict; and of the features of every kind, how many get each verdict."""
+    found: dict[str, dict[str, int]] = {
+        kind: {name: int(n) for name, n in rows["by_verdict"].value_counts().items()}
+        for kind, rows in features.groupby("change", sort=False)
+    }
+    return {
+        "kinds": {kind: by_frequency(features, latents, partial(_counts, kind)) for kind in KINDS},
+        "confusion": found,
+        "n_wrong": sum(
+            n
+            for kind, verdicts in found.items()
+            for verdict, n in verdicts.items()
+            if kind in KINDS and verdict in KINDS and verdict != kind
+        ),
+    }
+
+
+def _counts(kind: str, features: Frame, latents: Frame) -> Counts:
+    wanted = features[features["change"] == kind]
+    called = latents[latents["by_verdict"] == kind]
+    neither = called["change"] == "border"
+    if kind == "shared":
+        neither |= called["change"] == NO_FEATURE
+    return Counts(
+        len(wanted),
+        int((wanted["latent"] >= 0).sum()),
+        int((wanted["by_verdict"] == kind).sum()),
+        len(called),
+        int((called["change"] == kind).sum()),
+        int(neither.sum()),
+    )
