@@ -137,6 +137,11 @@ def _recovery() -> Recovery:
         "n_found": 33,
         "n_latents_without_feature": 2,
         "criteria": dict.fromkeys(criteria, scores),
+        "verdicts": {
+            "kinds": {"turned": by, "shared": by},
+            "confusion": {"turned": {"turned": 7, "shared": 1, "not found": 1}},
+            "n_wrong": 1,
+        },
         "artefacts": {"complete_shrinkage": found, "latent_decoupling": {**found, "n": 0}},
         "gains": {},
     }

@@ -27,7 +27,7 @@ from torch import Tensor
 from pipeline.analysis.heldout import row_batches
 from pipeline.analysis.verdicts.scaling import MAX_ELEMENTS, ScalingSums
 from pipeline.crosscoder import Crosscoder
-from pipeline.crosscoder.products import SparseEntries
+from pipeline.crosscoder.entries import SparseEntries
 from pipeline.store import StoreReader
 
 Floats = NDArray[np.float64]

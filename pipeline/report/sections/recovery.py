@@ -7,10 +7,11 @@ from pipeline.report.chart import Chart
 from pipeline.report.findings import Findings
 from pipeline.report.format import percent
 from pipeline.report.grid import Grid, Row
-from pipeline.report.labels import ARTEFACT_NAMES
+from pipeline.report.labels import ALL_VERDICT_NAMES, ARTEFACT_NAMES, VERDICT_NAMES
 from pipeline.report.section import Section, Shown
 
 FREQUENCIES = ("all", "common", "rare")
+CALLED = (*VERDICT_NAMES, "dead", "not found")
 
 
 def show(findings: Findings) -> Shown | None:
@@ -20,7 +21,12 @@ def show(findings: Findings) -> Shown | None:
     chart = Chart(
         caption(result), 240, {}, lambda _table, palette: recovery_figure(result, palette)
     )
-    tables = {"criteria": criteria(result), "kinds": kinds(result)}
+    tables = {
+        "criteria": criteria(result),
+        "verdicts": verdicts(result),
+        "confusion": confusion(result),
+        "kinds": kinds(result),
+    }
     artefacts = [
         (ARTEFACT_NAMES[name], found) for name, found in result["artefacts"].items() if found["n"]
     ]
@@ -47,6 +53,37 @@ def criteria(result: Recovery) -> Grid:
         rows.append(Row(name, cells, "ours" if criterion == "nu" else ""))
     heads = [f"{what}, {of}" for of in FREQUENCIES for what in ("called", "recall", "false")]
     return Grid("Exclusive verdicts by criterion", ["criterion", *heads], rows)
+
+
+def verdicts(result: Recovery) -> Grid:
+    """One row per verdict that a planted feature asks for or that was given."""
+    rows = []
+    for verdict, found in result["verdicts"]["kinds"].items():
+        rates = found["all"]
+        if not (rates["n_features"] or rates["n_called"]):
+            continue
+        cells = [
+            grid.number(rates["n_features"]),
+            grid.percent(rates["recall"], 0),
+            grid.number(rates["n_called"]),
+            grid.percent(rates["fdr"], 0),
+        ]
+        rows.append(Row(VERDICT_NAMES[verdict], cells))
+    heads = ["verdict", "features of the kind", "recall", "latents called so", "false"]
+    return Grid("Every verdict against the kinds that were planted", heads, rows)
+
+
+def confusion(result: Recovery) -> Grid:
+    """Planted kinds in rows, what the latents that stand for their features are called in columns:
+    numbers of features."""
+    found = result["verdicts"]["confusion"]
+    named = [verdict for verdict in CALLED if any(verdict in row for row in found.values())]
+    rows = [
+        Row(VERDICT_NAMES.get(kind, "border"), [grid.number(row.get(name, 0)) for name in named])
+        for kind, row in found.items()
+    ]
+    heads = ["planted", *(ALL_VERDICT_NAMES.get(name, name) for name in named)]
+    return Grid("What each kind is called", heads, rows)
 
 
 def kinds(result: Recovery) -> Grid:
