@@ -74,7 +74,8 @@ class Products:
         active, and in bf16 and tf32 there are hardly ever as few as gathering needs."""
         if on_cpu(values_BL):
             sample_BL = values_BL[:SAMPLE_ROWS] > above
-            share = float(sample_BL.count_nonzero()) / sample_BL.numel()
+            # A rank may have no rows of a short last batch.
+            share = float(sample_BL.count_nonzero()) / max(sample_BL.numel(), 1)
             if gathers(values_BL.device, self.precision, share):
                 flat_N = positions_above(values_BL, above)
                 return SparseEntries.at(flat_N, values_BL.flatten()[flat_N], *values_BL.shape)
