@@ -6,7 +6,8 @@ from pydantic import ValidationError
 from pipeline.config.models import DumpConfig, HookPointConfig, ModelsConfig
 
 HELDOUT = {
-    "sources": {"pile": "pile", "chat": "chat"},
+    "sources": ["pile", "chat"],
+    "more_sources": [],
     "n_sequences": 8,
     "sequence_length_tokens": 64,
     "fraction": 0.1,

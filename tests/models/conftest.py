@@ -47,7 +47,8 @@ TUNED: dict[str, Any] = TRAINING | {
     "sources": {"chat": 1.0},
 }
 HELDOUT: dict[str, Any] = {
-    "sources": {"pile": "pile", "chat": "chat"},
+    "sources": ["pile", "chat"],
+    "more_sources": [],
     "n_sequences": 4,
     "sequence_length_tokens": 32,
     "fraction": 0.2,
