@@ -47,7 +47,7 @@ def interval_figure(
 ) -> alt.TopLevelMixin:
     """Points with intervals. table: group, series, value, low, high; series: name -> role."""
     colours = [getattr(palette, role) for role in series.values()]
-    ends = [*table["low"], *table["high"]] or [0.0, 1.0]
+    ends = [end for end in [*table["low"], *table["high"]] if end is not None] or [0.0, 1.0]
     margin = max(0.01, 0.08 * (max(ends) - min(ends)))
     domain = [min(ends) - margin, max(ends) + margin]
     base = alt.Chart(inline_values(table)).encode(
