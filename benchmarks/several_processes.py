@@ -39,9 +39,9 @@ def counted_bytes() -> Iterator[list[int]]:
     """The bytes of every tensor that this rank puts into a reduction."""
     total, reduce, gather = [0], dist.all_reduce, dist.all_gather
 
-    def all_reduce(tensor: Any, *arguments: Any) -> Any:
+    def all_reduce(tensor: Any, *arguments: Any, **options: Any) -> Any:
         total[0] += tensor.nbytes
-        return reduce(tensor, *arguments)
+        return reduce(tensor, *arguments, **options)
 
     def all_gather(tensors: Any, tensor: Any) -> Any:
         total[0] += tensor.nbytes

@@ -79,6 +79,14 @@ class Ranks:
         if small:
             _sum_together(small)
 
+    def begin_sum(self, tensor: "Tensor") -> Callable[[], None] | None:
+        """Begin to replace a tensor by its sum over the ranks, while other work goes on. What is
+        returned waits for the end of it; None where `sum` would take the tensor with others."""
+        if self.size == 1 or tensor.nbytes < SMALL_BYTES:
+            return None
+        assert tensor.is_contiguous()
+        return _begin_all_reduce(tensor)
+
     def any(self, flags: "Tensor") -> None:
         """Replace booleans by whether they hold on any rank."""
         if self.size > 1:
@@ -302,6 +310,19 @@ def _all_reduce(tensor: "Tensor", op: Any = None) -> None:
 
     with _peers():
         dist.all_reduce(tensor, op or dist.ReduceOp.SUM)
+
+
+def _begin_all_reduce(tensor: "Tensor") -> Callable[[], None]:
+    import torch.distributed as dist
+
+    with _peers():
+        work: Any = dist.all_reduce(tensor, async_op=True)
+
+    def finish() -> None:
+        with _peers():
+            work.wait()
+
+    return finish
 
 
 def _sum_together(tensors: "list[Tensor]") -> None:

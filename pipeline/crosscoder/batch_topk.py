@@ -115,6 +115,8 @@ class BatchTopK(Variant):
         exact_g_BP = self.reconstruction.gradient(residual_BP, n_rows)
         g_BP = products.rounded("gradient", exact_g_BP)
         f.outer_into(crosscoder.W_dec_LP, g_BP)
+        if counts.n_dead_in_all == 0:  # else AuxK adds to it
+            self.gradient_done(crosscoder.W_dec_LP)
         torch.sum(exact_g_BP, 0, out=gradient_of(crosscoder.b_dec_P))
         # Kept values are above 0; at the pairs that are not kept, dense entries have a 0.
         pre_grad = f.with_values(relu_backward(f.dot(g_BP, products.W_dec_LP), f.values))

@@ -7,7 +7,7 @@ from pipeline.config.crosscoder import DsfConfig
 from pipeline.crosscoder.entries import Precision, gradient_of
 from pipeline.crosscoder.l1 import L1
 from pipeline.crosscoder.model import Crosscoder
-from pipeline.crosscoder.variant import Moment, Step
+from pipeline.crosscoder.variant import Step
 from pipeline.distributed import ONE_PROCESS, Mesh
 
 
@@ -43,11 +43,10 @@ class Dsf(L1):
         tied = shared.mean(1, keepdim=True).expand_as(shared)
         return torch.cat([tied, exclusive]).reshape_as(self.crosscoder.W_dec_LP)
 
-    @torch.no_grad()
-    def step(self, x_BP: Tensor, moment: Moment, n_rows: int | None = None) -> Step:
-        step = super().step(x_BP, moment, n_rows)
-        self._tie_gradients()
-        return step
+    def gradient_done(self, parameter: torch.nn.Parameter) -> None:
+        if parameter is self.crosscoder.W_dec_LP:
+            self._tie_gradients()
+        super().gradient_done(parameter)
 
     @torch.no_grad()
     def reduced(self, step: Step) -> Step:

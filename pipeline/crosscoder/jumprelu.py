@@ -101,6 +101,7 @@ class JumpRelu(Variant):
 
         g_BP = products.rounded("gradient", residual_BP * (2 / n_rows))
         f.outer_into(crosscoder.W_dec_LP, g_BP)
+        self.gradient_done(crosscoder.W_dec_LP)
         torch.sum(residual_BP, 0, out=gradient_of(crosscoder.b_dec_P)).mul_(2 / n_rows)
         f_grad = f.dot(g_BP, products.W_dec_LP)
         per_gate = f_grad * reach.per_latent(theta_L / norm_L)

@@ -101,6 +101,7 @@ class L1(Variant):
         W_dec_grad = gradient_of(crosscoder.W_dec_LP)
         torch.mul(crosscoder.W_dec, pull_LM[:, :, None], out=W_dec_grad.view_as(crosscoder.W_dec))
         f.outer_into(crosscoder.W_dec_LP, g_BP, add=True)
+        self.gradient_done(crosscoder.W_dec_LP)
         torch.sum(residual_BP, 0, out=gradient_of(crosscoder.b_dec_P)).mul_(2 / n_rows)
 
         f_grad = f.dot(g_BP, products.W_dec_LP)

@@ -5,7 +5,7 @@ several processes, B are the rows of this process or L its latents (see `Mesh`).
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 
 import torch
@@ -73,6 +73,7 @@ class Variant(ABC):
     def __init__(self, crosscoder: Crosscoder, mesh: Mesh) -> None:
         self.crosscoder = crosscoder
         self.mesh = mesh
+        self._being_summed: dict[torch.nn.Parameter, Callable[[], None]] = {}
         device = crosscoder.W_dec_LP.device
         self.rows_since_fired_L = torch.zeros(
             crosscoder.n_latents, dtype=torch.int64, device=device
@@ -89,13 +90,25 @@ class Variant(ABC):
         n_rows: rows of the whole batch where x_BP is this process's part of it
         """
 
+    def gradient_done(self, parameter: torch.nn.Parameter) -> None:
+        """Called by `step` where it changes this gradient no more: the ranks begin to add theirs
+        up while the step goes on. What is not told is added up by `reduced`."""
+        assert parameter.grad is not None
+        finish = self.mesh.rows.begin_sum(parameter.grad)
+        if finish is not None:
+            self._being_summed[parameter] = finish
+
     def reduced(self, step: Step) -> Step:
         """The step of all processes: loss terms, gradients and fired latents of the whole batch."""
         if self.mesh.all.size == 1:
             return step
         terms = torch.stack([term.float() for term in step.loss.terms.values()])
         self.mesh.all.sum(terms)
-        self.mesh.rows.sum(*[p.grad for p in self.parameters() if p.grad is not None])
+        left = [p for p in self.parameters() if p not in self._being_summed]
+        self.mesh.rows.sum(*[p.grad for p in left if p.grad is not None])
+        for finish in self._being_summed.values():
+            finish()
+        self._being_summed.clear()
         fired_L = step.fired_L.clone()
         self.mesh.rows.any(fired_L)
         named = dict(zip(step.loss.terms, terms, strict=True))
