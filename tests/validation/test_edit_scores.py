@@ -1,10 +1,12 @@
 """The study of known edits pooled over pairs, by hand."""
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from pipeline.analysis.bootstrap import Bootstrap
+from pipeline.config.compose import compose
 from pipeline.runtime import numpy_generator
 from pipeline.validation.edit_scores import (
     aims,
@@ -14,6 +16,7 @@ from pipeline.validation.edit_scores import (
     method_scores,
     method_table,
 )
+from pipeline.validation.edit_study import base_folder, pairs_of
 
 
 def pair(recovered: int, named: list[int], listed: list[str]) -> Any:
@@ -74,3 +77,16 @@ def test_aims_are_missed_and_met() -> None:
     rows = aims(scores()["changes"], nulls, max_false=0.05, max_null_rate=0.05)
     met = [row["met"] for row in rows]
     assert met == [False, True, False, True, False]
+
+
+def test_every_pair_of_the_study_stands_on_the_one_base_model_and_composes() -> None:
+    study = compose(["+experiment=edited", "edit_study.base_model=a/base"]).edit_study
+    pairs = pairs_of(study)
+    assert [pair.name for pair in pairs] == [f"edits_{seed}" for seed in study.seeds]
+    models = compose(list(pairs[1].overrides)).models
+    assert models.base.kind == "local"
+    assert models.base.path == str(Path("a/base").absolute())
+    assert models.it.kind == "edited"
+    assert models.it.seed == study.seeds[1]
+    made = base_folder(compose(["+experiment=edited"]).edit_study)
+    assert made == (Path("data/validation/edits_base/data/models/base")).absolute()
