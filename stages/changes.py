@@ -57,9 +57,8 @@ STAGE = Stage(
     },
     outputs={"changes": CHANGES},
     results=("changes.json", "changes.parquet", "changes_summary.json"),
-    format_version=2,
     memory_keys=("changes.batch_rows",),
-    format_version=2,
+    format_version=3,
 )
 
 
