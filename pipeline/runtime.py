@@ -7,12 +7,11 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from pipeline.distributed import local_rank, share_of_threads
 from pipeline.errors import ConfigError
 
 if TYPE_CHECKING:
+    import numpy as np
     import torch
 
 CARD_FILE = Path("/dev/nvidia0")
@@ -25,8 +24,10 @@ def stream_seed(seed: int, *names: str) -> int:
     return int.from_bytes(hashlib.sha256(key).digest()[:8], "little") >> 1
 
 
-def numpy_generator(seed: int, *names: str) -> np.random.Generator:
+def numpy_generator(seed: int, *names: str) -> "np.random.Generator":
     """NumPy generator of the named stream."""
+    import numpy as np
+
     return np.random.default_rng(stream_seed(seed, *names))
 
 

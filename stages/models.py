@@ -13,7 +13,6 @@ cost    `tiny`: a minute or two on two cores; a hub or local pair: hashing the f
 
 from pipeline.artifacts import Build, read_manifest
 from pipeline.config import Config
-from pipeline.models.records import is_current
 from pipeline.models.start import read_start
 from pipeline.stage import MODELS, Stage, not_applicable, run, tell
 
@@ -32,6 +31,8 @@ NO_MODELS = not_applicable("the experiment has no models (models.base.kind: none
 
 
 def main(config: Config) -> None:
+    from pipeline.models.records import is_current
+
     with STAGE.build(config, "models") as build:
         if not config.has_models:
             if not build.complete:

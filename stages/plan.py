@@ -8,25 +8,23 @@ costs   a few seconds
 """
 
 import sys
+from typing import TYPE_CHECKING
 
 from pipeline.config import Config
 from pipeline.paths import in_main_tree
-from pipeline.planning import (
-    Machine,
-    estimate,
-    measure_machine,
-    missing_for,
-    n_latents_of,
-    plan_table,
-)
-from pipeline.planning.machine import H200
 from pipeline.runtime import resolve_device
 from pipeline.stage import TOKENS, Stage, run
+
+if TYPE_CHECKING:
+    from pipeline.planning import Machine
 
 STAGE = Stage(name="plan", sections=())
 
 
 def main(config: Config) -> None:
+    from pipeline.planning import estimate, measure_machine, missing_for, n_latents_of, plan_table
+    from pipeline.planning.machine import H200
+
     device = resolve_device(config.runtime.device).type
     bulk = config.runtime.bulk_dir
     disk = in_main_tree(bulk) if bulk else TOKENS
@@ -51,7 +49,7 @@ def main(config: Config) -> None:
     print("\nnothing is missing: `dvc repro` can run it")
 
 
-def describe(machine: Machine) -> str:
+def describe(machine: "Machine") -> str:
     """One line on what the times below rest on."""
     return (
         f"this machine: {machine.device_name}, "

@@ -1,6 +1,8 @@
 """Imports go one way: stages -> parts -> foundations."""
 
 import ast
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -136,18 +138,53 @@ def test_stages_import_no_other_stage(file: Path) -> None:
     assert not {name for name in imports_of(file) if name.startswith("stages")}
 
 
-@pytest.mark.parametrize(
-    "module", ["errors", "labels", "artifacts", "distributed", "progress", "stage", "config"]
-)
-def test_foundations_load_nothing_heavy_at_import(module: str) -> None:
-    import subprocess
-    import sys
+LIGHT_FOUNDATIONS = ["errors", "labels", "artifacts", "distributed", "progress", "stage", "config"]
+WITHOUT_TORCH = ["compose", "code", "local_files", "shuffle", "relative_norm", "decoder_cosine"]
 
-    code = f"import sys, pipeline.{module}; print(*sorted({HEAVY!r} & set(sys.modules)))"
-    loaded = subprocess.run(
-        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
+
+@pytest.fixture(scope="module")
+def loaded_after() -> dict[str, set[str]]:
+    """Module -> which of HEAVY are loaded once it is imported, in one process and in this order:
+    foundations, stages, what the functions of a stage without torch import, the page's last."""
+    stages = [f"stages.{file.stem}" for file in sorted((ROOT / "stages").glob("[a-z]*.py"))]
+    wanted = [f"pipeline.{name}" for name in LIGHT_FOUNDATIONS] + stages
+    for stage in [*WITHOUT_TORCH, "report"]:
+        wanted += sorted(project_imports(ROOT / "stages" / f"{stage}.py"))
+    code = "import sys, importlib\nfor name in sys.argv[1:]:\n    "
+    code += f"importlib.import_module(name); print(name, *{HEAVY!r} & set(sys.modules))"
+    told = subprocess.run(
+        [sys.executable, "-c", code, *wanted], cwd=ROOT, capture_output=True, text=True, check=True
     )
-    assert loaded.stdout.strip() == ""
+    lines = [line.split() for line in told.stdout.splitlines()]
+    return {name: set(heavy) for name, *heavy in reversed(lines)}
+
+
+def project_imports(file: Path) -> set[str]:
+    """Modules of the library that a file imports, also inside functions."""
+    places = {name: ROOT.joinpath(*name.split(".")) for name in imports_of(file)}
+    return {
+        name
+        for name, place in places.items()
+        if name.startswith("pipeline") and (place.is_dir() or place.with_suffix(".py").is_file())
+    }
+
+
+def test_foundations_and_stages_load_nothing_heavy_at_import(
+    loaded_after: dict[str, set[str]],
+) -> None:
+    light = {f"pipeline.{name}" for name in LIGHT_FOUNDATIONS}
+    light |= {name for name in loaded_after if name.startswith("stages.")}
+    assert not {name: loaded for name in light if (loaded := loaded_after[name])}
+
+
+def test_the_page_and_what_reads_tables_load_neither_torch_nor_transformers(
+    loaded_after: dict[str, set[str]],
+) -> None:
+    assert {"pipeline.report.page", "pipeline.analysis.decoders.charts"} <= loaded_after.keys()
+    model_libraries = {"torch", "transformers", "datasets"}
+    assert not {
+        name: found for name, all_ in loaded_after.items() if (found := all_ & model_libraries)
+    }
 
 
 def test_no_module_imports_itself_by_a_detour() -> None:

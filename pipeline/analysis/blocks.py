@@ -14,7 +14,7 @@ Letters: G blocks of documents, L latents (or whatever is tested side by side).
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import stats
+from scipy import special
 
 Floats = NDArray[np.float64]
 SMALLEST_P = float(np.finfo(np.float64).tiny)
@@ -29,7 +29,7 @@ def both_tails(t: Floats, degrees: Floats) -> tuple[Floats, Floats]:
 
 def upper_tail(t: Floats, degrees: Floats) -> Floats:
     """P(T >= t) of Student's t; never 0, so that it can be ranked; NaN without a degree."""
-    return np.maximum(stats.t.sf(t, degrees), SMALLEST_P)
+    return np.maximum(special.stdtr(degrees, -t), SMALLEST_P)
 
 
 def effective_number(square_GL: Floats) -> Floats:

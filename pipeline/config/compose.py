@@ -3,10 +3,9 @@
 import hashlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from omegaconf import DictConfig, OmegaConf, open_dict
-from omegaconf.errors import OmegaConfBaseException
+import yaml
 from pydantic import ValidationError
 
 from pipeline.config.overrides import (
@@ -20,6 +19,9 @@ from pipeline.config.refused import refused, shown
 from pipeline.config.schema import Config
 from pipeline.config.yaml_files import UNREADABLE, check_mappings, read_yaml
 from pipeline.errors import ConfigError, MissingArtifactError
+
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
 
 CONF = Path("conf")
 COMPOSED = Path("composed.yaml")
@@ -77,6 +79,8 @@ def compose(overrides: Sequence[str]) -> Config:
     from hydra import compose as hydra_compose
     from hydra import initialize_config_dir
     from hydra.errors import HydraException
+    from omegaconf import OmegaConf
+    from omegaconf.errors import OmegaConfBaseException
 
     if not CONF.is_dir():
         raise ConfigError(f"{CONF}/ not found in {Path.cwd()}: run in the root of the repository")
@@ -100,9 +104,11 @@ def compose(overrides: Sequence[str]) -> Config:
         raise
 
 
-def take_out(composed: DictConfig, key: str) -> None:
+def take_out(composed: "DictConfig", key: str) -> None:
     """Remove the entries of a mapping that are null: Hydra merges mappings, so that one which a
     default gives could not go otherwise. What refers to the mapping never sees them."""
+    from omegaconf import DictConfig, OmegaConf, open_dict
+
     mapping = OmegaConf.select(composed, key)
     if isinstance(mapping, DictConfig):
         with open_dict(composed):
@@ -140,16 +146,23 @@ def load_config(overrides: Sequence[str]) -> Config:
 
 def composed_text(config: Config) -> bytes:
     """The text of `composed.yaml`: a header with the digest of the rest, then every value."""
+    from omegaconf import OmegaConf
+
     text = OmegaConf.to_yaml(OmegaConf.create(config.model_dump(mode="json")))
     return f"{HEADER}{DIGEST_LINE}{_digest(text)}\n{text}".encode()
 
 
 def read_composed() -> Any:
-    """The plain data of `composed.yaml`. ConfigError where it was edited or is not compose's."""
+    """The plain data of `composed.yaml`. ConfigError where it was edited or is not compose's.
+
+    The digest tells that it is as compose wrote it, so that libyaml reads it at once: every stage
+    waits for this.
+    """
     check_unedited()
-    if DIGEST_LINE not in COMPOSED.read_text():
+    text = COMPOSED.read_text()
+    if DIGEST_LINE not in text:
         raise ConfigError(f"{COMPOSED} is not of this version: run `dvc repro compose`")
-    return read_yaml(COMPOSED)
+    return yaml.load(text, Loader=yaml.CSafeLoader)
 
 
 def check_unedited() -> None:

@@ -1,7 +1,10 @@
 """The keys that the schema knows: what a refused one was meant to be, and what each one means."""
 
+import ast
 import difflib
+import inspect
 from collections.abc import Iterator, Sequence
+from itertools import pairwise
 from types import NoneType, UnionType
 from typing import Annotated, Any, Union, get_args, get_origin
 
@@ -55,10 +58,24 @@ def meaning(key: str) -> str:
     types: Types = [Config]
     words = ""
     for part in key.split("."):
-        fields = [s.model_fields[part] for s in _sections(types) if part in s.model_fields]
-        words = " ".join((fields[0].description or "").split()) if fields else ""
+        owners = [
+            o for s in _sections(types) for o in s.__mro__ if part in inspect.get_annotations(o)
+        ]
+        words = _text_under(owners[0], part) if owners else ""
         types = _inside(types, part)
     return words
+
+
+def _text_under(section: type, field: str) -> str:
+    """The text that stands under a field in the source of its section, on one line."""
+    (definition,) = ast.parse(inspect.getsource(section)).body
+    assert isinstance(definition, ast.ClassDef)
+    for line, below in pairwise(definition.body):
+        match line, below:
+            case ast.AnnAssign(target=ast.Name(id=name)), ast.Expr(value=ast.Constant(value=text)):
+                if name == field:
+                    return " ".join(str(text).split())
+    return ""
 
 
 def _elsewhere(name: str) -> list[str]:

@@ -5,8 +5,6 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from omegaconf import OmegaConf
-from omegaconf.errors import OmegaConfBaseException
 
 from pipeline.errors import ConfigError
 
@@ -27,6 +25,9 @@ WORDS = {
 def read_yaml(path: Path) -> Any:
     """The plain data of a YAML file. ConfigError where it cannot be read, and where it holds a key
     twice, a tag or a bare value."""
+    from omegaconf import OmegaConf
+    from omegaconf.errors import OmegaConfBaseException
+
     try:
         return OmegaConf.to_container(OmegaConf.load(path))
     except FileNotFoundError as error:

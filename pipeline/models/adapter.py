@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from pipeline.errors import ModelError
-from pipeline.models.configuration import ADAPTER_FILE, first_line
+from pipeline.models.configuration import ADAPTER_FILE, ADAPTER_WEIGHTS, first_line
 from pipeline.models.skeleton import read_tensors
 from pipeline.runtime import stream_seed
 
@@ -25,8 +25,6 @@ if TYPE_CHECKING:
 
     from pipeline.config.models import LoraConfig
 
-ADAPTER_WEIGHTS = "adapter_model.safetensors"
-ADAPTER_PATTERNS = (ADAPTER_FILE, ADAPTER_WEIGHTS)
 METHOD = "LORA"
 
 

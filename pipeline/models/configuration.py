@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 CONFIG_FILE = "config.json"
 ADAPTER_FILE = "adapter_config.json"
+ADAPTER_WEIGHTS = "adapter_model.safetensors"
+ADAPTER_PATTERNS = (ADAPTER_FILE, ADAPTER_WEIGHTS)
 
 
 @dataclass(frozen=True)

@@ -7,8 +7,8 @@ from pathlib import Path
 
 from pipeline.config.models import HubModel, LocalModel
 from pipeline.errors import ModelError
-from pipeline.models.adapter import ADAPTER_PATTERNS, read_adapter
-from pipeline.models.configuration import read_config
+from pipeline.models.adapter import read_adapter
+from pipeline.models.configuration import ADAPTER_PATTERNS, read_config
 from pipeline.models.records import FILE_PATTERNS, AdapterRecord, ModelRecord
 from pipeline.paths import located
 

@@ -13,9 +13,12 @@ from typing import Any, Literal
 
 from pipeline.artifacts import sha256_file, write_json
 from pipeline.errors import MissingArtifactError, ModelError
-from pipeline.models.adapter import ADAPTER_PATTERNS, read_adapter
-from pipeline.models.configuration import CONFIG_FILE, read_configuration, shape_of
-from pipeline.models.skeleton import weight_files
+from pipeline.models.configuration import (
+    ADAPTER_PATTERNS,
+    CONFIG_FILE,
+    read_configuration,
+    shape_of,
+)
 from pipeline.paths import located
 
 MODELS_FILE = "models.json"
@@ -114,6 +117,8 @@ def describe_adapter(
 
 def model_files(folder: Path) -> list[Path]:
     """The files of a folder that decide the model, sorted. ModelError where weights are missing."""
+    from pipeline.models.skeleton import weight_files  # with torch, which the page needs not
+
     weight_files(folder)
     return sorted({path for pattern in FILE_PATTERNS for path in folder.glob(pattern)})
 
@@ -125,6 +130,8 @@ def file_digests(folder: Path) -> dict[str, dict[str, Any]]:
 
 def adapter_digests(folder: Path) -> dict[str, dict[str, Any]]:
     """Name -> bytes and sha256 of the files of an adapter."""
+    from pipeline.models.adapter import read_adapter
+
     read_adapter(folder)
     return _digests([folder / name for name in ADAPTER_PATTERNS])
 

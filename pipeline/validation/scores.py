@@ -6,7 +6,7 @@ Letters: S seeds.
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from scipy import stats
+from scipy import special
 
 from pipeline.analysis.decoders.geometry import EXCLUSIVE_BINS, IN_BOTH
 from pipeline.columns import Table, table_of
@@ -50,7 +50,7 @@ def interval(values: Sequence[float | None], confidence: float) -> Json:
     if n == 1:
         return {"value": mean, "low": None, "high": None, "seeds": list(values)}
     variance = sum((value - mean) ** 2 for value in known) / (n - 1)
-    reach = float(stats.t.ppf((1 + confidence) / 2, n - 1)) * (variance / n) ** 0.5
+    reach = float(special.stdtrit(n - 1, (1 + confidence) / 2)) * (variance / n) ** 0.5
     return {
         "value": mean,
         "low": max(0.0, mean - reach),

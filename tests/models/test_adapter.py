@@ -14,7 +14,8 @@ from transformers import AutoModelForCausalLM
 from pipeline.artifacts import hash_files
 from pipeline.config.models import ModelsConfig
 from pipeline.errors import ModelError
-from pipeline.models.adapter import ADAPTER_WEIGHTS, check_adapter, read_adapter
+from pipeline.models.adapter import check_adapter, read_adapter
+from pipeline.models.configuration import ADAPTER_WEIGHTS
 from pipeline.models.figures import pair_figures
 from pipeline.models.hook import residual
 from pipeline.models.load import load_model, read_model

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from scipy import stats
+from scipy import special
 
 from pipeline.analysis.bootstrap import Estimate
 from pipeline.analysis.changes.judge import Judgement
@@ -52,7 +52,7 @@ def entry(
 
     def spread(name: str, figure: Callable[[float], float] = float) -> Estimate:
         value, error = (float(vars(judgement)[n][change]) for n in (name, f"{name}_error"))
-        half = float(stats.t.ppf((1 + section.confidence) / 2, max(degrees, 1e-3))) * error
+        half = float(special.stdtrit(max(degrees, 1e-3), (1 + section.confidence) / 2)) * error
         if not math.isfinite(value + half):
             return NO_ESTIMATE
         return Estimate(figure(value), figure(value - half), figure(value + half))

@@ -39,7 +39,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import stats
 
 from pipeline.analysis.blocks import (
     both_tails,
@@ -83,6 +82,8 @@ class Tails:
 
 
 def _tests(own_GE: Floats, other_GE: Floats, max_share: float) -> tuple[Floats, Floats]:
+    from scipy import stats  # a second of CPU, which whoever only asks for `Tails` need not wait
+
     weight_GE = own_GE + other_GE
     t = t_statistic(max_share * own_GE - other_GE, weight_GE)
     below, above = both_tails(t, effective_number(weight_GE) - 1)
