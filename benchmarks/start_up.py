@@ -61,7 +61,7 @@ TELL = "; import time; print(time.process_time())"
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", 1)[0])
     parser.add_argument("--root", type=Path, default=Path())
     parser.add_argument("--repeats", type=int, default=5)
     parser.add_argument("--stages", nargs="*")

@@ -1,7 +1,8 @@
 """Score every method on a pair that differs by known edits.
 
     before=models,mix,dump,shuffle,train,evaluate,latent_scaling,baselines,changes
-    python -m stages.chain $before,edits +experiment=edited
+    python -m stages.chain $before +experiment=edited
+    python -m stages.edits +experiment=edited
 
 reads   data/models (with the edits), data/tokens.zarr, data/heldout_activations.zarr,
         data/crosscoder, data/diff_sae, results/latents.parquet, data/changes, results/changes.json
