@@ -72,7 +72,7 @@ QUESTION_IMPORTS = {
     "seeds": {"verdicts", "charts"},
     "recovery": {"decoders", "charts"},
     "changes": {"causal", "dashboards", "verdicts"},
-    "edits": {"changes"},
+    "edits": {"changes", "decoders"},
 }
 HEAVY = {"torch", "transformers", "datasets", "altair", "pandas", "zarr"}
 

@@ -2,7 +2,7 @@
 
 relative_norm    latents that norms call exclusive, the most one-sided first
 decoder_cosine   the other live latents, the lowest cosine of the decoders first
-verdicts         latents whose verdict is exclusive, the surest first
+verdicts         latents whose verdict is not shared, by what leaving each out costs
 leave_one_out    latents by what leaving each out costs (see `latent_costs`)
 diff_sae         latents of the dictionary of the difference alone, likewise
 mean_difference  one entry, on every row
@@ -23,6 +23,7 @@ from torch import Tensor
 
 from pipeline.analysis.changes.lines import differences
 from pipeline.analysis.changes.measure import Changes
+from pipeline.analysis.decoders.geometry import EXCLUSIVE_BINS
 from pipeline.analysis.edits.score import Entry
 from pipeline.config.changes import ChangesConfig
 from pipeline.crosscoder import Crosscoder
@@ -30,7 +31,11 @@ from pipeline.crosscoder import Crosscoder
 if TYPE_CHECKING:
     import pandas as pd
 
-EXCLUSIVE_KIND = {"it_only": "new", "base_only": "lost"}
+KIND_OF_VERDICT = {
+    "it_only": "new",
+    "base_only": "lost",
+    **{verdict: verdict for verdict in ("moved", "turned", "stronger", "weaker")},
+}
 MAX_LATENTS = 100
 """Entries looked at of a list of latents that has no end of its own."""
 
@@ -45,13 +50,13 @@ def latent_lists(
     delta_LD = raw_LMD[:, 1] - raw_LMD[:, 0]
     share_L = latent_costs(crosscoder, f_TL, delta_LD, x_TMD).numpy()
     column = {name: table[name].to_numpy() for name in table.columns}
-    exclusive = np.isin(column["norm_bin"], list(EXCLUSIVE_KIND))
-    kinds = [EXCLUSIVE_KIND.get(str(verdict), "") for verdict in column["verdict"]]
+    exclusive = np.isin(column["norm_bin"], EXCLUSIVE_BINS)
+    kinds = [KIND_OF_VERDICT.get(str(verdict), "") for verdict in column["verdict"]]
     live = (column["verdict"] != "dead") & (share_L > min_share)
     orders = {
         "relative_norm": (-np.abs(column["relative_norm"] - 0.5), exclusive),
         "decoder_cosine": (column["decoder_cosine"], ~exclusive),
-        "verdicts": (column["q_exclusive"], np.array([kind != "" for kind in kinds])),
+        "verdicts": (-share_L, np.array([kind != "" for kind in kinds])),
         "leave_one_out": (-share_L, live),
     }
     lists = {}
