@@ -19,6 +19,10 @@ if TYPE_CHECKING:
     from pipeline.planning import Machine
 
 STAGE = Stage(name="plan", sections=())
+ON_A_CARD = (
+    "times on a card are arithmetic from its rates: no stage has been measured on one "
+    "(docs/performance.md)"
+)
 
 
 def main(config: Config) -> None:
@@ -37,6 +41,8 @@ def main(config: Config) -> None:
     if device == "cpu" and costs:
         print(f"\nThe same on {H200.device_name} (790 TFLOP/s bf16, disk 2 GB/s):\n")
         print(plan_table(estimate(config, H200)))
+    if costs:
+        print(f"\n{ON_A_CARD}")
     if not n_latents_of(config.crosscoder):
         print(
             "\nnot counted above: the latents of the finished crosscoder, whose number nothing "

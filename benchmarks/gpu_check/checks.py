@@ -61,7 +61,8 @@ class Checks:
                     self.add(left_out(f"the rest of {name}", "the time was up"))
                     return
         except (PipelineError, RuntimeError, ValueError, TypeError, MemoryError) as error:
-            said = " ".join(str(error).split())[:500]
+            said = " ".join(str(error).split())
+            said = said if len(said) <= 600 else f"{said[:200]} ... {said[-400:]}"
             self.add(Finding(name, False, {"raised": f"{type(error).__name__}: {said}"}))
 
     def add(self, finding: Finding) -> None:

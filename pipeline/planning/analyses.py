@@ -12,16 +12,15 @@ from pipeline.planning.cost import (
     BYTES,
     INTERPRETER_BYTES,
     STAGE_START_SECONDS,
-    TRAIN_EFFICIENCY,
     StageCost,
     model_rate,
     n_heldout_rows,
     n_train_rows,
-    step_products,
 )
 from pipeline.planning.dictionary import n_latents_of
 from pipeline.planning.machine import Machine
 from pipeline.planning.model_size import ModelSize
+from pipeline.planning.training_step import TRAIN_EFFICIENCY, StepSize, training_seconds
 
 FIXED_PATCHES = 8
 LATENT_SETS = 7
@@ -111,11 +110,11 @@ def _baselines(config: Config, machine: Machine, sizes: Sequence[ModelSize]) -> 
     section, d_model = config.baselines, sizes[0].d_model
     n_latents = section.diff_sae.n_latents
     rows = section.n_train_rows or config.train.n_rows or n_train_rows(config)
-    precision = config.train.precision
-    flops = step_products("batch_topk", precision) * 2.0 * d_model * n_latents * rows
-    rate = machine.flops_per_second(precision) * TRAIN_EFFICIENCY[machine.device]
-    read = 2.0 * rows * len(MODELS) * d_model / machine.disk_bytes_per_second
-    seconds = STAGE_START_SECONDS + max(flops / rate, read)
+    step = StepSize(
+        config.train.batch_rows, n_latents, d_model, config.train.precision, section.diff_sae.k
+    )
+    seconds = STAGE_START_SECONDS
+    seconds += training_seconds(step, rows, len(MODELS) * d_model, machine)
     seconds += _encoding_seconds(config, machine, d_model, section.n_rows)
     parameters = 2.0 * d_model * n_latents
     memory = 16.0 * parameters + 3 * 4.0 * config.train.batch_rows * n_latents

@@ -10,16 +10,8 @@ BYTES = {"bfloat16": 2, "float32": 4}
 ROW_TAG_BYTES = 4 * 4 + 2  # token id, position, document, sequence; source, class
 CODED_SHARE = {"none": 1.0, "zstd": 0.79, "blosc_lz4": 0.83}
 """What a codec leaves of real activations (docs/performance.md, "Codecs")."""
-# Share of the plain matrix rate that whole transformer passes, and whole training steps, reach.
+# Share of the plain matrix rate that whole transformer passes reach.
 MODEL_EFFICIENCY = {"cpu": 0.5, "cuda": 0.4}
-TRAIN_EFFICIENCY = {"cpu": 0.8, "cuda": 0.6}
-DENSE_PRODUCTS = 5.0
-"""Matrix products of rows by latents in a step: encode, decode, three gradients."""
-BATCH_TOPK_PRODUCTS = {"fp32": 1.5, "tf32": 2.0, "bf16": 2.0}
-"""What a BatchTopK step takes in units of such a product: one encodes every latent, the rest is
-over active pairs. Five times the BatchTopK step over the L1 step of docs/performance.md ("Training
-step") at 4,096 latents, rounded up: 73.5 / 253.1 in fp32, 48.7 / 124.3 in bf16. At 16,384 latents
-the ratios are lower (8.3 / 34.4 and 4.2 / 15.8). Measured on CPUs alone."""
 STAGE_START_SECONDS = 6.0
 INTERPRETER_BYTES = 600 * 10**6
 
@@ -62,12 +54,6 @@ def n_heldout_rows(config: Config) -> int:
     """Rows of the held-out store."""
     mix = config.mix
     return mix.n_heldout_sequences * (mix.sequence_length_tokens - 1)
-
-
-def step_products(kind: str, precision: str) -> float:
-    """Products that a training step of a variant is priced at. DSF and JumpReLU are priced as L1,
-    all as if dense throughout, though their steps become cheaper as latents become sparse."""
-    return BATCH_TOPK_PRODUCTS[precision] if kind == "batch_topk" else DENSE_PRODUCTS
 
 
 def model_rate(config: Config, machine: Machine) -> float:

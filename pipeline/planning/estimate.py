@@ -5,6 +5,7 @@ recovery, report) have no line.
 """
 
 from pipeline.config import Config
+from pipeline.config.crosscoder import BatchTopKConfig
 from pipeline.config.models import HubModel, TrainedModel, TunedModel
 from pipeline.labels import MODELS
 from pipeline.planning.analyses import analyses
@@ -13,19 +14,18 @@ from pipeline.planning.cost import (
     INTERPRETER_BYTES,
     MODEL_EFFICIENCY,
     STAGE_START_SECONDS,
-    TRAIN_EFFICIENCY,
     StageCost,
     dumped_row_bytes,
     model_rate,
     n_heldout_rows,
     n_train_rows,
     row_bytes,
-    step_products,
     stored_row_bytes,
 )
 from pipeline.planning.dictionary import n_latents_of
 from pipeline.planning.machine import Machine
 from pipeline.planning.model_size import ModelSize, sizes_of
+from pipeline.planning.training_step import StepSize, training_seconds
 
 TOKEN_BYTES = 4 + 4 + 1 + 1  # token id, document, source, class
 TOKENISER_TOKENS_PER_SECOND = 300_000
@@ -124,10 +124,9 @@ def _train(config: Config, machine: Machine, d_model: int) -> StageCost:
     rows = config.train.n_rows or n_train_rows(config)
     width = len(MODELS) * d_model
     parameters = 2.0 * width * n_latents
-    # Products of [rows, width] by [width, n_latents].
-    flops = step_products(config.crosscoder.kind, precision) * 2.0 * width * n_latents * rows
-    rate = machine.flops_per_second(precision) * TRAIN_EFFICIENCY[machine.device]
-    seconds = max(flops / rate, 2.0 * rows * width / machine.disk_bytes_per_second)
+    k = config.crosscoder.k if isinstance(config.crosscoder, BatchTopKConfig) else None
+    step = StepSize(config.train.batch_rows, n_latents, width, precision, k)
+    seconds = training_seconds(step, rows, width, machine)
     latents = 4.0 * config.train.batch_rows * n_latents
     return StageCost(
         "train",

@@ -19,7 +19,10 @@ PROBE_BYTES = 256 * 2**20
 
 @dataclass(frozen=True)
 class Machine:
-    """Rates and sizes of the machine that the plan is for."""
+    """Rates and sizes of the machine that the plan is for.
+
+    device_bytes_per_second: what passes a card's memory, read and written; None for a CPU
+    """
 
     device: str
     device_name: str
@@ -29,6 +32,7 @@ class Machine:
     free_disk_bytes: int
     memory_bytes: int
     device_memory_bytes: int
+    device_bytes_per_second: float | None
 
     def flops_per_second(self, dtype: str) -> float:
         if dtype == "tf32":  # half of bfloat16 in the data sheets of NVIDIA's cards
@@ -47,6 +51,7 @@ H200 = Machine(
     free_disk_bytes=8 * 10**12,
     memory_bytes=128 * 2**30,
     device_memory_bytes=139 * 2**30,
+    device_bytes_per_second=4.3e12,
 )
 
 
@@ -68,6 +73,7 @@ def measure_machine(device: str, n_threads: int, data: Path) -> Machine:
         free_disk_bytes=shutil.disk_usage(existing_parent(data)).free,
         memory_bytes=memory,
         device_memory_bytes=properties.total_memory if properties else memory,
+        device_bytes_per_second=copy_rate(torch.device(device)) if on_gpu else None,
     )
 
 
@@ -90,6 +96,23 @@ def matrix_rate(device: "torch.device", dtype: "torch.dtype", seconds: float = 0
         wait()
         products += at_once
     return products * 2 * size**3 / (time.perf_counter() - began)
+
+
+def copy_rate(device: "torch.device", seconds: float = 0.2) -> float:
+    """Bytes per second that pass a card's memory, read and written, while it copies."""
+    import torch
+
+    source = torch.empty(PROBE_BYTES, dtype=torch.uint8, device=device)
+    target = torch.empty_like(source)
+    target.copy_(source)
+    torch.cuda.synchronize()
+    began, copies = time.perf_counter(), 0
+    while time.perf_counter() - began < seconds:
+        for _ in range(32):
+            target.copy_(source)
+        torch.cuda.synchronize()
+        copies += 32
+    return copies * 2 * PROBE_BYTES / (time.perf_counter() - began)
 
 
 def write_rate(folder: Path) -> float:

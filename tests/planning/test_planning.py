@@ -1,6 +1,7 @@
 """The plan's arithmetic, and what it says is missing."""
 
 import dataclasses
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,6 +14,7 @@ from pipeline.planning.dictionary import is_here
 from pipeline.planning.machine import H200
 from pipeline.planning.model_size import size_from_config
 from pipeline.planning.table import format_bytes
+from pipeline.planning.training_step import StepSize, step_seconds
 from pipeline.text.tokens import train_tokenizer
 from tests.models.families import family_folder, random_family
 
@@ -26,6 +28,7 @@ LAPTOP = Machine(
     free_disk_bytes=10**11,
     memory_bytes=24 * 2**30,
     device_memory_bytes=24 * 2**30,
+    device_bytes_per_second=None,
 )
 
 
@@ -215,6 +218,29 @@ def test_an_absent_local_folder_and_file_are_named() -> None:
     text = "\n".join(missing_for(config, LAPTOP, estimate(config, LAPTOP)))
     assert "models.base: model folder /nowhere/base does not exist" in text
     assert "no file matches /nowhere/*.jsonl" in text
+
+
+@pytest.mark.parametrize(
+    ("n_latents", "batch_rows", "k", "precision", "milliseconds"),
+    [
+        (16_384, 4096, None, "fp32", 64),  # 62 of products
+        (16_384, 4096, None, "bf16", 8),  # 5 of products, 2 of passes over weights
+        (73_728, 2048, 100, "bf16", 22),  # 9 of products, most of the rest Adam and conversions
+        (73_728, 2048, 100, "fp32", 50),  # 28 to encode
+    ],
+)
+def test_a_step_on_a_card_is_priced_by_products_and_passes(
+    n_latents: int, batch_rows: int, k: int | None, precision: str, milliseconds: float
+) -> None:
+    """At the rates of an H100's data sheet, against sums by hand (`docs/performance.md`)."""
+    card = replace(
+        H200,
+        fp32_flops_per_second=50e12,
+        bf16_flops_per_second=620e12,
+        device_bytes_per_second=3.0e12,
+    )
+    size = StepSize(batch_rows, n_latents, 2 * 2304, precision, k)
+    assert 1e3 * step_seconds(size, card) == pytest.approx(milliseconds, rel=0.2)
 
 
 def test_the_table_has_a_line_per_stage_and_a_total() -> None:
