@@ -91,6 +91,7 @@ def test_the_proof_takes_no_experiment(override: str) -> None:
     ("stage", "override", "said"),
     [
         ("validation", TINY, "experiment: found +experiment=tiny, expected none"),
+        ("edit_study", TINY, "experiment: found +experiment=tiny, expected none"),
         ("frontier", "+experiment=local", "hook_point.layer is missing, expected a value"),
         ("seed_runs", "+experiment=local", "hook_point.layer is missing, expected a value"),
     ],

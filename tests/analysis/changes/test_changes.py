@@ -174,3 +174,20 @@ def test_the_sums_do_not_depend_on_the_batches(tmp_path: Path) -> None:
 
 def flat(sums: ChangeSums) -> dict[str, NDArray[np.float64]]:
     return {k: v for k, v in vars(sums).items() if k != "written"} | vars(sums.written)
+
+
+def test_alike_tokens_that_change_alike_are_two_changes() -> None:
+    rows = world(1)
+    alike = 0.7 * rows.direction[0] + 0.51**0.5 * rows.direction[1]
+    it = rows.base + 3 * rows.on(4) * rows.direction[0] + 3 * rows.on(5) * alike
+    lines = find_lines(rows.pair(it), section(), torch.Generator().manual_seed(0))
+    assert lines.n_changes == 2
+
+
+def test_small_coordinates_that_rounding_moves_make_no_row_differ() -> None:
+    base = torch.full((2, 48), 1e-3)
+    base[:, 0] = 10.0
+    it = base.clone()
+    it[:, 1:] *= 3
+    it[1, 0] += 2
+    assert differs(torch.stack([base, it], dim=1)).tolist() == [False, True]
