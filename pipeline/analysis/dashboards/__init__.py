@@ -7,5 +7,6 @@ nearest.py        latents that write nearly the same
 token_text.py     `Pieces`: token ids as text, character by character
 records.py        `Records`: one dashboard per latent; `choose` says which get one
 file.py           dashboards.jsonl.gz, and what each key holds
+neuronpedia.py    the same in the JSON of SAEDashboard
 run.py            puts these together
 """
