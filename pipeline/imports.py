@@ -39,6 +39,7 @@ class Project:
     def __init__(self, root: Path) -> None:
         self.root = root
         self._read: dict[Path, _File] = {}
+        self._on_the_way: dict[str, list[Path]] = {}
 
     def digests(self, module: str) -> dict[str, str]:
         """Digest of every project file that a module loads, by path from the root: its imports,
@@ -46,7 +47,11 @@ class Project:
         found: dict[Path, str] = {}
         queue = [module]
         while queue:
-            for file in self._files_on_the_way(queue.pop()):
+            dotted = queue.pop()
+            # Looked up once: 30 stages ask for the same names over and over.
+            if dotted not in self._on_the_way:
+                self._on_the_way[dotted] = list(self._files_on_the_way(dotted))
+            for file in self._on_the_way[dotted]:
                 if file not in found:
                     read = self._file(file)
                     found[file] = read.digest

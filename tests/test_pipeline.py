@@ -193,43 +193,41 @@ def test_a_crosscoder_of_the_reference_layout_goes_through_every_analysis(
     del config["activation_scale"]
     (folder / "cfg.json").write_text(json.dumps(config))
     checkout.override(f"crosscoder=pretrained crosscoder.path={folder.relative_to(checkout.path)}")
-    assert checkout.repro() == ["compose", *STAGES[STAGES.index("train") :]]
-    assert results() == before
-    assert checkout.status() == {}
-    checkout.run("dvc", "plots", "show", "-o", "plots")
-    shutil.rmtree(checkout.path / "plots")
+    assert checkout.repro("train") == ["compose", "train"]
     crosscoder_replaced_in_place(checkout, folder)
+    checkout.run_stages(*STAGES[STAGES.index("train") :])
+    assert results() == before
     checkout.override("")
-    checkout.repro()
+    assert set(checkout.repro()) <= {"compose"}, "what was written past DVC comes from its cache"
 
 
 def crosscoder_replaced_in_place(checkout: Checkout, folder: Path) -> None:
     """DVC knows nothing of a folder that the configuration names; `local_files` looks at it."""
     weights = folder / "cc_weights.pt"
+    whole = weights.read_bytes()
     weights.touch()
     assert checkout.repro("train") == [], "another time is no other file"
-    weights.write_bytes(weights.read_bytes()[::-1])
+    weights.write_bytes(whole[::-1])
     done = checkout.run("dvc", "repro", "train", check=False)
     assert done.returncode != 0
     assert "Running stage 'train'" in done.stdout
     assert "cc_weights.pt" in done.stderr
+    weights.write_bytes(whole)
+    checkout.repro("local_files")
 
 
 def test_the_same_config_gives_the_same_bytes(checkout: Checkout) -> None:
-    from pipeline.artifacts import manifest_digest
-
-    before = {
-        path.name: manifest_digest(path)
-        for path in (checkout.path / "data").iterdir()
-        if (path / "manifest.json").exists()
-    }
-    lock = yaml.safe_load((checkout.path / "dvc.lock").read_text())["stages"]
-    checkout.run("dvc", "repro", "--force", "--no-run-cache")
-    again = yaml.safe_load((checkout.path / "dvc.lock").read_text())["stages"]
-    after = {name: manifest_digest(checkout.path / "data" / name) for name in before}
-    assert after == before
-    for stage, entry in lock.items():
-        assert again[stage]["outs"] == entry["outs"], stage
+    """Also where one process runs all stages. What the page tells of the first runs stays."""
+    before = outputs(checkout)
+    for path in checkout.path.glob("data/[!.]*"):
+        shutil.rmtree(path)
+    shutil.rmtree(checkout.path / "results")
+    checkout.repro("compose", "local_files")
+    checkout.run_stages(*STAGES[STAGES.index("models") :])
+    after = outputs(checkout)
+    assert before.keys() == after.keys()
+    assert [name for name in before if before[name] != after[name]] == []
+    assert checkout.repro() == [], "DVC finds what it knows"
 
 
 def outputs(checkout: Checkout) -> dict[str, bytes]:
