@@ -22,10 +22,10 @@ STAGE = Stage(
     name="seed_runs",
     sections=("seeds", "crosscoder", "train"),
     inputs={
-        "models": MODELS,
-        "tokens": TOKENS,
         "shuffled": SHUFFLED,
         "heldout_activations": HELDOUT_ACTIVATIONS,
+        "models": MODELS,
+        "tokens": TOKENS,
     },
     outputs={"seeds": SEEDS},
     resumes=True,

@@ -33,10 +33,10 @@ STAGE = Stage(
     sections=("crosscoder", "train"),
     local_files=("crosscoder",),
     inputs={
-        "models": MODELS,
-        "tokens": TOKENS,
         "shuffled": SHUFFLED,
         "heldout_activations": HELDOUT_ACTIVATIONS,
+        "models": MODELS,
+        "tokens": TOKENS,
     },
     outputs={"crosscoder": CROSSCODER},
     results=("training.csv",),

@@ -174,6 +174,21 @@ OVERRIDES = [
         typed=(TINY, "runtime.drop_unshuffled=true"),
     ),
     Mistake(
+        "rounds of less than two batches",
+        ("dump.rows_per_round (2,000)", "at least 2,432", "raise it"),
+        typed=(TINY, "dump.rows_per_round=2000"),
+    ),
+    Mistake(
+        "rounds that are dealt for the whole shuffle",
+        ("dump.scatter_seed (49)", "must be null with dump.rows_per_round", "scatter_seed=null"),
+        typed=(TINY, "dump.rows_per_round=9000", "dump.scatter_seed=49"),
+    ),
+    Mistake(
+        "rounds of planted rows",
+        ("dump.rows_per_round (9,000)", "needs a model pair", "dump.rows_per_round=null"),
+        typed=("+experiment=planted", "dump.rows_per_round=9000"),
+    ),
+    Mistake(
         "two splits",
         ("models.heldout.fraction (0.1)", "must equal", "(0.2)", "set both alike"),
         typed=(TINY, "mix.heldout_fraction=0.2", "models.heldout.fraction=0.1"),
