@@ -26,7 +26,14 @@ ON_A_CARD = (
 
 
 def main(config: Config) -> None:
-    from pipeline.planning import estimate, measure_machine, missing_for, n_latents_of, plan_table
+    from pipeline.planning import (
+        estimate,
+        measure_machine,
+        missing_for,
+        n_latents_of,
+        plan_table,
+        ways_table,
+    )
     from pipeline.planning.machine import H200
 
     device = resolve_device(config.runtime.device).type
@@ -41,6 +48,8 @@ def main(config: Config) -> None:
     if device == "cpu" and costs:
         print(f"\nThe same on {H200.device_name} (790 TFLOP/s bf16, disk 2 GB/s):\n")
         print(plan_table(estimate(config, H200)))
+    if costs and config.has_models:
+        print(f"\n{ways_table(config, machine)}")
     if costs:
         print(f"\n{ON_A_CARD}")
     if not n_latents_of(config.crosscoder):

@@ -55,7 +55,7 @@ PART_IMPORTS = {
     "training": {"crosscoder"},
     "analysis": {"crosscoder", "models", "plant", "rounds", "text"},
     "report": {"analysis", "models", "training"},
-    "planning": {"models"},
+    "planning": {"models", "shuffle"},
     "validation": {"analysis"},
 }
 # Within the analysis: what each question stands on besides the ground floor (the files that lie

@@ -7,6 +7,7 @@ from pipeline.planning.machine import Machine, measure_machine
 from pipeline.planning.missing import missing_for
 from pipeline.planning.model_size import ModelSize, size_of
 from pipeline.planning.table import plan_table
+from pipeline.planning.ways import ways_table
 
 __all__ = [
     "Machine",
@@ -18,4 +19,5 @@ __all__ = [
     "n_latents_of",
     "plan_table",
     "size_of",
+    "ways_table",
 ]

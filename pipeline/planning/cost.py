@@ -1,10 +1,12 @@
 """What the estimates share: the cost of a stage, sizes of rows, rates that stages reach."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from pipeline.config import Config
 from pipeline.labels import MODELS
 from pipeline.planning.machine import Machine
+from pipeline.planning.model_size import ModelSize
 
 BYTES = {"bfloat16": 2, "float32": 4}
 ROW_TAG_BYTES = 4 * 4 + 2  # token id, position, document, sequence; source, class
@@ -59,3 +61,18 @@ def n_heldout_rows(config: Config) -> int:
 def model_rate(config: Config, machine: Machine) -> float:
     """Floating-point operations per second of whole passes of the models as they are read."""
     return machine.flops_per_second(config.hook_point.dtype) * MODEL_EFFICIENCY[machine.device]
+
+
+def lower_bytes(config: Config, sizes: Sequence[ModelSize]) -> float:
+    """Weights of both models up to the hook point, in memory."""
+    layer, number = config.hook_point.layer, BYTES[config.hook_point.dtype]
+    return sum(number * (layer * s.n_block_parameters + s.n_embedding_parameters) for s in sizes)
+
+
+def lower_seconds(
+    config: Config, machine: Machine, sizes: Sequence[ModelSize], rows: float, written: float
+) -> float:
+    """Passes of both models over `rows` tokens to the hook point, while `written` bytes are."""
+    layer = config.hook_point.layer
+    compute = sum(s.flops_per_token(layer) for s in sizes) * rows / model_rate(config, machine)
+    return max(compute, written / machine.disk_bytes_per_second)

@@ -16,6 +16,8 @@ from pipeline.planning.cost import (
     STAGE_START_SECONDS,
     StageCost,
     dumped_row_bytes,
+    lower_bytes,
+    lower_seconds,
     model_rate,
     n_heldout_rows,
     n_train_rows,
@@ -25,6 +27,7 @@ from pipeline.planning.cost import (
 from pipeline.planning.dictionary import n_latents_of
 from pipeline.planning.machine import Machine
 from pipeline.planning.model_size import ModelSize, sizes_of
+from pipeline.planning.rounds import with_rounds
 from pipeline.planning.training_step import StepSize, training_seconds
 
 TOKEN_BYTES = 4 + 4 + 1 + 1  # token id, document, source, class
@@ -44,7 +47,7 @@ def estimate(config: Config, machine: Machine) -> list[StageCost]:
         return []
     make = _import if config.crosscoder.kind == "pretrained" else _train
     train = make(config, machine, known[0].d_model)
-    return [
+    costs = [
         _models(config, machine, known),
         _mix(config),
         _dump(config, machine, known),
@@ -53,6 +56,7 @@ def estimate(config: Config, machine: Machine) -> list[StageCost]:
         _evaluate(config, machine, known),
         *analyses(config, machine, known, train),
     ]
+    return with_rounds(config, machine, known, costs)
 
 
 def _models(config: Config, machine: Machine, sizes: list[ModelSize]) -> StageCost:
@@ -83,20 +87,14 @@ def _mix(config: Config) -> StageCost:
 
 
 def _dump(config: Config, machine: Machine, sizes: list[ModelSize]) -> StageCost:
-    rows, layer = n_train_rows(config) + n_heldout_rows(config), config.hook_point.layer
-    d_model = sizes[0].d_model
-    trained_on = n_train_rows(config) * dumped_row_bytes(config, d_model)
+    d_model, n_train = sizes[0].d_model, n_train_rows(config)
+    in_rounds = config.dump.rows_per_round is not None
+    trained_on = 0.0 if in_rounds else n_train * dumped_row_bytes(config, d_model)
     disk = trained_on + n_heldout_rows(config) * stored_row_bytes(config, d_model)
-    rate = model_rate(config, machine)
-    compute = sum(size.flops_per_token(layer) for size in sizes) * rows / rate
-    weights = sum(
-        BYTES[config.hook_point.dtype]
-        * (layer * size.n_block_parameters + size.n_embedding_parameters)
-        for size in sizes
-    )
-    write = disk / machine.disk_bytes_per_second
-    memory = INTERPRETER_BYTES + weights + 8.0 * config.dump.batch_tokens * d_model * 4
-    seconds = STAGE_START_SECONDS + max(compute, write)
+    rows = n_heldout_rows(config) + (0 if in_rounds else n_train)
+    memory = INTERPRETER_BYTES + lower_bytes(config, sizes)
+    memory += 8.0 * config.dump.batch_tokens * d_model * 4
+    seconds = STAGE_START_SECONDS + lower_seconds(config, machine, sizes, rows, disk)
     if config.dump.scatter_seed is not None:
         memory += config.shuffle.memory_bytes
     dropped = trained_on if config.runtime.drop_unshuffled else 0.0
@@ -104,6 +102,10 @@ def _dump(config: Config, machine: Machine, sizes: list[ModelSize]) -> StageCost
 
 
 def _shuffle(config: Config, machine: Machine, d_model: int) -> StageCost:
+    # In rounds training does it, with as much memory of the host.
+    memory = INTERPRETER_BYTES / 2 + config.shuffle.memory_bytes
+    if config.dump.rows_per_round is not None:
+        return StageCost("shuffle", 0.0, 0.0, memory, STAGE_START_SECONDS)
     rows = float(n_train_rows(config))
     dumped, store = (
         rows * dumped_row_bytes(config, d_model),
@@ -115,7 +117,6 @@ def _shuffle(config: Config, machine: Machine, d_model: int) -> StageCost:
     seconds = STAGE_START_SECONDS + moved / machine.disk_bytes_per_second
     # Beside the result: the two passes' buckets, and the dumped rows where they go in the end.
     scratch = buckets + (dumped if config.runtime.drop_unshuffled else 0.0)
-    memory = INTERPRETER_BYTES / 2 + config.shuffle.memory_bytes
     return StageCost("shuffle", store, scratch, memory, seconds)
 
 

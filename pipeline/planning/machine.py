@@ -13,7 +13,7 @@ from pipeline.artifacts import existing_parent
 if TYPE_CHECKING:
     import torch
 
-MATRIX_SIZE = 2048
+MATRIX_SIZE = 512
 PROBE_BYTES = 256 * 2**20
 
 

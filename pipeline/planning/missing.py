@@ -171,7 +171,8 @@ def _missing_room(machine: Machine, costs: Sequence[StageCost]) -> list[str]:
     if needed > machine.free_disk_bytes:
         lines.append(
             f"disk: {needed / 1e9:,.0f} GB needed, {machine.free_disk_bytes / 1e9:,.0f} GB free: "
-            "run in a folder on a larger disk, or lower mix.n_train_tokens"
+            "run in a folder on a larger disk, make training rows in rounds (dump.rows_per_round), "
+            "or lower mix.n_train_tokens"
         )
     for cost in costs:
         room = machine.memory_bytes if cost.stage == "shuffle" else machine.device_memory_bytes

@@ -10,8 +10,12 @@ HEADER = ("stage", "disk", "scratch", "memory", "time")
 
 def plan_table(costs: Sequence[StageCost]) -> str:
     """An aligned table with a line per stage and a total."""
-    rows = [HEADER, *(_cells(cost) for cost in costs), _cells(total(costs))]
-    widths = [max(len(row[i]) for row in rows) for i in range(len(HEADER))]
+    return aligned([HEADER, *(_cells(cost) for cost in costs), _cells(total(costs))])
+
+
+def aligned(rows: Sequence[tuple[str, ...]]) -> str:
+    """Rows of cells as text, the first column to the left."""
+    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
     return "\n".join(
         "  ".join(
             cell.ljust(width) if i == 0 else cell.rjust(width)

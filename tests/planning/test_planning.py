@@ -13,8 +13,10 @@ from pipeline.planning.cost import CODED_SHARE, STAGE_START_SECONDS, StageCost, 
 from pipeline.planning.dictionary import is_here
 from pipeline.planning.machine import H200
 from pipeline.planning.model_size import size_from_config
+from pipeline.planning.rounds import in_rounds_of, peak_disk
 from pipeline.planning.table import format_bytes
 from pipeline.planning.training_step import StepSize, step_seconds
+from pipeline.planning.ways import round_that_fits, ways_table
 from pipeline.text.tokens import train_tokenizer
 from tests.models.families import family_folder, random_family
 
@@ -340,3 +342,42 @@ def test_a_finished_crosscoder_is_here_as_a_folder_and_as_a_file(tmp_path: Path,
     (tmp_path / name).touch()
     assert found(tmp_path)
     assert found(tmp_path / name)
+
+
+def test_rounds_of_the_published_run_fit_300_gigabytes() -> None:
+    costs = estimate(compose(["+experiment=gemma_one_card"]), H200)
+    assert peak_disk(costs) < 250e9
+    by_stage = {cost.stage: cost for cost in costs}
+    assert by_stage["dump"].disk_bytes == pytest.approx(18.5e9, rel=0.01)  # held-out rows alone
+    assert by_stage["train"].scratch_bytes == pytest.approx(2 * 93.3e9, rel=0.03)
+    stored = {cost.stage: cost for cost in estimate(gemma(), H200)}
+    assert "changes" not in stored
+    assert by_stage["train"].seconds > stored["train"].seconds
+
+
+def test_an_epoch_more_computes_the_rows_once_more() -> None:
+    def added(n_epochs: int) -> float:
+        overrides = ["+experiment=gemma_one_card", f"train.n_rows={n_epochs * 400_000_000}"]
+        in_rounds = compose(overrides)
+        costs = [estimate(each, LAPTOP) for each in (in_rounds, in_rounds_of(in_rounds, None))]
+        with_, without = (next(c.seconds for c in of if c.stage == "train") for of in costs)
+        return with_ - without
+
+    assert added(2) == pytest.approx(2 * added(1), rel=0.01)
+
+
+@pytest.mark.parametrize("free", [300e9, 1000e9])
+def test_the_proposed_rounds_fill_the_free_disk_and_no_more(free: float) -> None:
+    machine = dataclasses.replace(H200, free_disk_bytes=int(free))
+    rows = round_that_fits(gemma(), machine)
+    assert rows is not None
+    peak = peak_disk(estimate(in_rounds_of(gemma(), rows), machine))
+    assert 0.8 * free < peak < 0.92 * free
+    told = ways_table(gemma(), machine)
+    assert f"dump.rows_per_round={rows} dump.scatter_seed=null" in told
+    assert "7.42 TB" in told
+
+
+def test_a_disk_without_room_for_two_batches_is_told() -> None:
+    machine = dataclasses.replace(H200, free_disk_bytes=10**9)
+    assert "no size of round fits the 1 GB" in ways_table(gemma(), machine)
