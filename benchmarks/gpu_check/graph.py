@@ -18,6 +18,7 @@ import torch
 
 from benchmarks.gpu_check.checks import Finding, within
 from benchmarks.gpu_check.steps import difference
+from pipeline.artifacts import MANIFEST
 from pipeline.config import compose
 from pipeline.config.compose import CONF
 from pipeline.crosscoder import Crosscoder
@@ -40,18 +41,17 @@ MADE_ONCE = ("models", "mix")
 MADE_BY_BOTH = ("dump", "shuffle", "train")
 ANALYSES = (
     "evaluate",
+    "latent_scaling",
     "relative_norm",
     "decoder_cosine",
-    "latent_scaling",
     "causal",
+    "changes",
     "baselines",
     "organism",
     "dashboards",
-    "changes",
     "seed_runs",
     "seeds",
     "recovery",
-    "edits",
 )
 ROWS_LIMIT, WEIGHTS_LIMIT = 1e-3, 2e-2
 """Largest norm of rows and of decoders minus the CPU's, over the norm of these."""
@@ -78,17 +78,22 @@ def agree(device: torch.device, folder: Path) -> Iterator[Finding]:
 def run_here(
     folder: Path, origin: Path, given: Sequence[Path], stages: Sequence[str], device: torch.device
 ) -> None:
-    """Run stages in `folder`, in this process, on artifacts of the folder `origin`."""
+    """Run stages in `folder`, on artifacts of the folder `origin`: in this process, but for one
+    that limits the memory of its process, which computes on no device."""
     for path, target in [(CONF, CONF), *((path, origin / path) for path in given)]:
         link = folder / path
         link.parent.mkdir(parents=True, exist_ok=True)
         if not link.is_symlink():
             link.symlink_to(target.absolute())
-    with chdir(folder):
-        config = compose([*SMOKE, f"runtime.device={device.type}"])
-        use_runtime(config)
-        for stage in stages:
-            import_module(f"stages.{stage}").main(config)
+    for stage in stages:
+        module = import_module(f"stages.{stage}")
+        if module.STAGE.limits_memory:
+            Workspace(folder, {}).run([stage], SMOKE)
+            continue
+        with chdir(folder):
+            config = compose([*SMOKE, f"runtime.device={device.type}"])
+            use_runtime(config)
+            module.main(config)
 
 
 def rows_agree(found: Path, expected: Path) -> Finding:
@@ -111,11 +116,10 @@ def weights_agree(found: Path, expected: Path) -> Finding:
 
 def results_agree(stage: str, found: Path, expected: Path) -> Finding:
     """Compare the JSON and CSV files that a stage has written in both folders."""
-    manifest = json.loads((expected / RESULTS / f"{stage}.manifest.json").read_text())
-    names = [name for name in manifest["files"] if Path(name).suffix in (".json", ".csv")]
+    names = written(stage, expected)
     apart: dict[str, float] = {}
     for name in names:
-        ours, theirs = (numbers(folder / RESULTS / name) for folder in (found, expected))
+        ours, theirs = (numbers(folder / name) for folder in (found, expected))
         shares = disagreeing(ours, theirs)
         apart |= {f"{name} {field}": share for field, share in shares.items()}
     beyond = {name: share for name, share in apart.items() if share > 1 - AGREEING_SHARE}
@@ -131,6 +135,15 @@ def results_agree(stage: str, found: Path, expected: Path) -> Finding:
             "share_apart": apart.get(worst, 0.0),
         },
     )
+
+
+def written(stage: str, folder: Path) -> list[Path]:
+    """Paths from `folder` of the JSON and CSV files among a stage's results and in its outputs."""
+    declared = import_module(f"stages.{stage}").STAGE
+    paths = [RESULTS / name for name in declared.results]
+    for output in declared.outputs.values():
+        paths += [path.relative_to(folder) for path in (folder / output).rglob("*.*")]
+    return [path for path in paths if path.suffix in (".json", ".csv") and path.name != MANIFEST]
 
 
 Fields = Mapping[str, list[Any]]

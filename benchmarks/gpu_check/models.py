@@ -49,9 +49,24 @@ def dump_agrees(device: torch.device) -> Iterator[Finding]:
             yield same_bits(f"dump, {name}, run again", {"rows": first}, {"rows": second})
 
 
-def dumped(folder: Path, dtype: torch.dtype, device: torch.device) -> Tensor:
+def flex_agrees(device: torch.device) -> Iterator[Finding]:
+    """The rows of a Gemma-2 pair with `hook_point.attention=flex_attention`, which is compiled."""
+    with TemporaryDirectory() as folder:
+        write_tokens(Path(folder) / "tokens.zarr", DUMPED)
+        expected = dumped(Path(folder), torch.float32, CPU).float()
+        found = dumped(Path(folder), torch.bfloat16, device, "flex_attention").float()
+        apart = {"difference": float((found - expected).norm() / expected.norm())}
+        limit = {"difference": DUMP_LIMIT["bfloat16"]}
+        yield within("dump, bfloat16, flex_attention", apart, limit)
+
+
+def dumped(
+    folder: Path, dtype: torch.dtype, device: torch.device, attention: str = "eager"
+) -> Tensor:
     """Rows [n, M, D] of the token store in `folder`, read with models of a type on a device."""
     models = [model.to(device) for model in seeded_models(DUMPED, dtype)]
+    for model in models:
+        model.set_attn_implementation(attention)
     pair = HookedPair(models, DUMPED.layer, DUMPED.d_model, BOS)
     with (
         TemporaryDirectory(dir=folder) as store,

@@ -27,6 +27,7 @@ def fast(device: torch.device) -> Mapping[str, Part]:
     """What only a CUDA card can tell."""
     return {
         "waits": partial(steps.waits, device),
+        "flex attention": partial(models.flex_agrees, device),
         "uploads": partial(speed.uploads, device),
         "products at size": partial(products.speed, device),
         "steps at size": partial(speed.steps, device),

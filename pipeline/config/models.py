@@ -241,8 +241,10 @@ class HookPointConfig(Section):
     """Index into transformers' `hidden_states`: 0 is the embedding, k the input of block k."""
     dtype: Literal["bfloat16", "float32"]
     """Weights and activations of the models; rows are stored in bfloat16 either way."""
-    attention: Literal["auto", "eager", "sdpa", "flash_attention_2"]
-    """Attention implementation of transformers; auto: what the architecture prefers here."""
+    attention: Literal["auto", "eager", "sdpa", "flash_attention_2", "flex_attention"]
+    """Attention implementation of transformers; auto: what the architecture prefers here (eager for
+    Gemma-2). flex_attention keeps Gemma-2's soft-cap and is compiled at the first pass; for cards.
+    """
 
 
 class DumpConfig(Section):

@@ -54,6 +54,15 @@ def test_each_family_is_tried_without_reading_its_weights(folder: Path) -> None:
     )
 
 
+def test_a_family_takes_flex_attention_or_says_that_it_lacks_it(tmp_path: Path) -> None:
+    """Compiling it takes minutes on a CPU; that the rows are the same was seen once, by hand."""
+    gemma, bloom = (family_folder(tmp_path / name, name) for name in ("gemma2", "bloom"))
+    model = try_loading(gemma, "flex_attention")
+    assert model.config._attn_implementation == "flex_attention"
+    with pytest.raises(ModelError, match=r"hook_point\.attention is flex_attention, which bloom"):
+        try_loading(bloom, "flex_attention")
+
+
 @pytest.mark.parametrize("family", TUPLES)
 def test_the_head_alone_gives_logits_where_blocks_return_tuples(family: str) -> None:
     model = random_family(family)
