@@ -4,6 +4,7 @@ import ast
 import difflib
 import inspect
 from collections.abc import Iterator, Sequence
+from functools import cache
 from itertools import pairwise
 from types import NoneType, UnionType
 from typing import Annotated, Any, Union, get_args, get_origin
@@ -61,21 +62,24 @@ def meaning(key: str) -> str:
         owners = [
             o for s in _sections(types) for o in s.__mro__ if part in inspect.get_annotations(o)
         ]
-        words = _text_under(owners[0], part) if owners else ""
+        words = _texts(owners[0]).get(part, "") if owners else ""
         types = _inside(types, part)
     return words
 
 
-def _text_under(section: type, field: str) -> str:
-    """The text that stands under a field in the source of its section, on one line."""
+@cache
+def _texts(section: type) -> dict[str, str]:
+    """Field -> the text that stands under it in the source of its section, on one line."""
     (definition,) = ast.parse(inspect.getsource(section)).body
     assert isinstance(definition, ast.ClassDef)
+    texts = {}
     for line, below in pairwise(definition.body):
         match line, below:
             case ast.AnnAssign(target=ast.Name(id=name)), ast.Expr(value=ast.Constant(value=text)):
-                if name == field:
-                    return " ".join(str(text).split())
-    return ""
+                texts[name] = " ".join(str(text).split())
+            case _:
+                pass
+    return texts
 
 
 def _elsewhere(name: str) -> list[str]:
