@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from pipeline.analysis.changes.result import ChangeEntry, ChangeList
+from pipeline.analysis.changes.result import Change, ChangeList
 from pipeline.artifacts import write_json
 from pipeline.results import Measured
 
@@ -14,10 +14,12 @@ def write_changes(results: Path, n: int, text: str = "a garden") -> ChangeList:
     """Write a list of `n` changes of all kinds in turn, strongest after `text`."""
     made_up: ChangeList = {
         "applicable": True,
+        "fields": {},
         "confidence": 0.95,
         "min_share": 0.001,
         "max_false_discovery_rate": 0.05,
         "n_rows": 40_000,
+        "n_found": n,
         "n_listed": n,
         "share_listed": 0.02 * n,
         "share_not_listed": 0.03,
@@ -36,7 +38,7 @@ def _measured(value: float | None) -> Measured:
     return {"value": value, "low": low, "high": high}
 
 
-def _change(rank: int, kind: str, text: str) -> ChangeEntry:
+def _change(rank: int, kind: str, text: str) -> Change:
     is_shift = kind == "mean_shift"
     value = None if is_shift else 0.5
     lens: Any = [] if is_shift else [(f" token{rank}", 3.0), (text, 2.0)]
@@ -46,12 +48,19 @@ def _change(rank: int, kind: str, text: str) -> ChangeEntry:
         "kind": kind,
         "likely_kind": "turned",
         "share": _measured(0.02),
+        "p_share": 0.01,
         "q_share": 0.01,
+        "p_kind": 0.01,
         "q_kind": 0.01,
         "cosine": _measured(value),
         "strength_ratio": _measured(value),
         "n_active": 900,
         "rate": 0.02,
+        "common": value,
+        "beta": value,
+        "share_against": value,
+        "n_effective": 30.0,
+        "norm": 1.0,
         "norm_base": value,
         "norm_it": value,
         "made": _measured(value),

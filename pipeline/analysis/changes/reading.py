@@ -3,17 +3,23 @@
 Letters: J changes, D d_model, M models.
 """
 
-from collections.abc import Sequence
-
 import numpy as np
 import torch
 from torch import Tensor
 
 from pipeline.analysis.changes.latents import Shown
-from pipeline.analysis.changes.records import LENS, Example, Lens
+from pipeline.analysis.changes.result import Example, Lens
 from pipeline.analysis.dashboards.token_text import Pieces
 from pipeline.analysis.lens import Head, logit_lens
 from pipeline.store import StoreReader
+
+LENS = {
+    "promotes_in_base": "base_promoted",
+    "suppresses_in_base": "base_suppressed",
+    "promotes_in_it": "it_promoted",
+    "suppresses_in_it": "it_suppressed",
+}
+"""Field of a change -> list of the logit lens."""
 
 
 def lenses(
@@ -35,17 +41,22 @@ def lenses(
     ]
 
 
-def examples(
-    shown: Shown, tokens: StoreReader, pieces: Pieces, *, n_context: int
-) -> Sequence[Example]:
+def examples(shown: Shown, tokens: StoreReader, pieces: Pieces, *, n_context: int) -> list[Example]:
     """The strongest rows as text, strongest first."""
     found = sorted(shown.by_document.items(), key=lambda item: (-item[1][0], item[0]))
     sequences = np.array([place[2] for _, place in found], dtype=np.int64)
     token_ids = tokens.take("token_id", sequences)
-    written = []
+    written: list[Example] = []
     for (document, (_, strength, sequence, position)), ids in zip(found, token_ids, strict=True):
         context = pieces.of(int(i) for i in ids[max(0, position - n_context) : position + 1])
         written.append(
-            Example(document, sequence, position, strength, "".join(context[:-1]), context[-1])
+            {
+                "document": document,
+                "sequence": sequence,
+                "position": position,
+                "strength": strength,
+                "before": "".join(context[:-1]),
+                "token": context[-1],
+            }
         )
     return written

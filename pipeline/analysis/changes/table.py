@@ -11,26 +11,26 @@ import numpy as np
 import torch
 from scipy import special
 
-from pipeline.analysis.bootstrap import Estimate
 from pipeline.analysis.changes.judge import Judgement
-from pipeline.analysis.changes.latents import Rests
 from pipeline.analysis.changes.lines import BASE, IT
 from pipeline.analysis.changes.measure import Changes, ChangeSums
-from pipeline.analysis.changes.records import (
-    DIRECTIONS,
-    FIELDS,
-    Change,
-    LatentUnder,
-    Surroundings,
-)
+from pipeline.analysis.changes.result import FIELDS, Change, ChangeList
+from pipeline.analysis.changes.surroundings import Surroundings
 from pipeline.config.changes import ChangesConfig
+from pipeline.results import NOT_MEASURED, Measured
 
 if TYPE_CHECKING:
     import pandas as pd
 
-NO_ESTIMATE = Estimate(None, None, None)
 MAX_LOG = 700.0
 """Of a strength ratio's interval: beyond it exp overflows."""
+DIRECTIONS = {
+    "direction": "[d_model] unit vector of the difference",
+    "direction_base": "[d_model] u_base: least-squares vector of base's rows on the change's "
+    "activity; null for a shift",
+    "direction_it": "[d_model] u_it",
+}
+"""Columns of the table alone."""
 
 
 def order(judgement: Judgement) -> list[int]:
@@ -50,12 +50,13 @@ def entry(
     """The record of one listed change."""
     degrees = float(judgement.degrees[change])
 
-    def spread(name: str, figure: Callable[[float], float] = float) -> Estimate:
+    def spread(name: str, figure: Callable[[float], float] = float) -> Measured:
         value, error = (float(vars(judgement)[n][change]) for n in (name, f"{name}_error"))
         half = float(special.stdtrit(max(degrees, 1e-3), (1 + section.confidence) / 2)) * error
         if not math.isfinite(value + half):
-            return NO_ESTIMATE
-        return Estimate(figure(value), figure(value - half), figure(value + half))
+            return NOT_MEASURED
+        low, high = figure(value - half), figure(value + half)
+        return {"value": figure(value), "low": low, "high": high}
 
     n_active = sums.n_active_GJ[:, change].sum()
     norm = float(np.sqrt(sums.square_GJ[:, change].sum() / max(1.0, n_active)))
@@ -81,9 +82,9 @@ def entry(
         norm=norm,
         norm_base=_written_norm(sums, change, BASE, norm),
         norm_it=_written_norm(sums, change, IT, norm),
-        made=weight.made if weight else NO_ESTIMATE,
-        undone=weight.undone if weight else NO_ESTIMATE,
-        made_random=weight.made_random if weight else NO_ESTIMATE,
+        made=weight.made.to_dict() if weight else NOT_MEASURED,
+        undone=weight.undone.to_dict() if weight else NOT_MEASURED,
+        made_random=weight.made_random.to_dict() if weight else NOT_MEASURED,
         latents=beside.latents,
         promotes_in_base=beside.lens.get("promotes_in_base", []),
         suppresses_in_base=beside.lens.get("suppresses_in_base", []),
@@ -93,31 +94,13 @@ def entry(
     )
 
 
-def latents_under(
-    rests: Rests, change: int, verdicts: Sequence[str], section: ChangesConfig
-) -> list[LatentUnder]:
-    """The latents that fire with a change, the closest first."""
-    correlation_L = rests.correlation_JL[change]
-    best = np.argsort(-correlation_L, kind="stable")[: section.n_latents]
-    return [
-        LatentUnder(
-            int(latent),
-            str(verdicts[latent]),
-            float(correlation_L[latent]),
-            float(rests.cosine_JL[change, latent]),
-        )
-        for latent in best
-        if correlation_L[latent] >= section.min_correlation
-    ]
-
-
 def summary(
     changes: Sequence[Change], judgement: Judgement, sums: ChangeSums, section: ChangesConfig
-) -> dict[str, Any]:
+) -> ChangeList:
     """`results/changes.json`."""
     total = float(sums.total_G.sum())
     left = float(sums.left_G.sum()) / total if total > 0 else None
-    listed = float(sum(change.share.value or 0.0 for change in changes))
+    listed = float(sum(change["share"]["value"] or 0.0 for change in changes))
     return {
         "applicable": True,
         "fields": FIELDS,
@@ -131,10 +114,10 @@ def summary(
         "share_not_listed": None if left is None else max(0.0, 1 - left - listed),
         "share_left": left,
         "kinds": {
-            kind: sum(change.kind == kind for change in changes)
-            for kind in sorted({change.kind for change in changes})
+            kind: sum(change["kind"] == kind for change in changes)
+            for kind in sorted({change["kind"] for change in changes})
         },
-        "changes": [change.to_json() for change in changes],
+        "changes": list(changes),
     }
 
 
@@ -143,9 +126,24 @@ def frame(entries: Sequence[Change], changes: Changes, sums: ChangeSums) -> "pd.
     DIRECTIONS."""
     import pandas as pd
 
-    table = pd.DataFrame([entry.to_row() for entry in entries])
-    vectors = [_directions(entry.change, changes, sums) for entry in entries]
+    table = pd.DataFrame([_row(entry) for entry in entries])
+    vectors = [_directions(entry["change"], changes, sums) for entry in entries]
     return table.assign(**{name: [of[name] for of in vectors] for name in DIRECTIONS})
+
+
+def _row(entry: Change) -> dict[str, Any]:
+    """The single figures: one with an interval becomes three columns, lists are left out."""
+    row: dict[str, Any] = {}
+    for name, value in entry.items():
+        if isinstance(value, dict):
+            row |= {
+                name: value["value"],
+                f"{name}_low": value["low"],
+                f"{name}_high": value["high"],
+            }
+        elif not isinstance(value, list):
+            row[name] = value
+    return row
 
 
 def _directions(change: int, changes: Changes, sums: ChangeSums) -> dict[str, list[float] | None]:

@@ -4,7 +4,7 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from pipeline.analysis.changes.result import CHANGES, ChangeEntry, ChangeList
+from pipeline.analysis.changes.result import CHANGES, Change, ChangeList
 from pipeline.report import grid
 from pipeline.report.findings import Findings
 from pipeline.report.format import fixed, number, percent
@@ -77,7 +77,7 @@ def left_out(result: ChangeList) -> str:
     )
 
 
-def told(change: ChangeEntry) -> Told:
+def told(change: Change) -> Told:
     shown = change["examples"][:1]
     return Told(
         change["rank"],
@@ -91,7 +91,7 @@ def told(change: ChangeEntry) -> Told:
     )
 
 
-def says(change: ChangeEntry) -> str:
+def says(change: Change) -> str:
     """What is different, in words."""
     on = f"On {percent(change['rate'])} of the tokens"
     cosine, ratio = fixed(change["cosine"]["value"], 2), number(change["strength_ratio"]["value"])
@@ -120,14 +120,14 @@ def says(change: ChangeEntry) -> str:
             )
 
 
-def promotes(change: ChangeEntry) -> Cell | None:
+def promotes(change: Change) -> Cell | None:
     """The tokens that the change promotes in the model that has it."""
     side = "promotes_in_base" if change["kind"] == "lost" else "promotes_in_it"
     names = [token for token, _ in change[side][:N_PROMOTED]]
     return grid.tokens(names) if names else None
 
 
-def weight(change: ChangeEntry) -> str:
+def weight(change: Change) -> str:
     made, undone, random = (change[name]["value"] for name in ("made", "undone", "made_random"))
     if made is None:
         return ""
@@ -168,11 +168,11 @@ def overview(result: ChangeList) -> Grid:
     )
 
 
-def interval(change: ChangeEntry) -> str:
+def interval(change: Change) -> str:
     return f"{percent(change['share']['low'])} to {percent(change['share']['high'])}"
 
 
-def figures(change: ChangeEntry) -> list[tuple[str, str]]:
+def figures(change: Change) -> list[tuple[str, str]]:
     """Name and value of what decides the kind."""
     return [
         ("share of the difference", f"{percent(change['share']['value'])} ({interval(change)})"),
@@ -186,7 +186,7 @@ def figures(change: ChangeEntry) -> list[tuple[str, str]]:
     ]
 
 
-def latents(change: ChangeEntry) -> Grid:
+def latents(change: Change) -> Grid:
     """The crosscoder latents that fire with the change; each opens to both decoders."""
     rows = [
         Row(
@@ -203,7 +203,7 @@ def latents(change: ChangeEntry) -> Grid:
     return Grid("Latents it rests on", heads, rows)
 
 
-def lens(change: ChangeEntry) -> Grid:
+def lens(change: Change) -> Grid:
     """What the added direction writes through the head of either model."""
 
     def names(tokens: Iterable[tuple[str, float]]) -> Cell:
@@ -216,7 +216,7 @@ def lens(change: ChangeEntry) -> Grid:
     return Grid("What its direction writes", ["in", "promotes", "suppresses"], rows)
 
 
-def examples(change: ChangeEntry) -> Grid:
+def examples(change: Change) -> Grid:
     """The strongest rows of different documents. Both models read the same text; what each writes
     there along its own direction stands in the figures."""
     rows = [

@@ -1,0 +1,152 @@
+"""What stands beside the figures of a listed change: latents, tokens, text, causal weight.
+
+Letters: J changes, L latents, D d_model.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pipeline.analysis.bootstrap import Bootstrap
+from pipeline.analysis.changes.causal import (
+    ChangePatches,
+    Weight,
+    heldout_batches,
+    random_latents,
+    weigh,
+    weights,
+)
+from pipeline.analysis.changes.latents import Rests, rests_on
+from pipeline.analysis.changes.measure import Changes
+from pipeline.analysis.changes.reading import examples, lenses
+from pipeline.analysis.changes.result import Example, LatentUnder, Lens
+from pipeline.analysis.dashboards.token_text import Pieces
+from pipeline.analysis.opening import Opened
+from pipeline.config.changes import ChangesConfig
+from pipeline.crosscoder import Crosscoder
+from pipeline.labels import MODELS as NAMES
+from pipeline.runtime import numpy_generator
+from pipeline.stage import HELDOUT_ACTIVATIONS, TOKENS
+
+
+@dataclass(frozen=True)
+class Surroundings:
+    """latents: that fire with the change; lens: field of Change -> tokens; all empty for shifts of
+    mean and scale, which act on every row."""
+
+    latents: list[LatentUnder] = field(default_factory=list)
+    weight: Weight | None = None
+    lens: Mapping[str, Lens] = field(default_factory=dict)
+    examples: list[Example] = field(default_factory=list)
+
+
+def surroundings(
+    opened: Opened, changes: Changes, listed: Sequence[int], n_active_J: NDArray[np.integer]
+) -> dict[int, Surroundings]:
+    """Change -> what stands beside it. n_active_J: rows on which each change acts."""
+    section = opened.config.changes
+    lined = [change for change in listed if change < changes.n]
+    found = dict.fromkeys(listed, Surroundings())
+    if not lined:
+        return found
+    model, table = opened.crosscoder(), opened.latents()
+    with opened.reader(HELDOUT_ACTIVATIONS) as reader:
+        rests = rests_on(changes, model, reader, section)
+    verdicts = table["verdict"].tolist()
+    under = {change: latents_under(rests, change, verdicts, section) for change in lined}
+    if not opened.config.has_models:
+        return found | {change: Surroundings(under[change]) for change in lined}
+    tokens = promoted(opened, changes, lined)
+    texts = strongest(opened, rests, lined)
+    weighed = weigh_first(opened, changes, model, lined, n_active_J, table["n_active"].to_numpy())
+    return found | {
+        change: Surroundings(under[change], weighed.get(change), lens, texts[change])
+        for change, lens in zip(lined, tokens, strict=True)
+    }
+
+
+def latents_under(
+    rests: Rests, change: int, verdicts: Sequence[str], section: ChangesConfig
+) -> list[LatentUnder]:
+    """The latents that fire with a change, the closest first."""
+    correlation_L = rests.correlation_JL[change]
+    best = np.argsort(-correlation_L, kind="stable")[: section.n_latents]
+    return [
+        {
+            "latent": int(latent),
+            "verdict": str(verdicts[latent]),
+            "correlation": float(correlation_L[latent]),
+            "cosine": float(rests.cosine_JL[change, latent]),
+        }
+        for latent in best
+        if correlation_L[latent] >= section.min_correlation
+    ]
+
+
+def promoted(opened: Opened, changes: Changes, lined: Sequence[int]) -> list[dict[str, Lens]]:
+    """The logit lens of each change, through either model's head."""
+    base, it = (opened.head(name) for name in NAMES)
+    return lenses(
+        (base, it),
+        changes.direction_JD[lined],
+        Pieces(opened.tokenizer),
+        n_tokens=opened.config.changes.n_lens_tokens,
+        n_vocab=len(opened.tokenizer),
+    )
+
+
+def strongest(opened: Opened, rests: Rests, lined: Iterable[int]) -> dict[int, list[Example]]:
+    """Change -> its examples."""
+    pieces, n_context = Pieces(opened.tokenizer), opened.config.changes.n_context_tokens
+    with opened.reader(TOKENS) as tokens:
+        return {
+            change: examples(rests.shown[change], tokens, pieces, n_context=n_context)
+            for change in lined
+        }
+
+
+def weigh_first(
+    opened: Opened,
+    changes: Changes,
+    model: Crosscoder,
+    lined: Sequence[int],
+    n_active_J: NDArray[np.integer],
+    n_active_L: NDArray[np.integer],
+) -> dict[int, Weight]:
+    """Causal weights of the first `n_causal` changes."""
+    config = opened.config
+    section, causal = config.changes, config.causal
+    random = numpy_generator(section.seed, "changes", "random_latents")
+    drawn = {
+        change: random_latents(float(n_active_J[change]), n_active_L, causal.n_draws, random)
+        for change in lined[: section.n_causal]
+    }
+    if not drawn:
+        return {}
+    counts = opened.manifests["tokens"].counts
+    first = counts["n_train_sequences"]
+    with opened.reader(TOKENS) as tokens:
+        n_sequences, batches = heldout_batches(
+            tokens,
+            first,
+            first + counts["n_heldout_sequences"],
+            causal,
+            numpy_generator(section.seed, "changes", "sequences"),
+            opened.device,
+        )
+        sums = weigh(
+            opened.hooked_models(),
+            ChangePatches(changes, model, drawn, section),
+            batches,
+            n_tokens=n_sequences * config.mix.sequence_length_tokens,
+            start_id=opened.start_id,
+        )
+    bootstrap = Bootstrap(
+        n_sequences,
+        n_resamples=causal.n_bootstrap,
+        confidence=causal.confidence,
+        random=numpy_generator(section.seed, "changes", "bootstrap"),
+    )
+    return weights(sums, drawn, bootstrap)
