@@ -1,13 +1,13 @@
 """What fine-tuning changed: directions of h_it - h_base, found on training rows, tested on others.
 
-    lines.py          `Lines`: the directions that difference rows lie along, found and coded by
-    measure.py        `ChangeSums`: one pass over held-out rows, sums per block of documents
-    judge.py          `Judgement`: sums -> shares, kinds, tests, what is listed
-    latents.py        `Rests`: the crosscoder latents that a change rests on
-    causal.py         `Weight`: a change undone in the IT model, or made in base
-    reading.py        promoted tokens, and examples in context
-    surroundings.py   the last three, gathered for the listed changes
-    result.py         `Change`, an entry of `results/changes.json`, and what each figure means
-    table.py          the entries; `results/changes.parquet`
-    run.py            `find` and `list_changes`: what the stage does
+lines.py          `Lines`: the directions that difference rows lie along, found and coded by
+measure.py        `ChangeSums`: one pass over held-out rows, sums per block of documents
+judge.py          `Judgement`: sums -> shares, kinds, tests, what is listed
+latents.py        `Rests`: the crosscoder latents that a change rests on
+causal.py         `Weight`: a change undone in the IT model, or made in base
+reading.py        promoted tokens, and examples in context
+surroundings.py   the last three, gathered for the listed changes
+result.py         `Change`, an entry of `results/changes.json`, and what each figure means
+table.py          the entries; `results/changes.parquet`
+run.py            `find` and `list_changes`: what the stage does
 """
