@@ -33,6 +33,7 @@ def main(config: Config) -> None:
 
     from pipeline.models.load import load_tokenizer
     from pipeline.models.start import read_start
+    from pipeline.models.template import read_template
     from pipeline.text.mix import Mix, write_mix
 
     with STAGE.build(config, "tokens") as build, ExitStack() as stack:
@@ -46,12 +47,14 @@ def main(config: Config) -> None:
             progress = Progress("mix", total=mix.n_rows, unit="sequences", start=mix.row)
             return stack.enter_context(progress).advance
 
+        tokenizer = load_tokenizer(MODELS)
         counts, facts = write_mix(
             build.work,
             config.mix,
             {name: config.sources[name] for name in config.source_names},
-            load_tokenizer(MODELS),
+            tokenizer,
             start_id=read_start(MODELS).id,
+            template=read_template(MODELS).template(tokenizer),
             n_threads=config.runtime.io_threads,
             on_start=start,
         )

@@ -5,8 +5,8 @@
 
 reads   hub or local models; the sources, for models that are trained or tuned here
 writes  data/models/: models.json (where each model lives, digests), start.json (what every sequence
-        starts with), tokenizer/, base/ and it/ where made here; results/models.json: shapes,
-        held-out losses before and after
+        starts with), template.json (how conversations are written), tokenizer/, base/ and it/
+        where made here; results/models.json: shapes, held-out losses before and after
 cost    `tiny`: a minute or two on two cores; a hub or local pair: hashing the files, about 1 GB/s;
         killed and run again, training goes on from its last checkpoint
 """
@@ -14,6 +14,7 @@ cost    `tiny`: a minute or two on two cores; a hub or local pair: hashing the f
 from pipeline.artifacts import Build, read_manifest
 from pipeline.config import Config
 from pipeline.models.start import read_start
+from pipeline.models.template import read_template
 from pipeline.stage import MODELS, Stage, not_applicable, run, tell
 
 STAGE = Stage(
@@ -43,6 +44,8 @@ def main(config: Config) -> None:
     STAGE.publish_results(config, {"models.json": figures})
     if config.has_models:
         tell(f"models: every sequence starts with {read_start(MODELS)}\n")
+        if config.models.template != "plain":
+            tell(f"models: conversations are in the template {read_template(MODELS)}\n")
         for warning in figures["warnings"]:
             tell(f"warning: {warning}\n")
 

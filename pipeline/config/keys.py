@@ -20,6 +20,8 @@ def key_of(location: Sequence[str | int]) -> str:
     """The dotted key of a place as the validator names it, without the kinds of unions."""
     types, parts = [Config], []
     for part in location:
+        if str(part).startswith("("):  # the tag of a union that has no key `kind`
+            continue
         if len(_sections(types)) > 1 and (chosen := _of_kind(types, part)):
             types = chosen
         elif inside := _inside(types, part):

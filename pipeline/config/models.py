@@ -8,6 +8,7 @@ from pydantic import Field, model_validator
 
 from pipeline.config.edits import EditedModel
 from pipeline.config.section import Section
+from pipeline.config.text import TemplateChoice
 
 ModelName = Literal["base", "it"]
 ModuleNames = Annotated[tuple[str, ...], Field(strict=False, min_length=1)]
@@ -198,6 +199,8 @@ class ModelsConfig(Section):
     """The instruction-tuned model."""
     start: str = Field(min_length=1)
     """What every sequence starts with; the one of `mix`, so that models made here learn it."""
+    template: TemplateChoice
+    """How conversations are written; the one of `mix`, for the same reason."""
     heldout: HeldoutConfig
     """Which documents no training here may see, and the losses on them."""
 

@@ -211,6 +211,22 @@ class Config(Section):
         return self
 
     @model_validator(mode="after")
+    def _one_template(self) -> Self:
+        if self.models.template != self.mix.template:
+            raise ValueError(
+                f"models.template ({self.models.template}) must equal mix.template "
+                f"({self.mix.template}), or models would learn another than they are read with: "
+                "set both alike"
+            )
+        if self.planted_source is not None and self.mix.template != "plain":
+            raise ValueError(
+                f"mix.template is {self.mix.template}, but {self.planted_source} holds a planted "
+                "behaviour, which is tested in the plain template: set mix.template=plain, or "
+                "take the source out of mix.shares"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _trained_models_can_be_read(self) -> Self:
         """What hub and local folders are asked by the stage `models`."""
         for name, spec in (("base", self.models.base), ("it", self.models.it)):

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from fractions import Fraction
 from math import lcm
 from typing import Annotated, Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Discriminator, Field, Tag, field_validator, model_validator
 
 from pipeline.config.section import Section
 from pipeline.labels import TOKEN_CLASSES
@@ -158,6 +158,30 @@ def form_of(source: SourceConfig) -> Format:
             return source.format
 
 
+class RoleText(Section):
+    """What a template writes round the turns of one role."""
+
+    prefix: str
+    """Text before the turn's content; a special token that both models know stands for itself."""
+    suffix: str
+    """Text after it."""
+
+
+Role = Literal["system", "user", "assistant"]
+
+
+def _form_of_template(choice: object) -> str:
+    return "(roles)" if isinstance(choice, Mapping) else "(name)"
+
+
+TemplateChoice = Annotated[
+    Annotated[Literal["plain", "chat_template"], Tag("(name)")]
+    | Annotated[dict[Role, RoleText], Tag("(roles)")],
+    Discriminator(_form_of_template),
+]
+"""How conversations are written: see `mix.template`."""
+
+
 class MixConfig(Section):
     """Tokens from each of several sources by its share, packed behind a start, split by
     document."""
@@ -169,6 +193,9 @@ class MixConfig(Section):
     """What every sequence starts with. auto: the base model's BOS, nothing where its tokenizer has
     none; bos, eos: these tokens of the base model; none: nothing; else the token of that name,
     which both models must know by one id."""
+    template: TemplateChoice
+    """How conversations are written. plain: `User: ...` and `Assistant: ...` as published, without
+    control tokens; chat_template: the IT model's own; else a prefix and a suffix for each role."""
     sequence_length_tokens: Annotated[int, Field(ge=2, le=2**20)]
     """Tokens of a sequence, the start included."""
     n_train_tokens: PositiveInt
@@ -193,6 +220,16 @@ class MixConfig(Section):
         if not 1e-9 <= value <= 1 - 1e-9:
             raise ValueError(f"must lie in [1e-9, 1 - 1e-9], got {value}: use a share like 0.05")
         return value
+
+    @field_validator("template")
+    @classmethod
+    def _has_both_roles(cls, template: TemplateChoice) -> TemplateChoice:
+        if isinstance(template, dict) and (missing := {"user", "assistant"} - template.keys()):
+            raise ValueError(
+                f"has no {sorted(missing)[0]}, expected user and assistant: give its prefix and "
+                "suffix"
+            )
+        return template
 
     @field_validator("shares")
     @classmethod

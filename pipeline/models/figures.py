@@ -14,6 +14,7 @@ from pipeline.models.records import ModelRecord
 from pipeline.models.result import Losses, ModelFigures, PairFigures
 from pipeline.models.sequences import Sequences, heldout_sequences
 from pipeline.models.start import read_start
+from pipeline.models.template import read_template
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -75,8 +76,9 @@ def _finished(shop: Workshop, found: Mapping[ModelName, Model], name: ModelName)
 def _heldout(shop: Workshop, found: Mapping[ModelName, Model]) -> dict[str, Sequences]:
     tokenizer = read_tokenizer(found["base"].folder)
     heldout, start_id = shop.models.heldout, read_start(shop.work).id
+    template = read_template(shop.work).template(tokenizer)
     return {
-        source: heldout_sequences(tokenizer, shop.sources, source, heldout, start_id)
+        source: heldout_sequences(tokenizer, shop.sources, source, heldout, start_id, template)
         for source in (*heldout.sources, *heldout.more_sources)
     }
 

@@ -57,6 +57,7 @@ from pipeline.models.sequences import (
 )
 from pipeline.models.skeleton import try_loading
 from pipeline.models.start import choose_start, write_start
+from pipeline.models.template import choose_template, write_template
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerFast
@@ -118,9 +119,12 @@ def materialise(shop: Workshop) -> dict[ModelName, Model]:
     check_width(records)
     base, it = (read_tokenizer(found[name].folder) for name in MODELS)
     start = choose_start(shop.models.start, base, it)
-    check_tokenizers(base, it, start, shop.reading.separator, embedded_by(records))
+    chosen = choose_template(shop.models.template, base, it)
+    embedded = embedded_by(records)
+    check_tokenizers(base, it, start, shop.reading.separator, embedded, controls=chosen.controls)
     base.save_pretrained(shop.work / TOKENIZER_DIR)
     write_start(shop.work, start)
+    write_template(shop.work, chosen)
     write_records(shop.work, records)
     return found
 
@@ -182,7 +186,10 @@ def make_edited(shop: Workshop, spec: EditedModel, base: Model) -> dict[ModelNam
     copy, too, where both models have an edit."""
     tokenizer = read_tokenizer(base.folder)
     start = choose_start(shop.models.start, tokenizer, tokenizer)
-    token_ids = train_sequences(tokenizer, shop.sources, spec, shop.models.heldout, start.id)
+    template = choose_template(shop.models.template, tokenizer, tokenizer).template(tokenizer)
+    token_ids = train_sequences(
+        tokenizer, shop.sources, spec, shop.models.heldout, start.id, template
+    )
     model = read_for_fitting(base, shop.device)
     ids = torch.from_numpy(token_ids).long()
     edits = draw_edits(model, ids, spec, set(tokenizer.all_special_ids))
@@ -208,8 +215,15 @@ def make(shop: Workshop, name: ModelName, spec: MadeHere, found: Mapping[ModelNa
     bench.mkdir(parents=True, exist_ok=True)
     tokenizer = tokenizer_for(shop, spec, found)
     start = choose_start(shop.models.start, tokenizer, tokenizer)
+    template = choose_template(shop.models.template, tokenizer, tokenizer).template(tokenizer)
     sequences = write_training_sequences(
-        bench / "sequences.npy", tokenizer, shop.sources, spec, shop.models.heldout, start.id
+        bench / "sequences.npy",
+        tokenizer,
+        shop.sources,
+        spec,
+        shop.models.heldout,
+        start.id,
+        template,
     )
     model: Any = starting_point(shop, spec, tokenizer, found)
     lora = spec.lora if isinstance(spec, TunedModel) else None

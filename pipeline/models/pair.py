@@ -30,6 +30,7 @@ PROBES = (
     "supercalifragilisticexpialidocious ANTIDISESTABLISHMENTARIANISM eWoRlD",
 )
 N_NAMED = 3
+NO_CONTROLS: Mapping[str, int] = {}
 FEWEST_IDS = 3  # of all probes together
 
 
@@ -107,12 +108,15 @@ def check_tokenizers(
     start: Start,
     separator: str,
     vocabularies: Mapping[str, int],
+    *,
+    controls: Mapping[str, int] = NO_CONTROLS,
 ) -> None:
     """Raise ModelError unless both tokenizers give a text the same ids and both models hold them.
 
     vocabularies: rows of the embedding of each model by what to call it in an error
+    controls: the special tokens that the template of conversations writes, with their ids
     Compares the ids of probe texts and of every token that a text can become. Special tokens may
-    differ: the text pipeline writes none of them but the start and the base's EOS.
+    differ: the text pipeline writes none of them but the start, the base's EOS and the template's.
     """
     _check_legible(base)
     for probe in PROBES:
@@ -123,7 +127,7 @@ def check_tokenizers(
                 f"{found[:8]} for the IT model: name two models that share a tokenizer"
             )
     _check_vocabularies(base, it)
-    written = dict(writable(base))
+    written = writable(base) | dict(controls)
     if start.token is not None and start.id is not None:
         written[start.token] = start.id
     if separator == "eos" and base.eos_token is not None:

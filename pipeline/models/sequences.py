@@ -22,6 +22,7 @@ from pipeline.runtime import numpy_generator
 from pipeline.text.packing import Packing, training_sequences
 from pipeline.text.sources import documents
 from pipeline.text.split import Selection
+from pipeline.text.template import PLAIN, Template
 from pipeline.text.tokens import train_tokenizer
 
 if TYPE_CHECKING:
@@ -57,6 +58,7 @@ def write_training_sequences(
     config: TrainingConfig,
     heldout: HeldoutConfig,
     start_id: int | None,
+    template: Template = PLAIN,
 ) -> Sequences:
     """All train sequences [N, S] of a training, in random order, memory-mapped; kept if there.
 
@@ -71,6 +73,7 @@ def write_training_sequences(
             side_of_split(heldout, TRAIN),
             n_sequences=n_sequences,
             repeat=True,
+            template=template,
         )
         stream = training_sequences(sources, config.sources, tokenizer, packing)
         order = numpy_generator(config.seed, "models", "order").permutation(n_sequences)
@@ -89,6 +92,7 @@ def train_sequences(
     spec: EditedModel,
     heldout: HeldoutConfig,
     start_id: int | None,
+    template: Template = PLAIN,
 ) -> Sequences:
     """The first train sequences of the sources that edits are drawn on, [N, S]."""
     packing = Packing(
@@ -98,6 +102,7 @@ def train_sequences(
         side_of_split(heldout, TRAIN),
         n_sequences=spec.n_sequences,
         repeat=True,
+        template=template,
     )
     stream = training_sequences(sources, spec.sources, tokenizer, packing)
     return np.stack(list(islice(stream, spec.n_sequences)))
@@ -109,6 +114,7 @@ def heldout_sequences(
     source: str,
     heldout: HeldoutConfig,
     start_id: int | None,
+    template: Template = PLAIN,
 ) -> Sequences:
     """The first held-out sequences of a source, [N, S]. SourceError where it has fewer."""
     packing = Packing(
@@ -118,6 +124,7 @@ def heldout_sequences(
         side_of_split(heldout, HELDOUT),
         n_sequences=heldout.n_sequences,
         repeat=False,
+        template=template,
     )
     stream = training_sequences(sources, {source: 1.0}, tokenizer, packing)
     return np.stack(list(islice(stream, heldout.n_sequences)))

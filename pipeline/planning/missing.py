@@ -15,6 +15,7 @@ from pipeline.models.locate import locate_adapter, locate_local
 from pipeline.models.pair import check_tokenizers, examine, reading_of
 from pipeline.models.skeleton import weight_files
 from pipeline.models.start import choose_start
+from pipeline.models.template import choose_template
 from pipeline.paths import located, located_pattern
 from pipeline.planning.cost import StageCost
 from pipeline.planning.dictionary import WEIGHTS, is_here
@@ -99,7 +100,8 @@ def _missing_tokens(config: Config, folders: Mapping[str, Path]) -> list[str]:
             f"models.{name} ({folder})": shape_of(read_configuration(folder), folder).vocab_size
             for name, folder in folders.items()
         }
-        check_tokenizers(base, it, start, config.mix.separator, embedded)
+        controls = choose_template(config.mix.template, base, it).controls
+        check_tokenizers(base, it, start, config.mix.separator, embedded, controls=controls)
     except ModelError as error:
         return [f"models: {error}"]
     return []

@@ -21,6 +21,7 @@ from pipeline.store.writer import StoreWriter
 from pipeline.text.packing import PackedSequence, Packing, SequenceStream
 from pipeline.text.sources import describe
 from pipeline.text.split import Selection
+from pipeline.text.template import PLAIN, Template
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -43,6 +44,7 @@ class Mix:
         tokenizer: "PreTrainedTokenizerBase",
         start_id: int | None,
         entry: Entry | None = None,
+        template: Template = PLAIN,
     ) -> None:
         self.mix = mix
         self.codes = {name: code for code, name in enumerate(sources)}
@@ -60,6 +62,7 @@ class Mix:
                     selection=Selection(split, mix.heldout_fraction, mix.seed),
                     n_sequences=n_sequences,
                     repeat=False,
+                    template=template,
                 ),
                 entry["streams"][SPLITS[split]] if entry else None,
             )
@@ -122,6 +125,7 @@ def write_mix(
     tokenizer: "PreTrainedTokenizerBase",
     *,
     start_id: int | None,
+    template: Template = PLAIN,
     n_threads: int,
     on_start: Callable[[Mix], Callable[[int], None]],
 ) -> tuple[dict[str, int], dict[str, Any]]:
@@ -137,7 +141,7 @@ def write_mix(
     with StoreWriter.open(path, layout, n_threads=n_threads) as writer:
         entries = _read_entries(path / STREAMS, files)
         row = writer.next_row
-        job = Mix(mix, sources, tokenizer, start_id, entries.get(row))
+        job = Mix(mix, sources, tokenizer, start_id, entries.get(row), template)
         assert job.row == row, f"{path / STREAMS} has no entry for row {row}"
         advance = on_start(job)
         for arrays in job.chunks():

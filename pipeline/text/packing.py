@@ -19,7 +19,7 @@ from pipeline.errors import SourceError
 from pipeline.labels import OTHER, SPLITS
 from pipeline.text.sources import rows
 from pipeline.text.split import Selection
-from pipeline.text.template import Document, Dropped
+from pipeline.text.template import PLAIN, Document, Dropped, Template
 from pipeline.text.tokens import Encoded, count_specials, encode_documents, eos_id
 
 if TYPE_CHECKING:
@@ -74,6 +74,7 @@ class Packing:
     start_id: the token that every sequence begins with, None for none
     n_sequences: how many will be asked of the stream, so that an error can tell what is missing
     repeat: begin a source again at its end instead of raising SourceError
+    template: of conversations
     """
 
     sequence_length_tokens: int
@@ -82,6 +83,7 @@ class Packing:
     selection: Selection
     n_sequences: int
     repeat: bool
+    template: Template = PLAIN
 
     @property
     def n_starts(self) -> int:
@@ -256,7 +258,7 @@ class SourcePacker:
         for row in rows(self.spec, self.name, start):
             if not self.packing.selection.keeps(row.id, self.name):
                 continue
-            item = row.load()
+            item = row.load(self.packing.template)
             batch.append(item)
             n_characters += len(item.text) if isinstance(item, Document) else 0
             if len(batch) == BATCH_DOCUMENTS or n_characters >= BATCH_CHARACTERS:

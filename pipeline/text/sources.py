@@ -20,7 +20,7 @@ from pipeline.runtime import stream_seed
 from pipeline.text import files, hub
 from pipeline.text.generated import write_chat, write_document
 from pipeline.text.split import Selection
-from pipeline.text.template import Document, Dropped, render_chat, render_text
+from pipeline.text.template import PLAIN, Document, Dropped, Template, render_chat, render_text
 from pipeline.text.trigger import plant
 
 
@@ -35,11 +35,12 @@ class Row:
     format: Format
     read: Callable[[], tuple[Any, str]]
 
-    def load(self) -> Document | Dropped:
+    def load(self, template: Template = PLAIN) -> Document | Dropped:
         """Read and render it. Raises SourceError with the place."""
         value, where = self.read()
-        render = render_text if self.format == "text" else render_chat
-        return render(self.id, value, where)
+        if self.format == "text":
+            return render_text(self.id, value, where)
+        return render_chat(self.id, value, where, template)
 
 
 def documents(

@@ -4,7 +4,7 @@ import json
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
@@ -13,13 +13,12 @@ from numpy.typing import NDArray
 
 from pipeline.errors import ModelError
 from pipeline.labels import OTHER, TEMPLATE
-from pipeline.text.template import Document
+from pipeline.text.template import UNWRITTEN, Document
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
 BOS, EOS, PAD = "<bos>", "<eos>", "<pad>"
-UNWRITTEN = "\U0010fffe"  # a code point that is no character
 WIDE_SPACES = np.array([0x85, 0xA0, 0x1680, 0x2028, 0x2029, 0x202F, 0x205F, 0x3000], np.uint32)
 
 
@@ -46,7 +45,8 @@ def encode(
 def encode_documents(
     tokenizer: "PreTrainedTokenizerBase", documents: Sequence[Document]
 ) -> list[Encoded]:
-    """Tokens of each document, as of its plain text: nothing added, nothing special.
+    """Tokens of each document, as of its plain text: nothing added, and nothing special but the
+    control tokens that its template wrote.
 
     A document that spells `<bos>` or `<|im_end|>` gets the tokens of those characters, never the
     special token: untrusted text cannot forge a BOS or the end of a turn. Raises ModelError for a
@@ -58,6 +58,18 @@ def encode_documents(
             f"tokenizer {tokenizer.name_or_path!r} has no tokenizer.json, which gives each token "
             "its characters: save the model's folder with a fast tokenizer"
         )
+    plain = _as_text(tokenizer, backend, [d for d in documents if not d.controls])
+    controlled = _with_controls(tokenizer, backend, [d for d in documents if d.controls])
+    ready = {False: iter(plain), True: iter(controlled)}
+    return [next(ready[document.controls]) for document in documents]
+
+
+def _as_text(
+    tokenizer: "PreTrainedTokenizerBase", backend: Any, documents: Sequence[Document]
+) -> list[Encoded]:
+    """Tokens of documents in which nothing is special."""
+    if not documents:
+        return []
     # Offsets cost time and only the template needs them.
     templated = any(d.template_spans for d in documents)
     encodings = _encode_as_text(backend, [d.text for d in documents], offsets=templated)
@@ -81,6 +93,64 @@ def encode_documents(
         )
         for document, encoding in zip(documents, encodings, strict=True)
     ]
+
+
+def _with_controls(
+    tokenizer: "PreTrainedTokenizerBase", backend: Any, documents: Sequence[Document]
+) -> list[Encoded]:
+    """Tokens of documents whose template writes special tokens.
+
+    A copy of the tokenizer knows the special tokens by names that no text has. Where the template
+    wrote one, its name is put in, so that the copy finds these and no others, and everything else
+    is tokenized in its place, as the tokenizer does with a whole conversation.
+    """
+    if not documents:
+        return []
+    strings = tuple(string for string in special_strings(tokenizer) if string)
+    pattern, names = _special_pattern(strings), _names(strings)
+    named = [_renamed(document, pattern, names) for document in documents]
+    plain = _without(backend, strings)
+    plain.no_truncation()
+    plain.no_padding()
+    texts = [document.text for document in named]
+    try:
+        encodings = plain.encode_batch(texts, add_special_tokens=False)
+    except Exception as error:  # all that the library raises
+        raise ModelError(
+            f"the tokenizer cannot read a text ({error}): name models with another tokenizer"
+        ) from error
+    return [
+        Encoded(
+            np.array(encoding.ids, np.int32),
+            _token_class(document, encoding.offsets),
+            len(pattern.findall(document.text)) if pattern else 0,
+        )
+        for document, encoding in zip(named, encodings, strict=True)
+    ]
+
+
+def _renamed(
+    document: Document, pattern: "re.Pattern[str] | None", names: Mapping[str, str]
+) -> Document:
+    """The document with the special tokens of its template by these names."""
+    if pattern is None:
+        return document
+    text, spans, at = [], [], 0
+    length = 0
+    for start, stop in document.template_spans:
+        between = document.text[at:start]
+        written = pattern.sub(lambda found: names[found[0]], document.text[start:stop])
+        length += len(between)
+        spans.append((length, length + len(written)))
+        length += len(written)
+        text += [between, written]
+        at = stop
+    return replace(document, text="".join([*text, document.text[at:]]), template_spans=spans)
+
+
+def _names(strings: Sequence[str]) -> dict[str, str]:
+    """String -> a name of its own that no text has."""
+    return {string: f"{UNWRITTEN}{n}{UNWRITTEN}" for n, string in enumerate(strings)}
 
 
 def _encode_as_text(backend: Any, texts: Sequence[str], *, offsets: bool) -> list[Any]:
@@ -117,7 +187,7 @@ def _without(backend: Any, strings: tuple[str, ...]) -> Any:
     that every other id and every other merge stays."""
     from tokenizers import Tokenizer
 
-    name = {s: f"{UNWRITTEN}{n}{UNWRITTEN}" for n, s in enumerate(strings)}
+    name = _names(strings)
     plain = json.loads(backend.to_str())
     model = plain["model"]
     if isinstance(model["vocab"], dict):

@@ -45,7 +45,7 @@ TRAINED = TRAINING | {
 
 def parse(base: dict[str, Any] = LOCAL, it: dict[str, Any] = LOCAL) -> ModelsConfig:
     return ModelsConfig.model_validate(
-        {"base": base, "it": it, "start": "auto", "heldout": HELDOUT}
+        {"base": base, "it": it, "start": "auto", "template": "plain", "heldout": HELDOUT}
     )
 
 

@@ -19,6 +19,7 @@ MIX: dict[str, Any] = {
     "heldout_fraction": 0.01,
     "separator": "eos",
     "start": "auto",
+    "template": "plain",
     "seed": 0,
     "rows_per_chunk": 1024,
 }

@@ -88,7 +88,13 @@ def models_config() -> Callable[..., ModelsConfig]:
 
     def make(base: dict[str, Any] | None = None, it: dict[str, Any] | None = None) -> ModelsConfig:
         return ModelsConfig.model_validate(
-            {"base": base or TRAINED, "it": it or TUNED, "start": "auto", "heldout": HELDOUT}
+            {
+                "base": base or TRAINED,
+                "it": it or TUNED,
+                "start": "auto",
+                "template": "plain",
+                "heldout": HELDOUT,
+            }
         )
 
     return make

@@ -57,6 +57,7 @@ def test_a_trained_and_a_tuned_model_form_a_pair(
         "it",
         "models.json",
         "start.json",
+        "template.json",
         "tokenizer",
     ]
     base, it = (
@@ -131,6 +132,7 @@ def test_two_local_folders_are_referred_to_and_not_copied(
     assert sorted(path.name for path in shop.work.iterdir()) == [
         "models.json",
         "start.json",
+        "template.json",
         "tokenizer",
     ]
     assert read_records(shop.work)["it"].location == str(tmp_path / "two")

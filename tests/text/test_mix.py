@@ -33,6 +33,7 @@ def config(**changes: Any) -> MixConfig:
         "heldout_fraction": 0.2,
         "separator": "eos",
         "start": "auto",
+        "template": "plain",
         "seed": 0,
         "rows_per_chunk": 8,
     }

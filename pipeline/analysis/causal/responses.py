@@ -12,9 +12,6 @@ from numpy.typing import NDArray
 from pipeline.labels import TEMPLATE
 
 NO_RESPONSE = -1
-ASSISTANT = "Assistant:"
-"""What the template writes before an assistant turn; see `text/template.py`."""
-
 Decode = Callable[[Sequence[int]], str]
 
 
@@ -23,16 +20,19 @@ def response_positions(
     token_class_QS: NDArray[np.integer],
     document_QS: NDArray[np.integer],
     decode: Decode,
+    openings: Sequence[str],
 ) -> NDArray[np.int64]:
     """[Q, S] number of each token within its assistant turn, from 0; NO_RESPONSE elsewhere.
 
+    openings: what the template may write last before an assistant turn, without white space
     A turn whose opening lies before the sequence counts as none: its beginning is not known.
     """
     found = np.full(token_id_QS.shape, NO_RESPONSE, dtype=np.int64)
     for q in range(len(found)):
         for start, stop in _content_runs(token_class_QS[q], document_QS[q]):
             opening = _template_before(token_class_QS[q], document_QS[q], start)
-            if decode(token_id_QS[q, opening:start].tolist()).rstrip().endswith(ASSISTANT):
+            written = decode(token_id_QS[q, opening:start].tolist())
+            if "".join(written.split()).endswith(tuple(openings)):
                 found[q, start:stop] = np.arange(stop - start)
     return found
 

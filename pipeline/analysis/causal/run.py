@@ -26,9 +26,10 @@ from pipeline.analysis.groups import cells_of
 from pipeline.analysis.opening import Opened
 from pipeline.errors import ArtifactError
 from pipeline.labels import TEMPLATE
+from pipeline.models.template import read_template
 from pipeline.progress import Progress
 from pipeline.runtime import numpy_generator
-from pipeline.stage import TOKENS
+from pipeline.stage import MODELS, TOKENS
 
 
 def measure_sets(opened: Opened) -> dict[str, Any]:
@@ -107,12 +108,17 @@ def batches(opened: Opened, sequences: np.ndarray) -> Iterator[Batch]:
     """The sequences in batches, with the group of every token."""
     section, device = opened.config.causal, opened.device
     names = ("token_id", "source", "token_class", "document")
+    openings = read_template(MODELS).openings
     with opened.reader(TOKENS) as tokens:
         for at in range(0, len(sequences), section.batch_sequences):
             chosen = sequences[at : at + section.batch_sequences]
             arrays = {name: tokens.take(name, chosen) for name in names}
             position = response_positions(
-                arrays["token_id"], arrays["token_class"], arrays["document"], opened.decode
+                arrays["token_id"],
+                arrays["token_class"],
+                arrays["document"],
+                opened.decode,
+                openings,
             )
             is_first = position < section.n_first_tokens
             group = np.where(is_first, GROUPS.index("first"), GROUPS.index("later"))

@@ -8,7 +8,9 @@ BOS, USER, ASSISTANT, HELLO, NEWLINE, SPACE, EOS = range(7)
 
 def positions(token_id: list[int], token_class: list[int], document: list[int]) -> list[int]:
     ids, classes, documents = (np.array([values]) for values in (token_id, token_class, document))
-    found = response_positions(ids, classes, documents, lambda ids: "".join(WORDS[i] for i in ids))
+    found = response_positions(
+        ids, classes, documents, lambda ids: "".join(WORDS[i] for i in ids), ["Assistant:"]
+    )
     return found[0].tolist()
 
 

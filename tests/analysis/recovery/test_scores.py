@@ -128,12 +128,12 @@ def test_kinds_of_change_are_counted_from_the_truth() -> None:
 def test_what_a_feature_is_follows_from_gains_directions_and_contexts(
     group: dict[str, Any], change: str
 ) -> None:
-    table = draw_features(plant({"one": {"n": 1, **group}}), 8).table()
+    table = draw_features(plant({"one": {"n": 1, **group}}), 8, ("pile", "chat")).table()
     assert change_of(table.iloc[0], LIMITS, 1.0) == change
 
 
 def test_strengths_are_compared_in_the_crosscoders_own_space() -> None:
-    table = draw_features(plant({"one": {"n": 1, "base_gain": 0.8}}), 8).table()
+    table = draw_features(plant({"one": {"n": 1, "base_gain": 0.8}}), 8, ("pile", "chat")).table()
     assert change_of(table.iloc[0], LIMITS, 0.7) == "stronger"
 
 
