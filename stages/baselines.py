@@ -10,7 +10,8 @@ writes  data/diff_sae/ (a BatchTopK dictionary on h_it - h_base, by the crosscod
         removed), results/baselines_summary.json
 cost    training on `baselines.n_train_rows` rows of half the crosscoder's width, resumable; one
         pass over `baselines.n_rows` training rows and one over as many held-out rows; the causal
-        test's pass with five patches. Memory: both dictionaries and their [rows, latents]
+        test's pass with five patches. Memory: both dictionaries and their [rows, latents]. Where
+        training rows come in rounds, it makes the first round, and then those it trains on
 """
 
 from pipeline.artifacts import Build

@@ -12,7 +12,8 @@ writes  data/changes/: the directions, to read any rows by; results/changes.json
 cost    `changes.n_find_rows` rows in memory, 4 * d_model bytes each; per direction found n_starts *
         n_iterations products of these rows with one vector; two passes over `changes.n_rows`
         held-out rows; upper blocks of the IT model on `causal.n_sequences` sequences 2 +
-        causal.n_draws times per weighed change
+        causal.n_draws times per weighed change. Where training rows come in rounds, it makes the
+        first round to find changes on
 """
 
 import io

@@ -7,7 +7,8 @@ reads   data/models, data/tokens.zarr, data/shuffled.zarr, data/heldout_activati
 writes  data/frontier/POINT/: one workspace per point, with its crosscoder and evaluation;
         results/frontier.json (by variant), .csv, .png and .svg
 cost    for each point a training and an evaluation; points that are done are not done again, and a
-        killed one goes on where it was. No stage of the graph: nothing depends on it
+        killed one goes on where it was. Where training rows come in rounds, each point makes them
+        all again. No stage of the graph: nothing depends on it
 """
 
 import json

@@ -85,3 +85,14 @@ def test_gemma_batch_topk_is_the_published_one(gemma_batch_topk: Config, gemma: 
     assert train.gradient_clip == pytest.approx(1.0)
     assert gemma_batch_topk.models == gemma.models
     assert gemma_batch_topk.hook_point == gemma.hook_point
+
+
+def test_the_run_on_one_card_is_the_published_one_but_for_where_its_rows_lie(gemma: Config):
+    one_card = compose(["+experiment=gemma_one_card"]).model_dump()
+    published = gemma.model_dump()
+    differing = {name for name in published if one_card[name] != published[name]}
+    assert differing == {"experiment", "dump", "runtime"}
+    of_dump = {
+        name for name in published["dump"] if one_card["dump"][name] != published["dump"][name]
+    }
+    assert of_dump == {"rows_per_round", "scatter_seed"}
