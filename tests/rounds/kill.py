@@ -18,6 +18,7 @@ import tempfile
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -61,7 +62,10 @@ def train(folder: Path, source: Path) -> None:
 
     if not is_finished(work):
         with RoundRows(DESCRIBED, SEED, rounds, CountingMaker(DESCRIBED, watch)) as rows:
-            changes = {"n_rows": DESCRIBED.n_rows + 200, "checkpoint_every_steps": 9}
+            changes: dict[str, Any] = {
+                "n_rows": DESCRIBED.n_rows + 200,
+                "checkpoint_every_steps": 9,
+            }
             training = replace(make_training(work, "l1", **changes), source=rows, rounds=rows)
             run = training.start()
             run.train(lambda *_n, **_figures: watch("step"))
