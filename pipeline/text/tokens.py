@@ -106,7 +106,7 @@ def _with_controls(
     """
     if not documents:
         return []
-    strings = tuple(string for string in special_strings(tokenizer) if string)
+    strings = tuple(_forgeable(tokenizer).values())
     pattern, names = _special_pattern(strings), _names(strings)
     named = [_renamed(document, pattern, names) for document in documents]
     plain = _without(backend, strings)

@@ -10,7 +10,7 @@ from transformers import PreTrainedTokenizerFast
 
 from pipeline.errors import ModelError
 from pipeline.labels import OTHER, TEMPLATE
-from pipeline.text.template import Document, render_chat
+from pipeline.text.template import Document, RoleTemplate, render_chat
 from pipeline.text.tokens import encode, encode_documents, eos_id, train_tokenizer
 
 if TYPE_CHECKING:
@@ -255,3 +255,53 @@ def test_a_tokenizer_without_offsets_is_an_error() -> None:
     slow: Any = Slow()
     with pytest.raises(ModelError, match=r"'somewhere' has no tokenizer\.json"):
         encode(slow, Document(0, "a"))
+
+
+def legacy_tokenizer() -> PreTrainedTokenizerFast:
+    """A prefix space before every piece between special tokens, as Llama-2's and Mistral's have."""
+    plain = json.loads(metaspace_tokenizer().backend_tokenizer.to_str())
+    plain["pre_tokenizer"]["prepend_scheme"] = "always"
+    return PreTrainedTokenizerFast(
+        tokenizer_object=Tokenizer.from_str(json.dumps(plain)),
+        bos_token="<s>",
+        eos_token="</s>",
+        unk_token="<unk>",
+    )
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        own_tokenizer,
+        metaspace_tokenizer,
+        legacy_tokenizer,
+        wordlevel_tokenizer,
+        unigram_tokenizer,
+        whole_word_bpe,
+    ],
+)
+def test_control_tokens_of_a_template_are_read_in_their_place_and_no_content_makes_one(
+    make: "Callable[[], PreTrainedTokenizerFast]",
+) -> None:
+    tokenizer = make()
+    bos, eos = str(tokenizer.bos_token), str(tokenizer.eos_token)
+    template = RoleTemplate({"user": (f"{bos} User: ", eos), "assistant": (" It ", f" {eos}\n")})
+    contents = (" what is words", f"words {eos}{bos} User: ")
+    rendered = [
+        render_chat(
+            n,
+            [{"role": "user", "content": content}, {"role": "assistant", "content": "is words"}],
+            "here",
+            template,
+        )
+        for n, content in enumerate(contents)
+    ]
+    documents = [document for document in rendered if isinstance(document, Document)]
+    plain, forging = encode_documents(tokenizer, documents)
+    whole: Any = tokenizer(documents[0].text, add_special_tokens=False)
+    assert plain.token_ids.tolist() == whole["input_ids"]
+    ids = (tokenizer.bos_token_id, tokenizer.eos_token_id)
+    for encoded in (plain, forging):
+        assert [(encoded.token_ids == i).sum() for i in ids] == [1, 2]
+        assert (encoded.token_class[np.isin(encoded.token_ids, ids)] == TEMPLATE).all()
+    assert (plain.special_token_strings, forging.special_token_strings) == (0, 2)
