@@ -40,6 +40,7 @@ STAGE = Stage(
     },
     outputs={"figures": RESULTS / "figures"},
     results=("report.html", "summary.json"),
+    format_version=2,
 )
 
 

@@ -67,7 +67,8 @@ def word(text: str, kind: str = "") -> Cell:
 
 def tokens(names: Iterable[str]) -> Cell:
     """Tokens of a vocabulary, each in its own frame."""
-    return word(Markup(" ").join(Markup("<code>{}</code>").format(form.visible(n)) for n in names))
+    framed = (Markup("<code>{}</code>").format(form.visible(name)) for name in names)
+    return word(Markup(" ").join(framed), "names")
 
 
 def excerpt(before: str, token: str, after: str, n_characters: int = 28) -> Cell:

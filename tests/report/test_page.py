@@ -25,7 +25,7 @@ from pipeline.report.page import page_charts, page_sections, render, script_json
 from pipeline.report.section import Shown
 from pipeline.report.sections.changes import outcome
 from pipeline.report.sections.configuration import lines
-from pipeline.report.sections.overview import cautions, headline
+from pipeline.report.sections.overview import EQUAL, cautions, headline
 from pipeline.report.sections.training import thinned
 from pipeline.report.shares import source_shares, template_shares
 from pipeline.run_records import RunRecord
@@ -255,6 +255,32 @@ def test_the_configuration_shows_no_path_of_its_authors_machine(findings: Findin
     assert lines(sources) == [(0, "pile", ""), (1, "paths", "…/texts/*.jsonl, x"), (0, "n", "3")]
 
 
+def test_the_page_says_that_two_models_are_equal(tmp_path: Path) -> None:
+    findings = made_up_findings(tmp_path, proof=PLAIN_TEXT)
+    write_changes(tmp_path, 0)
+    for name in ("evaluation.json", "causal.json"):
+        document = json.loads((tmp_path / name).read_text())
+        undefined = {"value": None, "low": None, "high": None}
+        if name == "evaluation.json":
+            for group in document["reconstruction"].values():
+                group["fve_difference"] = undefined
+        else:
+            for patch in document["patches"].values():
+                for figures in patch["tokens"].values():
+                    figures["removed"] = undefined
+        (tmp_path / name).write_text(json.dumps(document))
+    found = shown(findings)
+    assert found["overview"].facts["lead"] == EQUAL
+    said = [
+        *found["overview"].facts["cautions"],
+        *(s for of in found.values() for s in of.sentences),
+    ]
+    assert not [sentence for sentence in said if "nan" in sentence or "–" in sentence]
+    assert (
+        found["causal"].charts["causal"].caption == "There is no KL between base and IT to remove"
+    )
+
+
 def test_every_link_of_the_page_leads_into_it(page: str, findings: Findings) -> None:
     """So that the one file can be sent: the data of a chart are in its link."""
     links = re.findall(r'<a href="([^"]*)"', without_scripts(page))
@@ -449,6 +475,39 @@ def test_the_page_opens_clean_and_fits(visit: Open, page: str, width: int, schem
     assert seen.asked == [seen.file.as_uri()]
     assert seen.page.evaluate("document.documentElement.scrollWidth") == width
     assert seen.page.locator(".plot svg").count() == 11
+
+
+@pytest.fixture(scope="module")
+def full(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A page with every section that there is, and a list of changes."""
+    folder = tmp_path_factory.mktemp("full")
+    findings = made_up_findings(folder, proof=PLAIN_TEXT)
+    write_changes(folder, 12, text=PLAIN_TEXT)
+    return drawn(replace(findings, runs=[RUN]))
+
+
+@pytest.mark.browser
+@pytest.mark.parametrize("width", [390, 1280])
+def test_everything_unfolded_fits_the_width(visit: Open, full: str, width: int) -> None:
+    """Nothing makes the page scroll sideways, no word or legend of a chart leaves its picture, and
+    the heads of the list stand over their columns."""
+    seen = visit(full, width, address="#latent-5")
+    seen.opened(5)
+    seen.draw_charts()
+    seen.page.evaluate("document.querySelectorAll('details').forEach((d) => { d.open = true; })")
+    assert seen.page.evaluate("document.documentElement.scrollWidth") == width
+    outside = """() => [...document.querySelectorAll('.plot svg')].flatMap((svg) => {
+        const right = svg.getBoundingClientRect().right + 2;
+        return [...svg.querySelectorAll('text')].filter((text) =>
+            text.getBoundingClientRect().right > right).map((text) => text.textContent);
+    })"""
+    assert seen.page.evaluate(outside) == []
+    ends = """(selector) => [...document.querySelector(selector).children]
+        .filter((cell) => cell.offsetWidth).map((cell) => cell.getBoundingClientRect().right)"""
+    heads = seen.page.evaluate(ends, ".columns")
+    cells = seen.page.evaluate(ends, "#rows .line")
+    assert len(heads) == len(cells) == (5 if width < 480 else 7)
+    assert max(abs(a - b) for a, b in zip(heads, cells, strict=True)) < 4
 
 
 @pytest.mark.browser

@@ -10,7 +10,7 @@ def seeds_figure(table: Table, palette: Palette) -> alt.TopLevelMixin:
     """Mean largest cosine between the latents of two seeds, by verdict, beside chance."""
     pairs = [f"{a} and {b}" for a, b in zip(table["run_a"], table["run_b"], strict=True)]
     groups = [
-        f"{verdict.replace('_', '-')}, seeds {pair}"
+        f"{verdict.replace('_', '-')}, {pair}"
         for verdict, pair in zip(table["verdict"], pairs, strict=True)
     ]
     chance = table["mmcs_rotated"]

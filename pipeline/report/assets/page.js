@@ -29,11 +29,44 @@ const h = (name, attributes = {}, ...children) => {
       }));
     }
   };
+  // Titles and legends in as many lines as the width asks for; panels below each other where two
+  // do not fit. In pixels: a LETTER, the mark BESIDE an entry of a legend, the labels BESIDE_PANEL.
+  const LETTER = 6.6, BESIDE = 34, BESIDE_PANEL = 150, TWO_PANELS = 800, PLOT_SHARE = 0.6;
+  const UNKNOWN = "an entry made from data";
+  const inLines = (text, most) => text.split(/\s+/).reduce((lines, word) => {
+    const last = lines[lines.length - 1];
+    if (last && last.length + word.length < most) lines[lines.length - 1] = last + " " + word;
+    else lines.push(word);
+    return lines;
+  }, []);
+  const below = (part) => part.layer ?? part.hconcat ?? part.vconcat ?? [];
+  const longest = (part) => Math.max(
+    0,
+    ...(part.encoding?.color?.scale?.domain ?? [part.encoding?.color ? UNKNOWN : ""]).map((name) => name.length),
+    ...below(part).map(longest),
+  );
+  const fitted = (part, width, height) => {
+    const { hconcat, ...rest } = part;
+    if (hconcat && width < TWO_PANELS) {
+      part = { ...rest, vconcat: hconcat.map((one) => ({ ...one, width: width - BESIDE_PANEL })) };
+    }
+    for (const [channel, size] of [["x", PLOT_SHARE * width], ["y", height]]) {
+      const axis = part.encoding?.[channel];
+      if (typeof axis?.title === "string") axis.title = inLines(axis.title, size / LETTER);
+    }
+    below(part).forEach((one) => fitted(one, width, one.height ?? height));
+    return part;
+  };
   const draw = async (name) => {
     const chart = charts[name];
     if (!chart) return;
     delete charts[name];
-    const { view } = await vegaEmbed($("chart-" + name), chart.spec, options);
+    const place = $("chart-" + name), width = place.clientWidth;
+    const spec = fitted(chart.spec, width, chart.spec.height);
+    const columns = Math.floor(PLOT_SHARE * width / (longest(spec) * LETTER + BESIDE));
+    if (width < TWO_PANELS) spec.config.legend.layout = { top: { direction: "vertical" } };
+    spec.config.legend.columns = Math.max(1, Math.min(4, columns));
+    const { view } = await vegaEmbed(place, spec, options);
     if (chart.opens) view.addEventListener("click", (_, item) => follow(chart.opens, item?.datum));
   };
   const watcher = new IntersectionObserver((entries) => {

@@ -86,6 +86,8 @@ def patches(result: Causal) -> Grid:
 
 def caption(result: Causal) -> str:
     names = {"all": "All latents remove", "nu_low": "the half with the lowest ν"}
+    if removed(result, "all") is None:
+        return "There is no KL between base and IT to remove"
     names |= {"random_nu_low": "random ones that fire as often"}
     return (
         ", ".join(
@@ -99,6 +101,10 @@ def caption(result: Causal) -> str:
 
 def told(result: Causal) -> list[str]:
     """What intervening shows: all latents, those the other model has least of, and random ones."""
+    if removed(result, "all") is None:
+        return [
+            "Put into the base model’s activations, latents change nothing that could be measured."
+        ]
     low, random = removed(result, "nu_low"), removed(result, "random_nu_low")
     beside = (
         ""

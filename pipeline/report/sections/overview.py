@@ -29,7 +29,7 @@ def show(findings: Findings) -> Shown:
     return Shown(
         tables={"first": first} if first.rows else {},
         facts={
-            "lead": outcome(changes) if changes else headline(findings),
+            "lead": lead(findings),
             "changes": first_changes(findings),
             "exclusive": headline(findings) if changes else "",
             "failings": failings(findings),
@@ -52,6 +52,25 @@ def first_changes(findings: Findings) -> list[Told]:
     result = findings.find(CHANGES)
     n = findings.config.report.n_changes
     return [told(change) for change in result["changes"][:n]] if result else []
+
+
+def lead(findings: Findings) -> str:
+    """What was found: that nothing can differ, the changes, or else the verdicts."""
+    if are_equal(findings):
+        return EQUAL
+    changes = findings.find(CHANGES)
+    return outcome(changes) if changes else headline(findings)
+
+
+EQUAL = (
+    "The two models are equal at this hook point: their activations differ on no held-out token, "
+    "so there is nothing to find."
+)
+
+
+def are_equal(findings: Findings) -> bool:
+    """Whether the models' difference varies over no held-out token."""
+    return findings.read(EVALUATION)["reconstruction"]["all"]["fve_difference"]["value"] is None
 
 
 def headline(findings: Findings) -> str:
@@ -146,11 +165,13 @@ def cautions(findings: Findings) -> list[str]:
             f"The crosscoder explains only {fve:.0%} of the variance of the worse-fitted model: "
             "what it misses, no latent can show."
         )
-    difference = value(everything["fve_difference"])
-    found.append(
-        f"Of the difference between the two models’ activations it explains {difference:.0%}."
-        + ("" if difference > 0.5 else " Most of what fine-tuning changed is not in its latents.")
-    )
+    if not are_equal(findings):
+        difference = value(everything["fve_difference"])
+        most = " Most of what fine-tuning changed is not in its latents."
+        found.append(
+            f"Of the difference between the two models’ activations it explains {difference:.0%}."
+            + ("" if difference > 0.5 else most)
+        )
     dead = result["dead_latents"] / result["n_latents"]
     if dead > limits.max_dead_share:
         found.append(
