@@ -1,6 +1,12 @@
 """How well each method names known edits of a model.
 
-effects    each edit made alone: its rows, directions, share of the difference, kind
-methods    the list that each method gives
-score      lists against truth: recovered, false, kinds; pooled over seeds with intervals
+alone.py     `rows_with`, `effect_alone`: base's rows with one edit made, and what it adds to them
+effects.py   `Truth`: an edit's share of the difference, its direction and its kind
+methods.py   `Entry`: the list that each method gives
+score.py     `Match`, `Score`: lists against truth: recovered, false, kinds
+null.py      lists of pairs that differ by nothing that was learnt
+result.py    `EditScores`: what `results/edits.json` holds
+run.py       `scored`: what the stage does
+
+Many pairs at once, pooled with intervals, are in `pipeline.validation`.
 """

@@ -1,0 +1,136 @@
+"""What `results/edits.json` holds: the known edits, and how well each method's list names them.
+
+Letters: T held-out rows, M models, D d_model, Q sequences, S positions.
+"""
+
+from collections.abc import Callable
+from dataclasses import asdict
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from pipeline.analysis.changes.lines import Lines
+from pipeline.analysis.changes.measure import Changes
+from pipeline.analysis.changes.result import CHANGES as LIST
+from pipeline.analysis.edits.alone import control_rows, effect_alone, rows_with
+from pipeline.analysis.edits.effects import Truth, big, truth_of
+from pipeline.analysis.edits.methods import changes_list, diff_sae_list, everywhere, latent_lists
+from pipeline.analysis.edits.result import EditRow, EditScores, Named, Scored
+from pipeline.analysis.edits.score import (
+    MIN_EDIT_SHARE,
+    MIN_MARGIN,
+    Entry,
+    controls_listed,
+    match,
+    score,
+)
+from pipeline.analysis.heldout import as_float
+from pipeline.analysis.opening import Opened
+from pipeline.errors import ArtifactError
+from pipeline.models.edits import Edit, read_edits
+from pipeline.models.load import load_model
+from pipeline.stage import CHANGES, DIFF_SAE, HELDOUT_ACTIVATIONS, MODELS, RESULTS, TOKENS
+
+
+def scored(opened: Opened) -> EditScores:
+    """Every edit made alone in base, then every method's list held against them."""
+    section = opened.config.changes
+    x_TMD, block_T = heldout_rows(opened)
+    edits, controls = recorded()
+    token_ids, start_id = heldout_sequences(opened)
+    plain_TD, alone = made_alone(opened, token_ids, start_id)
+    difference_TD = x_TMD[:, 1] - x_TMD[:, 0]
+    square = float(difference_TD.square().sum())
+    truths = [
+        truth_of(edit.name, alone(edit), plain_TD, square, block_T, section) for edit in edits
+    ]
+    norms = [control_rows(edit, token_ids, start_id, alone).to(x_TMD.device) for edit in controls]
+    wanted = big(truths, MIN_EDIT_SHARE)
+    methods: dict[str, Scored] = {}
+    for name, entries in lists(opened, x_TMD).items():
+        matches = match(entries, truths, difference_TD)
+        listed = controls_listed(entries, matches, norms)
+        methods[name] = Scored(
+            **asdict(score(matches, truths, wanted, MIN_MARGIN)),
+            named=[Named(**asdict(found)) for found in matches],
+            controls_listed=[controls[number].name for number in listed],
+        )
+    return {
+        "edits": [row(edit, truth) for edit, truth in zip(edits, truths, strict=True)],
+        "controls": [edit.name for edit in controls],
+        "methods": methods,
+    }
+
+
+def row(edit: Edit, truth: Truth) -> EditRow:
+    """What the result says of an edit."""
+    return {
+        "name": edit.name,
+        "group": edit.group,
+        "form": edit.form,
+        "strength": edit.strength,
+        "rate": edit.rate,
+        "share": truth.share,
+        "kind": truth.kind,
+        "margin": truth.margin,
+        "wanted": truth.share >= MIN_EDIT_SHARE,
+    }
+
+
+def heldout_rows(opened: Opened) -> tuple[Tensor, Tensor]:
+    """All held-out rows [T, M, D], and the block of documents of each [T]."""
+    with opened.reader(HELDOUT_ACTIVATIONS) as reader:
+        x_TMD = as_float(reader.read("activations"), opened.device)
+        block_T = torch.from_numpy(reader.read("document") % opened.config.changes.n_blocks)
+    return x_TMD, block_T.to(opened.device)
+
+
+def recorded() -> tuple[list[Edit], list[Edit]]:
+    """The edits that the pair differs by, and the controls: those of both models or of none."""
+    edits = read_edits(MODELS)
+    own = [edit for edit in edits if edit.models == "it"]
+    if not own:
+        raise ArtifactError(
+            f"{MODELS} holds no edits: the pair differs by other things; run the stages with "
+            "+experiment=edited, or another experiment with models.it.kind=edited"
+        )
+    return own, [edit for edit in edits if edit.models != "it"]
+
+
+def heldout_sequences(opened: Opened) -> tuple[NDArray[np.integer], int | None]:
+    """Token ids [Q, S], and the id of the token that gives no row."""
+    counts = opened.manifests["tokens"].counts
+    start_id = opened.manifests["heldout_activations"].facts["bos_id"]
+    first = counts["n_train_sequences"]
+    with opened.reader(TOKENS) as tokens:
+        return tokens.read("token_id", first, first + counts["n_heldout_sequences"]), start_id
+
+
+def made_alone(
+    opened: Opened, token_ids: NDArray[np.integer], start_id: int | None
+) -> tuple[Tensor, Callable[[Edit], Tensor]]:
+    """Base's held-out rows [T, D] in full precision, and what maps an edit to its effect on them
+    when it is made alone."""
+    hook_point = opened.config.hook_point
+    base = load_model(
+        MODELS, "base", dtype="float32", attention=hook_point.attention, device=opened.device
+    )
+    layer = hook_point.layer
+    plain_TD = rows_with(base, None, token_ids, layer, start_id)
+    return plain_TD, lambda edit: effect_alone(base, edit, token_ids, layer, start_id, plain_TD)
+
+
+def lists(opened: Opened, x_TMD: Tensor) -> dict[str, list[Entry]]:
+    """Method -> its entries."""
+    section = opened.config.changes
+    changes = Changes(Lines.load(CHANGES).to(opened.device))
+    listed = [(entry["change"], entry["kind"]) for entry in LIST.read(RESULTS)["changes"]]
+    mean_D = (x_TMD[:, 1] - x_TMD[:, 0]).mean(dim=0)
+    return {
+        **latent_lists(opened.crosscoder(), x_TMD, opened.latents(), section.min_share),
+        "diff_sae": diff_sae_list(opened.crosscoder(DIFF_SAE), x_TMD, section.min_share),
+        "mean_difference": [everywhere(mean_D, len(x_TMD), "")],
+        "changes": changes_list(changes, listed, x_TMD, section),
+    }
