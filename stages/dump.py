@@ -16,29 +16,14 @@ cost    the forward passes of both models to the hook point, less than 10 % more
 
 from collections.abc import Mapping
 from contextlib import ExitStack
-from pathlib import Path
-from typing import TYPE_CHECKING
 
 from pipeline.artifacts import Build
 from pipeline.config import Config
-from pipeline.distributed import ALONE, Ranks, world
+from pipeline.distributed import world
 from pipeline.errors import ConfigError
-from pipeline.shuffle.scatter import BucketWriter, deal_as_produced
-from pipeline.stage import (
-    ACTIVATIONS,
-    HELDOUT_ACTIVATIONS,
-    MODELS,
-    PLANT,
-    TOKENS,
-    Stage,
-    not_applicable,
-    run,
-)
-from pipeline.store import OpenWriter, StoreLayout, StoreReader, StoreWriter
-
-if TYPE_CHECKING:
-    from pipeline.plant.rows import Plant
-    from pipeline.rounds.pair_rows import PairRows
+from pipeline.shuffle.producer import writer_for
+from pipeline.stage import ACTIVATIONS, HELDOUT_ACTIVATIONS, MODELS, PLANT, TOKENS, Stage, run
+from pipeline.store import StoreReader
 
 STAGE = Stage(
     name="dump",
@@ -68,16 +53,16 @@ def main(config: Config) -> None:
         missing = world().from_first(
             lambda: {name: build for name, build in builds.items() if not build.complete}
         )
-        if not missing:
-            return
-        if config.has_models:
+        if missing and config.has_models:
             dump_all(config, missing)
-        elif world().is_first:
+        elif missing and world().is_first:
             plant_all(config, missing)
 
 
 def dump_all(config: Config, builds: Mapping[str, Build]) -> None:
     """Run the models over the sequences of each build's split, or describe its rounds."""
+    from pipeline.plant.truth import publish_truth
+    from pipeline.rounds.making import publish_description
     from pipeline.rounds.pair_rows import PairRows
     from pipeline.runtime import set_threads
 
@@ -85,25 +70,26 @@ def dump_all(config: Config, builds: Mapping[str, Build]) -> None:
     n_train = STAGE.input(config, "tokens").counts["n_train_sequences"]
     with StoreReader.open(TOKENS, n_threads=config.runtime.io_threads) as tokens:
         rows = PairRows(config, tokens)
-        sequences = {
-            "activations": range(n_train),
-            "heldout_activations": range(n_train, tokens.n_rows),
-        }
+        heldout = range(n_train, tokens.n_rows)
+        sequences = {"activations": range(n_train), "heldout_activations": heldout}
         for name in [name for name in STORES if name in builds]:
             if name == "activations" and config.dump.rows_per_round is not None:
-                describe_rounds(config, tokens, rows, builds[name])
+                if world().is_first:
+                    publish_description(config, tokens, n_train, rows.facts, builds[name])
                 continue
-            open_writer = writer_for(config, name, builds[name].work, world())
+            open_writer = writer_for(config, builds[name].work, is_dealt(config, name), world())
             counts = rows.write(open_writer, sequences[name], f"dump_{name}", world())
             if world().is_first:
                 builds[name].publish(counts=counts, facts=rows.facts)
-        publish_truth(builds, rows.plant)
+        if "plant" in builds and world().is_first:
+            publish_truth(builds["plant"], rows.plant)
 
 
 def plant_all(config: Config, builds: Mapping[str, Build]) -> None:
     """Plant the rows of each split in a synthetic background."""
     from pipeline.plant.pairing import pairing_of
     from pipeline.plant.synthetic import Synthetic, write_rows
+    from pipeline.plant.truth import publish_truth
     from pipeline.runtime import set_threads
 
     assert config.plant is not None
@@ -111,7 +97,7 @@ def plant_all(config: Config, builds: Mapping[str, Build]) -> None:
     synthetic = Synthetic.draw(config.plant)
     for name in [name for name in STORES if name in builds]:
         counts = write_rows(
-            writer_for(config, name, builds[name].work),
+            writer_for(config, builds[name].work, is_dealt(config, name)),
             synthetic,
             synthetic.documents(heldout=name == "heldout_activations"),
             pairing_of(config.dump),
@@ -120,49 +106,13 @@ def plant_all(config: Config, builds: Mapping[str, Build]) -> None:
             progress_name=f"dump_{name}",
         )
         builds[name].publish(counts=counts, facts={"d_model": synthetic.d_model, "n_models": 2})
-    publish_truth(builds, synthetic.plant)
+    if "plant" in builds:
+        publish_truth(builds["plant"], synthetic.plant)
 
 
-def describe_rounds(config: Config, tokens: StoreReader, rows: "PairRows", build: Build) -> None:
-    """Publish what the rounds of training rows are made from, in place of the rows."""
-    from pipeline.rounds.descriptor import code_digest
-    from pipeline.rounds.making import describe
-
-    if world().is_first:
-        n_sequences = STAGE.input(config, "tokens").counts["n_train_sequences"]
-        described, counts = describe(config, tokens, n_sequences)
-        described.write(build.work)
-        build.publish(counts=counts, facts={**rows.facts, "code": code_digest("dump")})
-
-
-def publish_truth(builds: Mapping[str, Build], plant: "Plant | None") -> None:
-    """Publish `data/plant/`, which says so where nothing was planted."""
-    from pipeline.plant.truth import write_truth
-
-    if "plant" not in builds or not world().is_first:
-        return
-    nothing = not_applicable("the experiment plants nothing (plant is null)")
-    facts = write_truth(builds["plant"].work, plant) if plant else nothing
-    builds["plant"].publish(counts={}, facts=facts)
-
-
-def writer_for(config: Config, name: str, work: Path, ranks: Ranks = ALONE) -> OpenWriter:
-    """What opens the writer of a build: a store, or the shuffle's buckets for the training rows.
-    Several processes can write a store.
-
-    `shuffle` is not among this stage's sections: its memory decides no byte of the buckets.
-    """
-
-    def open_writer(layout: StoreLayout, n_rows: int) -> StoreWriter | BucketWriter:
-        seed, n_threads = config.dump.scatter_seed, config.runtime.io_threads
-        if seed is None or name != "activations":
-            return StoreWriter.open(work, layout, n_threads=n_threads, ranks=ranks, n_rows=n_rows)
-        memory = config.shuffle.memory_bytes
-        return deal_as_produced(
-            work, layout, n_rows, seed=seed, buffer_bytes=memory, n_threads=n_threads
-        )
-
-    return open_writer
+def is_dealt(config: Config, name: str) -> bool:
+    """Whether the rows of an output go to the shuffle's buckets at once, not into a store."""
+    return name == "activations" and config.dump.scatter_seed is not None
 
 
 if __name__ == "__main__":

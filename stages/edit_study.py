@@ -10,14 +10,12 @@ cost    about two minutes per pair on one core, and as much for the base; the nu
         Finished workspaces are not run again. No stage of the graph: nothing depends on it
 """
 
-from collections import defaultdict
-
 from pipeline import artifacts
 from pipeline.command import command, tell
 from pipeline.config import Config, compose
 from pipeline.config.overrides import chosen_experiments
 from pipeline.errors import ConfigError
-from pipeline.stage import MODELS, RESULTS, TOKENS, Stage
+from pipeline.stage import RESULTS, Stage
 
 STAGE = Stage(
     name="edit_study",
@@ -40,7 +38,7 @@ def main(config: Config) -> None:
         method_scores,
         method_table,
     )
-    from pipeline.validation.edit_study import scored
+    from pipeline.validation.edit_study import null_pairs, scored
 
     study = config.edit_study
     with Progress("edit_study", total=len(study.seeds), unit="pairs") as progress:
@@ -62,52 +60,6 @@ def main(config: Config) -> None:
     artifacts.write_bytes(RESULTS / "edit_study.csv", csv_bytes(method_table(methods)))
     tell(f"edit_study: wrote {RESULTS / 'edit_study.json'}, {RESULTS / 'edit_study.csv'}\n")
     show(found)
-
-
-def null_pairs(config: Config) -> dict:
-    """Kind of null pair -> lists that are not empty; of the base model of the first pair, on its
-    text."""
-    from pipeline.analysis.edits.null import null_lists
-    from pipeline.models.load import load_model
-    from pipeline.models.start import read_start
-    from pipeline.progress import Progress
-    from pipeline.runtime import resolve_device, set_threads
-    from pipeline.store import StoreReader
-    from pipeline.validation.edit_scores import limited
-    from pipeline.validation.edit_study import pairs_of
-    from pipeline.validation.experiments import VALIDATION
-
-    set_threads(config.runtime.n_threads)
-    study = config.edit_study
-    first = pairs_of(study)[0]
-    folder, of_pair = VALIDATION / first.name, compose(list(first.overrides))
-    model = load_model(
-        folder / MODELS,
-        "base",
-        dtype="float32",
-        attention=of_pair.hook_point.attention,
-        device=resolve_device(config.runtime.device),
-        n_layers=of_pair.hook_point.layer,
-    )
-    with StoreReader.open(folder / TOKENS, n_threads=config.runtime.io_threads) as tokens:
-        token_ids = tokens.read("token_id", 0, study.n_null_sequences)
-    listed = defaultdict(list)
-    seeds = range(study.seed, study.seed + study.n_null_seeds)
-    with Progress("null_pairs", total=1 + 2 * len(seeds), unit="pairs") as progress:
-        for kind, _seed, n_listed in null_lists(
-            model,
-            token_ids,
-            of_pair.hook_point.layer,
-            read_start(folder / MODELS).id,
-            of_pair.changes,
-            seeds,
-        ):
-            listed[kind].append(n_listed)
-            progress.advance(1)
-    return {
-        kind: limited(sum(n > 0 for n in counts), len(counts), study.confidence)
-        for kind, counts in listed.items()
-    }
 
 
 def show(found: dict) -> None:

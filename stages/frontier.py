@@ -57,17 +57,13 @@ def main(config: Config) -> None:
 
     for name in STAGE.inputs:
         STAGE.input(config, name)
-    points = [
-        (variant, sweep, value)
-        for variant, sweep in config.frontier.sweeps.items()
-        for value in sweep.values
-    ]
     overrides = {
         (variant, value): point_overrides(config, variant, sweep, value)
-        for variant, sweep, value in points
+        for variant, sweep in config.frontier.sweeps.items()
+        for value in sweep.values
     }
     found = {}
-    with Progress("frontier", total=len(points), unit="points") as progress:
+    with Progress("frontier", total=len(overrides), unit="points") as progress:
         for (variant, value), chosen in overrides.items():
             found[variant, value] = evaluated(variant, value, chosen)
             progress.advance(1)

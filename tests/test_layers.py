@@ -74,6 +74,7 @@ QUESTION_IMPORTS = {
     "changes": {"causal", "dashboards", "verdicts"},
     "edits": {"changes", "decoders"},
 }
+STAGE_LINES, FUNCTION_LINES = 120, 55
 HEAVY = {"torch", "transformers", "datasets", "altair", "pandas", "zarr"}
 
 
@@ -131,6 +132,24 @@ def test_questions_of_the_analysis_import_one_way(file: Path) -> None:
     allowed = QUESTION_IMPORTS[question] | {question} if question else set()
     used = {found for name in imports_of(file) if (found := question_of(name))}
     assert used <= allowed, f"{file.name} imports {used - allowed}"
+
+
+def test_stages_are_thin_and_functions_short() -> None:
+    """What a stage assembles is assembled in the package of its name."""
+    lines = {
+        file: file.read_text() for file in [*project_modules(), *(ROOT / "stages").glob("*.py")]
+    }
+    long = [
+        f.name for f in lines if f.parent.name == "stages" and lines[f].count("\n") > STAGE_LINES
+    ]
+    assert not long, f"above {STAGE_LINES} lines: {long}"
+    functions = [(f.name, node) for f, text in lines.items() for node in ast.walk(ast.parse(text))]
+    assert not {
+        f"{file}: {node.name}"
+        for file, node in functions
+        if isinstance(node, ast.FunctionDef)
+        and (node.end_lineno or 0) - node.lineno >= FUNCTION_LINES
+    }
 
 
 @pytest.mark.parametrize("file", sorted((ROOT / "stages").glob("*.py")), ids=lambda p: p.name)

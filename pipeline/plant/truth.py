@@ -10,13 +10,20 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pipeline.artifacts import write_json
+from pipeline.artifacts import Build, write_json
 from pipeline.plant.features import COLUMNS
+from pipeline.stage import not_applicable
 
 if TYPE_CHECKING:
     from pipeline.plant.rows import Plant
 
 FEATURES, DIRECTIONS, ABOUT = "features.parquet", "directions.npy", "columns.json"
+
+
+def publish_truth(build: Build, plant: "Plant | None") -> None:
+    """Publish `data/plant/`, which says so where nothing was planted."""
+    nothing = not_applicable("the experiment plants nothing (plant is null)")
+    build.publish(counts={}, facts=write_truth(build.work, plant) if plant else nothing)
 
 
 def write_truth(folder: Path, plant: "Plant") -> dict[str, Any]:

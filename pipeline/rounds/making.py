@@ -8,12 +8,13 @@ trains nothing anew; where they come in rounds, the descriptors hold the digest 
 from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
+from pipeline.artifacts import Build
 from pipeline.config import Config
 from pipeline.harvest.census import rows_per_sequence, take_census
 from pipeline.models.start import read_start
-from pipeline.rounds.descriptor import Described
+from pipeline.rounds.descriptor import Described, code_digest
 from pipeline.rounds.order import Round
 from pipeline.rounds.pair_rows import PairRows
 from pipeline.shuffle.scatter import BucketWriter, deal_as_produced
@@ -33,6 +34,15 @@ def describe(config: Config, tokens: StoreReader, n_sequences: int) -> tuple[Des
     described = Described(config.dump.rows_per_round, rows)
     described.order(config.shuffle.seed)  # refuses rounds that are too short
     return described, counts
+
+
+def publish_description(
+    config: Config, tokens: StoreReader, n_sequences: int, facts: dict[str, Any], build: Build
+) -> None:
+    """Publish what the rounds of training rows are made from, in place of the rows."""
+    described, counts = describe(config, tokens, n_sequences)
+    described.write(build.work)
+    build.publish(counts=counts, facts={**facts, "code": code_digest("dump")})
 
 
 class Maker:

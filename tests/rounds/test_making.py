@@ -17,7 +17,6 @@ from pipeline.rounds.pair_rows import PairRows
 from pipeline.shuffle.permutation import Permutation
 from pipeline.stage import ACTIVATIONS, SHUFFLED, TOKENS
 from pipeline.store import StoreReader, StoreWriter, token_layout
-from stages import dump as dump_stage
 from stages import shuffle as shuffle_stage
 from tests.harvest.conftest import BOS, LENGTH, VOCABULARY, small_pair
 
@@ -79,12 +78,11 @@ def described(module_path: Path, pair: HookedPair) -> Iterator[Config]:
         patch.chdir(module_path)
         patch.setattr(PairRows, "pair", pair)
         patch.setattr(making, "read_start", lambda models: SimpleNamespace(id=BOS))
-        patch.setattr(type(dump_stage.STAGE), "input", lambda *_: source)
         write_tokens(TOKENS)
         build = Build(ACTIVATIONS)
         with StoreReader.open(TOKENS) as tokens:
             rows = PairRows(config, tokens)
-            dump_stage.describe_rounds(config, tokens, rows, build)  # pyright: ignore
+            making.publish_description(config, tokens, N_TRAIN, rows.facts, build)  # pyright: ignore
         assert build.counts["n_rows"] == N_TRAIN * (LENGTH - 1) - 6
         assert len(str(build.facts["code"])) == 64
         shuffle_stage.order_rounds(config, source, Build(SHUFFLED))  # pyright: ignore

@@ -1,0 +1,27 @@
+"""Where a producer's rows go: into a store, or at once to the buckets of the shuffle."""
+
+from pathlib import Path
+
+from pipeline.config import Config
+from pipeline.distributed import ALONE, Ranks
+from pipeline.shuffle.scatter import BucketWriter, deal_as_produced
+from pipeline.store import OpenWriter, StoreLayout, StoreWriter
+
+
+def writer_for(config: Config, work: Path, is_dealt: bool, ranks: Ranks = ALONE) -> OpenWriter:
+    """What opens the writer in `work`. Several processes can write a store, one deals to buckets.
+
+    `shuffle` is not among the sections of the stage that calls this: its memory decides no byte of
+    the buckets.
+    """
+
+    def open_writer(layout: StoreLayout, n_rows: int) -> StoreWriter | BucketWriter:
+        seed, n_threads = config.dump.scatter_seed, config.runtime.io_threads
+        if seed is None or not is_dealt:
+            return StoreWriter.open(work, layout, n_threads=n_threads, ranks=ranks, n_rows=n_rows)
+        memory = config.shuffle.memory_bytes
+        return deal_as_produced(
+            work, layout, n_rows, seed=seed, buffer_bytes=memory, n_threads=n_threads
+        )
+
+    return open_writer
