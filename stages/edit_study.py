@@ -10,12 +10,17 @@ cost    about two minutes per pair on one core, and as much for the base; the nu
         Finished workspaces are not run again. No stage of the graph: nothing depends on it
 """
 
+from typing import TYPE_CHECKING
+
 from pipeline import artifacts
 from pipeline.command import command, tell
 from pipeline.config import Config, compose
 from pipeline.config.overrides import chosen_experiments
 from pipeline.errors import ConfigError
 from pipeline.stage import RESULTS, Stage
+
+if TYPE_CHECKING:
+    from pipeline.validation.edit_scores import EditStudy
 
 STAGE = Stage(
     name="edit_study",
@@ -62,7 +67,7 @@ def main(config: Config) -> None:
     show(found)
 
 
-def show(found: dict) -> None:
+def show(found: "EditStudy") -> None:
     """The table of methods, the strengths and the aims, on the terminal."""
     from pipeline.validation.edit_scores import RATES
 
