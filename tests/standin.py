@@ -110,6 +110,8 @@ def computed(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         on_card = torch.device(wanted).type == "cuda"
     else:
         on_card = any(isinstance(tensor, OnCard) for tensor in tensors)
+    if on_card and kwargs.get("generator") is not None:
+        raise RuntimeError(f"{name}: a generator of the CPU draws for {CARD}")
     if on_card and wanted is None and name != "aten::copy_":
         refuse_others(name, args, tensors)
     plain = {key: value for key, value in kwargs.items() if key not in ("device", "pin_memory")}

@@ -73,7 +73,8 @@ class Lines:
     def save(self, folder: Path) -> None:
         from safetensors.torch import save_file
 
-        save_file({name: t.contiguous() for name, t in vars(self).items()}, folder / LINES_FILE)
+        tensors = {name: t.cpu().contiguous() for name, t in vars(self).items()}
+        save_file(tensors, folder / LINES_FILE)
 
     @classmethod
     def load(cls, folder: Path) -> Self:
