@@ -123,8 +123,9 @@ class Run:
 
         Raises NonFiniteError before an update that would spoil the weights.
         """
-        with interruption.held() as is_asked:
-            for stop_row in self.stream.stretches(self.n_rows):
+        # Between two stretches rows may be made, which takes long: a signal ends that at once.
+        for stop_row in self.stream.stretches(self.n_rows):
+            with interruption.held() as is_asked:
                 self._train(stop_row, report, is_asked)
                 self.save_checkpoint()
                 self._wait_for_checkpoint()
