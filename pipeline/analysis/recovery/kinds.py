@@ -12,8 +12,10 @@ the limits that the verdicts have, in the precedence that they have:
     shared               none of these
 
 A feature is recalled where the one latent that stands for it has that verdict. A latent with a
-verdict is a false discovery where the feature it stands for is of another kind, or where it stands
-for none; what is no feature but shared is the background, which both models have.
+verdict is a false discovery where the feature it stands for is of another kind. Where it stands for
+none it lies in the background: what is called exclusive or moved there is false, for both models
+have it; how alike their sides of it are, the truth does not say, so other verdicts count there as
+at the border.
 """
 
 from functools import partial
@@ -27,7 +29,9 @@ from pipeline.config.analysis import RecoveryConfig
 Frame = Any
 """A pandas.DataFrame, whose own types say too little to check anything by."""
 KINDS = (*IN_BOTH, *EXCLUSIVE_BINS)
-NO_FEATURE, NOT_FOUND = "none", "not found"
+IN_BACKGROUND = ("shared", "turned", "stronger", "weaker")
+"""Verdicts that may be right of the background."""
+NO_FEATURE = "none"
 
 
 def change_of(feature: Any, limits: RecoveryConfig, scale_ratio: float) -> str:
@@ -69,7 +73,7 @@ def _counts(kind: str, features: Frame, latents: Frame) -> Counts:
     wanted = features[features["change"] == kind]
     called = latents[latents["by_verdict"] == kind]
     neither = called["change"] == "border"
-    if kind == "shared":
+    if kind in IN_BACKGROUND:
         neither |= called["change"] == NO_FEATURE
     return Counts(
         len(wanted),

@@ -90,21 +90,33 @@ def test_every_rate_is_counted_from_the_truth() -> None:
 
 
 def test_kinds_of_change_are_counted_from_the_truth() -> None:
-    # Features: 0, 1 shared; 2, 3 IT-only; 4 base-only; 5 at the border. The last two latents stand
-    # for none: shared ones may be the background, turned ones cannot.
+    # Features: 0, 1 shared; 2, 3 IT-only; 4 base-only; 5 at the border. The last three latents
+    # stand for none: the background may be turned, it cannot have moved.
     found = scored(
-        ["shared", "turned", "it_only", "stronger", "undecided", "weaker", "shared", "turned"],
-        [0.5] * 8,
-        [0, 1, 2, 3, 4, 5, -1, -1],
+        [
+            "shared",
+            "turned",
+            "it_only",
+            "stronger",
+            "undecided",
+            "weaker",
+            "shared",
+            "turned",
+            "moved",
+        ],
+        [0.5] * 9,
+        [0, 1, 2, 3, 4, 5, -1, -1, -1],
     )["verdicts"]
     assert found["confusion"]["shared"] == {"shared": 1, "turned": 1}
     assert found["confusion"]["it_only"] == {"it_only": 1, "stronger": 1}
     assert found["confusion"]["base_only"] == {"undecided": 1}
     assert found["confusion"]["border"] == {"weaker": 1}
     assert found["n_wrong"] == 2
-    shared, turned, weaker = (found["kinds"][k]["all"] for k in ("shared", "turned", "weaker"))
+    kinds = {kind: rates["all"] for kind, rates in found["kinds"].items()}
+    shared, turned, weaker = kinds["shared"], kinds["turned"], kinds["weaker"]
     assert (shared["recall"], shared["n_called"], shared["n_false"]) == (0.5, 2, 0)
-    assert (turned["n_features"], turned["n_called"], turned["n_false"]) == (0, 2, 2)
+    assert (turned["n_features"], turned["n_called"], turned["n_false"]) == (0, 2, 1)
+    assert (kinds["moved"]["n_called"], kinds["moved"]["n_false"]) == (1, 1)
     assert (weaker["n_called"], weaker["n_border"], weaker["fdr"]) == (1, 1, None)
 
 
