@@ -11,11 +11,12 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, Final
 
+from pipeline.analysis.changes.result import CHANGES
 from pipeline.analysis.dashboards.file import Record, short
 from pipeline.analysis.evaluation.result import LATENTS, source_rates
 from pipeline.analysis.verdicts.result import VERDICTS
 from pipeline.report.findings import Excerpt, Findings
-from pipeline.report.labels import ALL_VERDICT_NAMES, ARTEFACT_NAMES
+from pipeline.report.labels import ALL_VERDICT_NAMES, ARTEFACT_NAMES, KIND_NAMES
 from pipeline.report.sections.verdicts import reason
 from pipeline.report.shares import source_shares, template_shares
 
@@ -77,14 +78,16 @@ def browser_data(findings: Findings, dashboards: Iterable[Record]) -> Browser:
             shown["why"].append(reason(findings, latent))
             promotes = [entry["token"] for entry in record["lens"]["it_promoted"]]
             before, token, after = snippet(record)
-            excerpts[latent] = Excerpt(before, token, after, promotes)
+            in_base = [entry["token"] for entry in record["lens"]["base_promoted"]]
+            excerpts[latent] = Excerpt(before, token, after, promotes, in_base)
         packs.append(packed(pack))
     index = {
         "n_latents": len(findings.read(LATENTS)["latent"]),
         "pack_latents": PACK_LATENTS,
         "sources": list(findings.sources),
         "columns": columns(findings),
-        "names": {"verdict": ALL_VERDICT_NAMES, "artefact": ARTEFACT_NAMES},
+        "change_kinds": change_kinds(findings),
+        "names": {"verdict": ALL_VERDICT_NAMES, "artefact": ARTEFACT_NAMES, "kind": KIND_NAMES},
         "dashboards": shown,
     }
     return Browser(index, packs, excerpts)
@@ -101,11 +104,28 @@ def columns(findings: Findings) -> dict[str, Any]:
     for source, shares in source_shares(latents, findings.sources).items():
         found[f"share_{source}"] = list(map(_number, shares))
     found["template_share"] = list(map(_number, template_shares(findings)))
+    found["change"] = changes(findings, len(verdicts["verdict"]))
     for name in WORDS:
         names = sorted(set(verdicts[name]))
         code = {word: at for at, word in enumerate(names)}
         found[name] = {"names": names, "codes": [code[word] for word in verdicts[name]]}
     return found
+
+
+def changes(findings: Findings, n_latents: int) -> list[int | None]:
+    """Rank of the largest listed change that each latent stands under, None where there is none."""
+    ranks: list[int | None] = [None] * n_latents
+    result = findings.find(CHANGES)
+    for change in reversed(result["changes"] if result else []):
+        for under in change["latents"]:
+            ranks[under["latent"]] = change["rank"]
+    return ranks
+
+
+def change_kinds(findings: Findings) -> dict[int, str]:
+    """Rank of a listed change -> its kind."""
+    result = findings.find(CHANGES)
+    return {change["rank"]: change["kind"] for change in result["changes"]} if result else {}
 
 
 def snippet(record: Record) -> list[str]:

@@ -18,12 +18,13 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Excerpt:
-    """A latent's strongest example, and the tokens that its IT decoder promotes."""
+    """A latent's strongest example, and the tokens that its IT and its base decoder promote."""
 
     before: str
     token: str
     after: str
     promotes: list[str]
+    promotes_in_base: list[str]
 
 
 @dataclass(frozen=True)

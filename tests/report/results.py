@@ -8,7 +8,7 @@ import numpy as np
 
 from pipeline.analysis.bootstrap import Bootstrap
 from pipeline.analysis.dashboards.file import Record
-from pipeline.analysis.decoders.geometry import CRITERIA, Geometry, decoder_geometry
+from pipeline.analysis.decoders.geometry import CHANGED, CRITERIA, Geometry, decoder_geometry
 from pipeline.analysis.decoders.summaries import (
     Latents,
     decoder_cosine_summary,
@@ -113,7 +113,8 @@ def _decoders(random: np.random.Generator, n_latents: int) -> np.ndarray:
 
 
 def _verdicts(random: np.random.Generator, geometry: Geometry, table: Any) -> Any:
-    """Most norms are right; a third of the IT-only ones are Complete Shrinkage."""
+    """Most norms are right; a third of the IT-only ones are Complete Shrinkage. Of what both models
+    have a tenth is altered, in every way in turn."""
     import pandas as pd
 
     n = geometry.cosine.size
@@ -124,6 +125,10 @@ def _verdicts(random: np.random.Generator, geometry: Geometry, table: Any) -> An
     live = norm_bin != "dead"
     nu[:, ~live] = np.nan
     verdict = np.where(live, np.where(exclusive & ~shrunk, norm_bin, "shared"), "dead")
+    verdict = verdict.astype("<U9")
+    in_both = verdict == "shared"
+    altered = np.flatnonzero(in_both & ~exclusive)[::10]
+    verdict[altered] = np.resize(np.array([*CHANGED, "undecided"], verdict.dtype), altered.size)
     filled = {name: np.zeros(n) for name in COLUMNS}
     filled |= {
         "anchor": np.where(geometry.relative_norm >= 0.5, "it", "base"),
@@ -133,13 +138,18 @@ def _verdicts(random: np.random.Generator, geometry: Geometry, table: Any) -> An
         "twin": np.full(n, -1),
         "latent": np.arange(n),
         "verdict": verdict,
-        "in_both": verdict == "shared",
+        "in_both": in_both,
+        "direction_cosine": np.where(verdict == "turned", 0.3, 0.97),
+        "direction_cosine_error": np.full(n, 0.02),
+        "strength_ratio": np.where(verdict == "stronger", 2.1, 1.02),
+        "log_strength_error": np.full(n, 0.05),
         "norm_bin": norm_bin,
     }
     for name, values in zip(("nu_eps", "nu_r"), nu, strict=True):
         filled |= {name: values, f"{name}_low": values - 0.05, f"{name}_high": values + 0.05}
     filled["artefact"] = np.where(shrunk & live, "complete_shrinkage", "")
     filled["relative_norm"] = geometry.relative_norm
+    filled["decoder_cosine"] = geometry.cosine
     return pd.DataFrame(filled)
 
 

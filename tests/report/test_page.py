@@ -27,6 +27,7 @@ from pipeline.report.sections.changes import outcome
 from pipeline.report.sections.configuration import lines
 from pipeline.report.sections.overview import EQUAL, cautions, headline
 from pipeline.report.sections.training import thinned
+from pipeline.report.sections.verdicts import reason
 from pipeline.report.shares import source_shares, template_shares
 from pipeline.run_records import RunRecord
 from tests.report.change_lists import write_changes
@@ -192,6 +193,72 @@ def test_the_first_screen_tells_the_largest_changes_in_words(tmp_path: Path) -> 
     assert set(re.findall(r'href="#(change-\d+)"', page)) == set(
         re.findall(r'id="(change-\d+)"', page)
     )
+
+
+def test_a_latent_knows_its_change_and_a_change_both_decoders_of_its_latents(
+    tmp_path: Path,
+) -> None:
+    findings = made_up_findings(tmp_path)
+    write_changes(tmp_path, 3)
+    browser = browser_data(findings, made_up_dashboards(findings))
+    assert browser.index["columns"]["change"][3] == 1, "rank of the largest change it stands under"
+    assert set(browser.index["columns"]["change"]) == {None, 1}
+    assert browser.index["change_kinds"] == {1: "mean_shift", 2: "new", 3: "lost"}
+    sections = {s.name: of for s, of in page_sections(findings, browser)}
+    assert set(sections["latents"].facts["change_kinds"]) == {"mean_shift", "new", "lost"}
+    entries = sections["changes"].facts["entries"]
+    _, _, latents, _, examples = entries[1]
+    row = latents.rows[0].cells
+    assert len(row) == len(latents.columns) - 1
+    assert all(cell.text.startswith("<code>") for cell in row[-2:]), "tokens of both decoders"
+    assert [cell.text for cell in examples.rows[0].cells[:2]] == ["0.45", "0.45"]
+
+
+@pytest.mark.parametrize(
+    ("figures", "said"),
+    [
+        ({"verdict": "turned", "in_both": True}, "different directions, cosine 0.30 (q = 0.01)"),
+        ({"verdict": "stronger", "in_both": True}, "both models have it, IT 2.1 times as strongly"),
+        ({"verdict": "shared", "in_both": True}, "alike: cosine 0.30, strength ratio 2.1"),
+        ({"verdict": "moved", "in_both": True, "twin": 7}, "on other tokens, in latent 7"),
+        ({"verdict": "it_only"}, "every test of its absence passes"),
+        (
+            {"verdict": "undecided", "in_both": True, "direction_cosine": 0.84},
+            "cosine 0.84 ± 0.02 (limit 0.8) and strength ratio 2.1 (limit 1.5) do not say whether "
+            "alike: about 3 times as much held-out text would decide",
+        ),
+        (
+            {"verdict": "undecided", "in_both": True, "direction_cosine_error": None},
+            "cannot be told from so few documents",
+        ),
+        ({"verdict": "undecided", "n_active": 3}, "it fires on 3 held-out rows of the 20"),
+    ],
+)
+def test_a_verdict_has_a_reason_and_an_open_one_what_would_decide_it(
+    findings: Findings, figures: dict[str, Any], said: str
+) -> None:
+    columns: Any = findings.read(VERDICTS)
+    known = {name: list(values) for name, values in columns.items()}
+    usual = {
+        **dict.fromkeys(("q_exclusive", "q_turned", "q_stronger", "q_shared"), 0.01),
+        **{"direction_cosine": 0.3, "strength_ratio": 2.1, "artefact": "", "in_both": False},
+        **{"direction_cosine_error": 0.02, "log_strength_error": 0.05, "twin": -1},
+    }
+    for name, value in (usual | figures).items():
+        known[name][0] = value
+    files = {**findings._files, VERDICTS.name: known}
+    assert said in reason(replace(findings, _files=files), 0)
+
+
+def test_rivals_stand_at_the_top_with_their_figures_and_what_is_not_refuted_comes_first(
+    tmp_path: Path,
+) -> None:
+    sections = shown(made_up_findings(tmp_path, proof="a text"))
+    rivals = sections["overview"].tables["rivals"]
+    assert [row.name for row in rivals.rows][-2:] == ["diff-SAE", "crosscoder"]
+    assert "rivals" not in sections["baselines"].tables
+    verdicts = [row.cells[0].text for row in sections["overview"].tables["first"].rows]
+    assert verdicts == sorted(verdicts, key=lambda name: name not in ("IT-only", "base-only"))
 
 
 def test_the_first_screen_says_that_nothing_changed_where_nothing_did(tmp_path: Path) -> None:

@@ -17,6 +17,7 @@
       const value = column[name][latent];
       facts[name] = words[name] ? words[name][value] : Number.isNaN(value) ? null : value;
     }
+    if (facts.change !== null) facts.change_kind = index.change_kinds[facts.change];
     return facts;
   };
 
@@ -50,10 +51,12 @@
     const wanted = form.elements.find.value.trim().toLowerCase();
     const asNumber = /^#?\d+$/.test(wanted) ? +wanted.replace("#", "") : -1;
     const only = form.elements.only.checked;
+    const kind = form.elements.change?.value ?? "";
+    const under = (i) => !kind || (!Number.isNaN(column.change[i]) && (kind === "some" || index.change_kinds[column.change[i]] === kind));
     const rows = new Uint32Array(n);
     let count = 0;
     for (let i = 0; i < n; i++) {
-      if (!verdicts[column.verdict[i]] || (mostly && !(mostly[i] >= 0.5)) || (only && place[i] < 0)) continue;
+      if (!verdicts[column.verdict[i]] || (mostly && !(mostly[i] >= 0.5)) || !under(i) || (only && place[i] < 0)) continue;
       // Written so that an unknown value is outside every range.
       if (!limits.every(({ key, low, high }) => (low === null || key[i] >= low) && (high === null || key[i] <= high))) continue;
       if (wanted && i !== asNumber && (place[i] < 0 || !shown.text[place[i]].includes(wanted))) continue;

@@ -1,6 +1,6 @@
 // One latent's dashboard. `facts` are its columns of the index, `record` what the stage
 // `dashboards` wrote of it, or null.
-const { sources: SOURCES, names: { verdict: VERDICTS, artefact: ARTEFACTS } } = JSON.parse($("browser-data").textContent);
+const { sources: SOURCES, names: { verdict: VERDICTS, artefact: ARTEFACTS, kind: KINDS } } = JSON.parse($("browser-data").textContent);
 const colourOf = (source) => "source-" + SOURCES.indexOf(source) % 4;
 const number = (value, digits = 3) => value === null || value === undefined ? "–" : (+value.toPrecision(digits)).toLocaleString("en");
 const fixed = (value, digits = 2) => value === null || value === undefined ? "–" : value.toFixed(digits).replace("-", "−");
@@ -29,6 +29,7 @@ const dashboard = (facts, record, neighbours, anyText, why) => {
 const heading = (facts, { previous, next }) => h("header", { class: "dash-head" },
   h("h3", { id: "dash-title", tabindex: -1 }, "Latent " + facts.latent),
   h("span", { class: "pill " + facts.verdict }, VERDICTS[facts.verdict]),
+  facts.change === null ? null : h("a", { href: "#change-" + facts.change }, `change ${facts.change}: ${KINDS[facts.change_kind]}`),
   facts.artefact ? h("span", { class: "quiet" }, "by norm " + VERDICTS[facts.norm_bin] + ": " + ARTEFACTS[facts.artefact]) : null,
   h("span", { class: "steps" },
     previous === null ? null : h("a", { href: "#latent-" + previous, "aria-label": "Previous latent in the list, " + previous }, "← " + previous),

@@ -28,7 +28,7 @@ def show(findings: Findings) -> Shown | None:
     if result is None:
         return None
     return Shown(
-        tables={"rivals": rivals(result), "means": means(result, group_names(findings.sources))},
+        tables={"means": means(result, group_names(findings.sources))},
         facts={"diff_sae": result["diff_sae"]},
         sentences=[told(result)],
     )

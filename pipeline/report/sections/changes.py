@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from pipeline.analysis.changes.result import CHANGES, Change, ChangeList
+from pipeline.analysis.verdicts.result import VERDICTS
 from pipeline.report import grid
 from pipeline.report.findings import Findings
 from pipeline.report.format import fixed, number, percent
@@ -12,7 +13,8 @@ from pipeline.report.grid import Cell, Grid, Row
 from pipeline.report.labels import ALL_VERDICT_NAMES, KIND_NAMES
 from pipeline.report.section import Section, Shown
 
-N_PROMOTED = 5
+N_PROMOTED, N_DECODER = 5, 3
+"""Tokens shown of what a change, and of what a latent's decoder, promotes."""
 
 
 @dataclass(frozen=True)
@@ -36,7 +38,7 @@ def show(findings: Findings) -> Shown | None:
     if result is None:
         return None
     entries = [
-        (told(change), figures(change), latents(change), lens(change), examples(change))
+        (told(change), figures(change), latents(change, findings), lens(change), examples(change))
         for change in result["changes"]
     ]
     return Shown(
@@ -186,21 +188,25 @@ def figures(change: Change) -> list[tuple[str, str]]:
     ]
 
 
-def latents(change: Change) -> Grid:
-    """The crosscoder latents that fire with the change; each opens to both decoders."""
-    rows = [
-        Row(
-            grid.latent_link(found["latent"]),
-            [
-                grid.word(ALL_VERDICT_NAMES.get(found["verdict"], found["verdict"])),
-                grid.fixed(found["correlation"], 2),
-                grid.fixed(found["cosine"], 2),
-            ],
-        )
-        for found in change["latents"]
-    ]
+def latents(change: Change, findings: Findings) -> Grid:
+    """The crosscoder latents that fire with the change, and their two decoders; each opens its
+    dashboard."""
+    verdicts, rows = findings.read(VERDICTS), []
+    for found in change["latents"]:
+        latent, seen = found["latent"], findings.excerpts.get(found["latent"])
+        cells = [
+            grid.word(ALL_VERDICT_NAMES.get(found["verdict"], found["verdict"]), found["verdict"]),
+            grid.fixed(found["correlation"], 2),
+            grid.fixed(found["cosine"], 2),
+            grid.fixed(verdicts["relative_norm"][latent], 2),
+            grid.fixed(verdicts["decoder_cosine"][latent], 2),
+            grid.tokens(seen.promotes_in_base[:N_DECODER] if seen else []),
+            grid.tokens(seen.promotes[:N_DECODER] if seen else []),
+        ]
+        rows.append(Row(grid.latent_link(latent), cells))
     heads = ["latent", "verdict", "correlation of activity", "cosine of the difference"]
-    return Grid("Latents it rests on", heads, rows)
+    heads += ["r", "cosine of the decoders", "base decoder promotes", "IT decoder promotes"]
+    return Grid("Latents it rests on, and their decoders", heads, rows)
 
 
 def lens(change: Change) -> Grid:
@@ -217,16 +223,24 @@ def lens(change: Change) -> Grid:
 
 
 def examples(change: Change) -> Grid:
-    """The strongest rows of different documents. Both models read the same text; what each writes
-    there along its own direction stands in the figures."""
+    """The strongest rows of different documents. Both models read the same text; on each row a
+    model writes its own vector, of the length in the figures, as strongly as the change acts."""
     rows = [
         Row(
             fixed(found["strength"], 2),
             [
+                grid.number(written(change, found["strength"], change["norm_base"])),
+                grid.number(written(change, found["strength"], change["norm_it"])),
                 grid.excerpt(found["before"], found["token"], "", n_characters=90),
                 grid.word(f"{found['sequence']}:{found['position']}"),
             ],
         )
         for found in change["examples"]
     ]
-    return Grid("Where it is strongest", ["strength", "text", "sequence:position"], rows)
+    heads = ["strength", "base writes", "IT writes", "text", "sequence:position"]
+    return Grid("Where it is strongest, and what either model writes there", heads, rows)
+
+
+def written(change: Change, strength: float, norm: float | None) -> float | None:
+    """Length of what a model writes on a row, of the root mean square over the change's rows."""
+    return None if norm is None or not change["norm"] else abs(strength) / change["norm"] * norm

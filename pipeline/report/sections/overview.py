@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from pipeline.analysis.baselines.result import BASELINES
 from pipeline.analysis.changes.result import CHANGES
 from pipeline.analysis.decoders.geometry import EXCLUSIVE_BINS
 from pipeline.analysis.decoders.result import RELATIVE_NORM
@@ -14,6 +15,7 @@ from pipeline.report.format import fixed, percent
 from pipeline.report.grid import Grid, Row
 from pipeline.report.labels import VERDICT_COLOURS, VERDICT_NAMES
 from pipeline.report.section import Section, Shown
+from pipeline.report.sections.baselines import rivals
 from pipeline.report.sections.changes import Told, outcome, told
 from pipeline.report.sections.verdicts import reason
 from pipeline.results import Measured, applicable
@@ -25,9 +27,10 @@ N_FIRST = 8
 
 def show(findings: Findings) -> Shown:
     models, changes = findings.config.models, findings.find(CHANGES)
-    first = first_latents(findings)
+    first, baselines = first_latents(findings), findings.find(BASELINES)
+    tables = {"first": first} if first.rows else {}
     return Shown(
-        tables={"first": first} if first.rows else {},
+        tables=tables | ({"rivals": rivals(baselines)} if baselines else {}),
         facts={
             "lead": lead(findings),
             "changes": first_changes(findings),
@@ -186,21 +189,24 @@ def value(figure: Measured) -> float:
 
 
 def first_latents(findings: Findings) -> Grid:
-    """Latents that a verdict or the norms call exclusive: those that no test refutes first, and
-    among equals those that fire most. Each has the reason of its verdict."""
+    """Latents that a verdict or the norms call exclusive: those that no test refutes first, then
+    what differs otherwise, and among equals those that fire most. Each has the reason of its
+    verdict."""
     verdicts, latents = findings.read(VERDICTS), findings.read(LATENTS)
-    rank = {"it_only": 0, "base_only": 0, "undecided": 1}
+
+    def rank(latent: int) -> int:
+        if verdicts["verdict"][latent] in EXCLUSIVE_BINS:
+            return 0
+        if not verdicts["in_both"][latent]:
+            return 1
+        return 3 if verdicts["verdict"][latent] == "shared" else 2
+
     chosen = [
         latent
         for latent, verdict in enumerate(verdicts["verdict"])
         if verdict in EXCLUSIVE_BINS or verdicts["norm_bin"][latent] in EXCLUSIVE_BINS
     ]
-    chosen.sort(
-        key=lambda latent: (
-            rank.get(verdicts["verdict"][latent], 2),
-            -latents["rate_all"][latent],
-        )
-    )
+    chosen.sort(key=lambda latent: (rank(latent), -latents["rate_all"][latent]))
     rows = []
     for latent in chosen[:N_FIRST]:
         seen, verdict = findings.excerpts.get(latent), verdicts["verdict"][latent]

@@ -2,6 +2,7 @@
 
 import math
 from collections import Counter
+from typing import Final
 
 from pipeline.analysis.evaluation.result import LATENTS
 from pipeline.analysis.verdicts.chart import scaling_figure, scaling_points
@@ -37,7 +38,7 @@ def show(findings: Findings) -> Shown:
         ),
         opens="latent",
     )
-    told = [verdicts(counts), *fires_on(findings)]
+    told = [verdicts(counts), *fires_on(findings), *exceptions(counts)]
     tables = {"against_norms": against_norms(findings)}
     return Shown({"scaling": chart}, tables, {"counts": counts, "rule": rule}, told)
 
@@ -74,6 +75,20 @@ def verdicts(counts: VerdictCounts) -> str:
     )
 
 
+def exceptions(counts: VerdictCounts) -> list[str]:
+    """The latents that the norms call shared although their two decoders point apart."""
+    found = counts["exceptions"]
+    if not found["shared_by_norm"]:
+        return []
+    turned = found["verdicts"].get("turned", 0)
+    told = (
+        f"Of the {found['shared_by_norm']:,} latents that the norms call shared, "
+        f"{found['low_cosine']:,} are exceptions: their decoders have a cosine below 0.1 "
+        f"({found['negative_cosine']:,} a negative one)"
+    )
+    return [f"{told}; the verdict calls {turned:,} of these turned." if turned else f"{told}."]
+
+
 def fires_on(findings: Findings) -> list[str]:
     """What the IT-only latents fire on, or else those that look so by norm."""
     latents, verdict = findings.read(LATENTS), findings.read(VERDICTS)["verdict"]
@@ -97,6 +112,8 @@ def reason(findings: Findings, latent: int) -> str:
     """Why a latent has its verdict, and for an undecided one what data would decide it."""
     columns, rule = findings.read(VERDICTS), findings.config.latent_scaling
     match columns["verdict"][latent]:
+        case "undecided" if columns["in_both"][latent]:
+            return undecided_kind(columns, latent, rule)
         case "undecided":
             return undecided(columns, latent, rule)
         case "it_only" | "base_only":
@@ -105,11 +122,66 @@ def reason(findings: Findings, latent: int) -> str:
             )
         case "dead":
             return "it fired on no held-out token"
+        case "moved":
+            twin = columns["twin"][latent]
+            where = "on other tokens" if twin < 0 else f"on other tokens, in latent {twin}"
+            return f"the other model has it too, but {where}"
+        case kind:
+            return in_both(columns, latent, kind)
+
+
+def in_both(columns: VerdictColumns, latent: int, kind: str) -> str:
+    """Why a latent of both models is turned, stronger, weaker or shared."""
+    cosine, ratio = fixed(columns["direction_cosine"][latent], 2), strength(columns, latent)
+    sure = f"(q = {number(columns[Q_OF[kind]][latent], 2)})"
+    norms = f"; {text}" if (text := REFUTED.get(columns["artefact"][latent])) else ""
+    match kind:
+        case "turned":
+            told = f"both models have it, but write it in different directions, cosine {cosine}"
+        case "stronger" | "weaker":
+            told = f"both models have it, IT {ratio} times as strongly"
         case _:
-            return REFUTED.get(
-                columns["artefact"][latent],
-                f"the other model has its direction (ν {fixed(columns['nu_eps'][latent], 2)})",
-            )
+            told = f"both models write it alike: cosine {cosine}, strength ratio {ratio}"
+    return f"{told} {sure}{norms}"
+
+
+Q_OF: Final = {
+    "turned": "q_turned",
+    "stronger": "q_stronger",
+    "weaker": "q_weaker",
+    "shared": "q_shared",
+}
+
+
+def strength(columns: VerdictColumns, latent: int) -> str:
+    return number(columns["strength_ratio"][latent], 2)
+
+
+def undecided_kind(columns: VerdictColumns, latent: int, rule: LatentScalingConfig) -> str:
+    """Of a latent that both models surely have: the figure that does not say how it differs."""
+    cosine, error = columns["direction_cosine"][latent], columns["direction_cosine_error"][latent]
+    ratio, log_error = columns["strength_ratio"][latent], columns["log_strength_error"][latent]
+    if None in (cosine, error, ratio, log_error) or math.isnan(error or math.nan):
+        return (
+            "both models have it; how alike they write it cannot be told from so few documents: "
+            "more held-out text would decide"
+        )
+    found = (
+        (cosine or 0.0, error or 0.0, rule.min_shared_cosine),
+        (abs(math.log(ratio or 1.0)), log_error or 0.0, math.log(rule.max_shared_strength_ratio)),
+    )
+    # The figure that lies the fewest errors from its limit is the one that keeps it open.
+    value, spread, limit = min(found, key=lambda f: abs(f[0] - f[2]) / max(f[1], 1e-9))
+    needed = (SURE_ERRORS * spread / max(abs(value - limit), 1e-9)) ** 2
+    return (
+        f"both models have it; cosine {fixed(cosine, 2)} ± {fixed(error, 2)} (limit "
+        f"{rule.min_shared_cosine:g}) and strength ratio {strength(columns, latent)} (limit "
+        f"{rule.max_shared_strength_ratio:g}) do not say whether alike: {more_text(needed)}"
+    )
+
+
+SURE_ERRORS = 3.0
+"""Standard errors between a figure and its limit at which a verdict is mostly given."""
 
 
 REFUTED = {
@@ -153,16 +225,22 @@ def unsure(columns: VerdictColumns, latent: int, rule: LatentScalingConfig) -> s
         if nu is None or low is None or high is None or not low <= limit <= high:
             continue
         needed = ((high - low) / 2 / max(abs(nu - limit), 1e-9)) ** 2
-        data = (
-            f"about {times(needed, 1)} as much held-out text would decide"
-            if needed <= MANY_TIMES
-            else "it lies at the limit, where no amount of text decides"
+        return (
+            f"ν {name} is {nu:.2f} ({low:.2f} to {high:.2f}), the limit {limit:g}: "
+            f"{more_text(needed)}"
         )
-        return f"ν {name} is {nu:.2f} ({low:.2f} to {high:.2f}), the limit {limit:g}: {data}"
     return (
         "its figures lie on one side of every limit, but not surely at the false discovery rate "
         "asked for: more held-out text would decide"
     )
+
+
+def more_text(needed: float) -> str:
+    if needed > MANY_TIMES:
+        return "it lies at the limit, where no amount of text decides"
+    if needed <= 1:
+        return "a little more held-out text would decide"
+    return f"about {times(needed, 1)} as much held-out text would decide"
 
 
 MANY_TIMES = 100.0
