@@ -211,7 +211,7 @@ def test_a_latent_knows_its_change_and_a_change_both_decoders_of_its_latents(
     row = latents.rows[0].cells
     assert len(row) == len(latents.columns) - 1
     assert all(cell.text.startswith("<code>") for cell in row[-2:]), "tokens of both decoders"
-    assert [cell.text for cell in examples.rows[0].cells[:2]] == ["0.45", "0.45"]
+    assert [cell.text for cell in examples.rows[0].cells[:2]] == ["2", "2"]
 
 
 @pytest.mark.parametrize(
