@@ -652,7 +652,10 @@ def test_filters_and_sorting_do_what_pandas_would(
     live = [v != "dead" for v in verdicts["verdict"]]
     assert seen.matched() == sum(live)
     tab.uncheck("[name=verdict-shared]")
-    assert seen.matched() == sum(v in ("it_only", "base_only") for v in verdicts["verdict"])
+    assert seen.matched() == sum(v not in ("shared", "dead") for v in verdicts["verdict"])
+    for verdict in ("it_only", "base_only", "moved", "stronger", "weaker", "undecided"):
+        tab.uncheck(f"[name=verdict-{verdict}]")
+    assert seen.matched() == sum(v == "turned" for v in verdicts["verdict"]) > 0
     tab.click("#filter [type=reset]")
     tab.click("#more summary")
     low, high = tab.locator("[data-range=relative_norm] input").all()
