@@ -292,5 +292,5 @@ def test_gemma_without_a_store_says_what_is_missing(tmp_path: Path) -> None:
         check=False,
     )
     assert done.returncode == 2
-    assert "data/models is missing or unfinished: run `dvc repro models`" in done.stderr
+    assert "data/shuffled.zarr is missing or unfinished: run `dvc repro shuffle`" in done.stderr
     assert "Traceback" not in done.stderr

@@ -80,8 +80,8 @@ def _total(cells: Mapping[str, Mapping[str, int]]) -> int:
 def _histogram(record: Record, scale: float) -> tuple[list[float], list[int]]:
     """Middles of the bins of the active values, and how many tokens lie in each, all sources
     together."""
-    width, *counts = record["histogram"].values()
-    heights = [sum(bins) for bins in zip(*counts, strict=True)]
+    width, counts = record["histogram"]["width"], record["histogram"]["counts"]
+    heights = [sum(bins) for bins in zip(*counts.values(), strict=True)]
     return [short((b + 0.5) * width * scale) for b in range(len(heights))], heights
 
 

@@ -18,6 +18,7 @@ from pipeline.analysis.dashboards.excerpts import FIELDS, first_of_each, sequenc
 from pipeline.analysis.dashboards.file import DASHBOARDS, read_dashboards, write_dashboards
 from pipeline.analysis.dashboards.histograms import N_BINS, Activity
 from pipeline.analysis.dashboards.nearest import nearest_latents
+from pipeline.analysis.dashboards.neuronpedia import feature
 from pipeline.analysis.dashboards.records import Records, choose
 from pipeline.analysis.groups import Cells
 from pipeline.analysis.lens import LISTS, TokenList, logit_lens
@@ -260,6 +261,13 @@ def records(run: Run) -> Records:
         n_bands=4,
         n_per_band=2,
     )
+
+
+def test_a_record_goes_into_the_format_of_other_tools(run: Run) -> None:
+    for j, record in enumerate(records(run)):
+        exported = feature(record, "it")
+        assert sum(exported["freq_hist_data_bar_heights"]) == np.count_nonzero(run.f[:, j] > 0)
+        assert len(exported["activations"]) >= len(record["top"]) > 0
 
 
 def test_a_record_marks_the_token_and_sorts_its_bands(run: Run) -> None:

@@ -39,7 +39,7 @@ def record(latent: int = 3) -> dict[str, Any]:
         "norm_it": 2.0,
         "n_active": {"pile": {"other": 2}, "chat": {"other": 1, "template": 1}},
         "n_tokens": {"pile": {"other": 30}, "chat": {"other": 5, "template": 5}},
-        "histogram": {"width": 0.5, "pile": [1, 1], "chat": [0, 2]},
+        "histogram": {"width": 0.5, "counts": {"pile": [1, 1], "chat": [0, 2]}},
         "top": [example(4.0)],
         "bands": [{"from": 0.8, "to": 1.0, "low": 3.0, "high": 4.0, "examples": [example(3.5)]}],
         "lens": {
