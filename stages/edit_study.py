@@ -6,7 +6,7 @@
 reads   nothing: every experiment is run here
 writes  data/validation/edits_*/: one workspace for the base model and one for every pair;
         results/edit_study.json (see its `about`) and .csv
-cost    about two minutes per pair on one core, and as much for the base; the null pairs two more.
+cost    90 seconds of processor time per pair, about three minutes for the null pairs, and the base.
         Finished workspaces are not run again. No stage of the graph: nothing depends on it
 """
 
