@@ -123,7 +123,13 @@ def clear_space_errors(path: Path) -> Iterator[None]:
         if isinstance(error, PipelineError) or error.filename is None:
             raise
         raise ArtifactError(
-            f"{error.filename} is a file, expected a folder: move it away"
+            f"{error.filename} is a file or a broken link, expected a folder: move it away"
+        ) from error
+    except IsADirectoryError as error:
+        if isinstance(error, PipelineError) or error.filename is None:
+            raise
+        raise ArtifactError(
+            f"{error.filename} is a folder, expected a file: move it away"
         ) from error
     except OSError as error:
         if error.errno in REFUSED and not isinstance(error, PipelineError):

@@ -4,10 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.mistakes import commands, configuration
+from tests.mistakes import commands, configuration, inputs
 from tests.mistakes.table import Mistake, as_a_process, check, in_this_process, laid_out
 
-MISTAKES = [*configuration.MISTAKES, *commands.MISTAKES]
+MISTAKES = [*configuration.MISTAKES, *commands.MISTAKES, *inputs.MISTAKES]
 AS_PROCESSES = MISTAKES[:: max(1, len(MISTAKES) // 22)]
 """Every so many-th row is typed into a shell too."""
 
