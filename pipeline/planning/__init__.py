@@ -1,4 +1,12 @@
-"""What an experiment will need, stage by stage, before anything runs."""
+"""What an experiment will need, stage by stage, before anything runs.
+
+machine.py      `Machine`: rates and room of this machine, measured in two seconds
+model_size.py, dictionary.py   `ModelSize`, number of latents, both without the weights
+estimate.py     `StageCost` of each stage: disk, memory, time; analyses.py, training_step.py in part
+rounds.py, ways.py   training rows stored, or made in rounds: both costs side by side
+missing.py      what stands between an experiment and its first result
+table.py        the plan as text
+"""
 
 from pipeline.planning.cost import StageCost
 from pipeline.planning.dictionary import n_latents_of

@@ -1,1 +1,11 @@
-"""The page: it reads results and computes nothing."""
+"""The page: it reads results and computes nothing.
+
+findings.py    `Findings`: results, configuration and manifests of one run, each read by its type
+section.py     a section of the page: what it shows, one file each in `sections/`
+chart.py, grid.py, format.py, labels.py   charts, tables, numbers and names as the page writes them
+shares.py      where latents fire, as shares of their firing
+browser.py     the latent browser's data: columns of all latents, packed dashboards
+runs.py        the runs that made what the page shows
+page.py        everything in one offline HTML file; its templates and scripts are in `assets/`
+summary.py     `results/summary.json`, the figures by which DVC compares runs
+"""
