@@ -18,7 +18,7 @@ from pipeline.config.models import HubModel
 from pipeline.errors import ArtifactError, MismatchError, MissingArtifactError
 from pipeline.report.browser import Browser, browser_data
 from pipeline.report.findings import Findings
-from pipeline.report.format import number, tail
+from pipeline.report.format import number, plain, tail, visible
 from pipeline.report.grid import Grid
 from pipeline.report.labels import KIND_NAMES
 from pipeline.report.page import page_charts, page_sections, render, script_json, script_text
@@ -463,6 +463,13 @@ def test_thinning_keeps_the_last_point() -> None:
     kept = thinned({"step": list(range(1001))}, 100)["step"]
     assert len(kept) <= 102
     assert (kept[0], kept[-1]) == (0, 1000)
+
+
+@pytest.mark.parametrize("code", [0x061C, 0x200E, 0x200F, 0x202A, 0x202E, 0x2066, 0x2069])
+def test_a_control_that_turns_the_direction_of_text_is_written_as_its_code(code: int) -> None:
+    told = f"good{chr(code)}lave\n\t"
+    assert plain(told) == f"good\\u{code:04x}lave\n\t"
+    assert visible(told) == f"good\\u{code:04x}lave⏎⇥"
 
 
 def test_numbers_are_written_for_reading() -> None:
