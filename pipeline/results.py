@@ -44,6 +44,17 @@ class NotApplicable(TypedDict):
     reason: str
 
 
+def not_applicable(reason: str) -> NotApplicable:
+    """What stands in place of a result, or among the facts of an artifact, that this experiment
+    cannot have."""
+    return {"applicable": False, "reason": reason}
+
+
+def applies(result: Mapping[str, Any]) -> bool:
+    """Whether a result, or the facts of an artifact, say nothing against their use."""
+    return result.get("applicable", True)
+
+
 def applicable(result: T | NotApplicable) -> T | None:
     """The result, or None where it does not apply."""
     told = cast(Mapping[str, Any], result)

@@ -314,17 +314,6 @@ def use_runtime(config: Config) -> None:
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
 
 
-def not_applicable(reason: str) -> dict[str, Any]:
-    """What stands in place of a result, or among the facts of an artifact, that this experiment
-    cannot have."""
-    return {"applicable": False, "reason": reason}
-
-
-def applies(result: Mapping[str, Any]) -> bool:
-    """Whether a result, or the facts of an artifact, say nothing against their use."""
-    return result.get("applicable", True)
-
-
 def seed_folder(root: Path, run: int) -> Path:
     """Where the crosscoder of seed number `run` (1, 2, ...) lies below `root`."""
     return root / f"run_{run}"

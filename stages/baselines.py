@@ -17,6 +17,7 @@ cost    training on `baselines.n_train_rows` rows of half the crosscoder's width
 from pipeline.artifacts import Build
 from pipeline.config import Config
 from pipeline.config.crosscoder import BatchTopKConfig
+from pipeline.results import not_applicable
 from pipeline.runtime import resolve_device, set_threads
 from pipeline.stage import (
     CROSSCODER,
@@ -27,7 +28,6 @@ from pipeline.stage import (
     SHUFFLED,
     TOKENS,
     Stage,
-    not_applicable,
     read_results,
     run,
 )

@@ -13,7 +13,8 @@ cost    for each of `causal.n_sequences` chat sequences, the lower blocks of bot
 """
 
 from pipeline.config import Config
-from pipeline.stage import CROSSCODER, LATENT_SCALING, MODELS, TOKENS, Stage, not_applicable, run
+from pipeline.results import not_applicable
+from pipeline.stage import CROSSCODER, LATENT_SCALING, MODELS, TOKENS, Stage, run
 
 STAGE = Stage(
     name="causal",

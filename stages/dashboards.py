@@ -13,6 +13,7 @@ cost    one pass over `dashboards.n_rows` rows, encoding the chosen latents alon
 """
 
 from pipeline.config import Config
+from pipeline.results import not_applicable
 from pipeline.stage import (
     CROSSCODER,
     DASHBOARDS,
@@ -21,7 +22,6 @@ from pipeline.stage import (
     MODELS,
     TOKENS,
     Stage,
-    not_applicable,
     run,
 )
 

@@ -13,7 +13,8 @@ from collections.abc import Callable
 
 from pipeline.config import Config
 from pipeline.progress import Progress
-from pipeline.stage import MODELS, TOKENS, Stage, not_applicable, run
+from pipeline.results import not_applicable
+from pipeline.stage import MODELS, TOKENS, Stage, run
 
 STAGE = Stage(
     name="mix",

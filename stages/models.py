@@ -15,7 +15,8 @@ from pipeline.artifacts import Build, read_manifest
 from pipeline.config import Config
 from pipeline.models.start import read_start
 from pipeline.models.template import read_template
-from pipeline.stage import MODELS, Stage, not_applicable, run, tell
+from pipeline.results import not_applicable
+from pipeline.stage import MODELS, Stage, run, tell
 
 STAGE = Stage(
     name="models",

@@ -12,6 +12,7 @@ cost    one pass over `organism.n_rows` rows; then, for each set of latents and 
 """
 
 from pipeline.config import Config
+from pipeline.results import not_applicable
 from pipeline.stage import (
     CROSSCODER,
     HELDOUT_ACTIVATIONS,
@@ -19,7 +20,6 @@ from pipeline.stage import (
     MODELS,
     TOKENS,
     Stage,
-    not_applicable,
     run,
 )
 

@@ -11,15 +11,8 @@ cost    one encoding of `recovery.n_rows` rows; nothing where nothing is planted
 """
 
 from pipeline.config import Config
-from pipeline.stage import (
-    CROSSCODER,
-    HELDOUT_ACTIVATIONS,
-    LATENT_SCALING,
-    PLANT,
-    Stage,
-    not_applicable,
-    run,
-)
+from pipeline.results import not_applicable
+from pipeline.stage import CROSSCODER, HELDOUT_ACTIVATIONS, LATENT_SCALING, PLANT, Stage, run
 
 STAGE = Stage(
     name="recovery",

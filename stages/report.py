@@ -11,6 +11,7 @@ cost    seconds; memory: the page twice
 """
 
 from pipeline.config import Config
+from pipeline.results import applies
 from pipeline.stage import (
     ACTIVATIONS,
     CROSSCODER,
@@ -21,7 +22,6 @@ from pipeline.stage import (
     SHUFFLED,
     TOKENS,
     Stage,
-    applies,
     read_results,
     run,
 )

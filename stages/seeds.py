@@ -9,15 +9,8 @@ cost    latent scaling once per further run; a one-to-one matching of the latent
 """
 
 from pipeline.config import Config
-from pipeline.stage import (
-    CROSSCODER,
-    HELDOUT_ACTIVATIONS,
-    LATENT_SCALING,
-    SEEDS,
-    Stage,
-    not_applicable,
-    run,
-)
+from pipeline.results import not_applicable
+from pipeline.stage import CROSSCODER, HELDOUT_ACTIVATIONS, LATENT_SCALING, SEEDS, Stage, run
 
 STAGE = Stage(
     name="seeds",

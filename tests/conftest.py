@@ -5,6 +5,7 @@ What tests write goes with them: the whole suite needs half a gigabyte at a time
 
 import os
 import shutil
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -30,3 +31,10 @@ def module_path(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """The whole graph first: it takes one worker as long as everything else takes the other."""
     items.sort(key=lambda item: item.path.name != LONGEST)
+
+
+def pytest_runtest_teardown() -> None:
+    """A stage run by a test in its own process has torch take denormal numbers for zero, which
+    Hypothesis refuses to draw beside."""
+    if torch := sys.modules.get("torch"):
+        torch.set_flush_denormal(False)

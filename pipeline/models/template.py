@@ -6,7 +6,7 @@ import json
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pipeline.artifacts import write_json
 from pipeline.config.text import TemplateChoice
@@ -122,13 +122,14 @@ def renderer(
     because sequences have a start of their own, and without a clock, because a text must be the
     same tomorrow."""
     bos = tokens.get("bos_token", "")
+    asked: dict[str, Any] = dict(tokens)
 
     def render(conversation: list[dict[str, str]]) -> str:
         text = tokenizer.apply_chat_template(
             conversation,
             chat_template=NO_CLOCK + jinja,
             tokenize=False,
-            **tokens,
+            **asked,
         )
         return str(text).removeprefix(bos)
 

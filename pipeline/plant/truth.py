@@ -12,7 +12,7 @@ import numpy as np
 
 from pipeline.artifacts import Build, write_json
 from pipeline.plant.features import COLUMNS
-from pipeline.stage import not_applicable
+from pipeline.results import not_applicable
 
 if TYPE_CHECKING:
     from pipeline.plant.rows import Plant

@@ -300,7 +300,7 @@ def test_control_tokens_of_a_template_are_read_in_their_place_and_no_content_mak
     plain, forging = encode_documents(tokenizer, documents)
     whole: Any = tokenizer(documents[0].text, add_special_tokens=False)
     assert plain.token_ids.tolist() == whole["input_ids"]
-    ids = (tokenizer.bos_token_id, tokenizer.eos_token_id)
+    ids: Any = (tokenizer.bos_token_id, tokenizer.eos_token_id)
     for encoded in (plain, forging):
         assert [(encoded.token_ids == i).sum() for i in ids] == [1, 2]
         assert (encoded.token_class[np.isin(encoded.token_ids, ids)] == TEMPLATE).all()

@@ -22,8 +22,9 @@ from pipeline.analysis.causal.table import UNITS as CAUSAL_UNITS
 from pipeline.analysis.causal.table import causal_table
 from pipeline.analysis.opening import Opened
 from pipeline.crosscoder import Crosscoder
+from pipeline.results import not_applicable
 from pipeline.rounds.opening import training_rows
-from pipeline.stage import HELDOUT_ACTIVATIONS, not_applicable
+from pipeline.stage import HELDOUT_ACTIVATIONS
 
 
 def mean_rows(opened: Opened) -> CellMeans:

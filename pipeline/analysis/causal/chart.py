@@ -26,7 +26,9 @@ LABELS = {
     "template": "template tokens only",
     "error": "error term only",
     "reconstruction": "IT reconstruction",
+    "everything": "reconstruction and error: the IT model",
 }
+"""What the figure and the page call each patch, in their order."""
 SERIES = {"first": "first tokens of a response", "later": "later tokens"}
 
 

@@ -10,8 +10,7 @@ from pipeline.analysis.evaluation.rows_pass import HeldoutSums
 from pipeline.analysis.evaluation.splice import SpliceSums
 from pipeline.analysis.evaluation.splice_table import splice_table
 from pipeline.labels import MODELS
-from pipeline.results import Measured, applicable
-from pipeline.stage import not_applicable
+from pipeline.results import Measured, applicable, not_applicable
 
 UNITS = {
     "l0": "active latents per token",

@@ -12,12 +12,13 @@ SERIES = {
 COLUMNS = descriptions(AblationColumns)
 SET_NAMES = {
     "best": "most selective latent",
-    "before": "selective before the reply",
-    "reply": "selective in the reply",
-    "selective": "both",
+    "before": "most selective before the reply",
+    "reply": "most selective in the reply",
+    "selective": "most selective latents",
     "it_only_best": "most selective IT-only latent",
     "it_only": "all IT-only latents",
 }
+"""What the figure and the page call each set of latents."""
 
 
 def ablation_table(ablation: Ablation) -> Table:

@@ -6,7 +6,7 @@ from typing import Any
 import altair as alt
 
 from pipeline.analysis.charts.look import Palette
-from pipeline.stage import applies
+from pipeline.results import applies
 
 CRITERION_NAMES = {
     "norm_reference": "norm: r < 0.3 or > 0.7",

@@ -2,7 +2,7 @@
 
 from functools import partial
 
-from pipeline.analysis.causal.chart import causal_figure
+from pipeline.analysis.causal.chart import LABELS, causal_figure
 from pipeline.analysis.causal.result import CAUSAL, CAUSAL_COLUMNS, Causal
 from pipeline.report import grid
 from pipeline.report.chart import Chart
@@ -11,30 +11,6 @@ from pipeline.report.format import percent
 from pipeline.report.grid import Grid, Row
 from pipeline.report.section import Section, Shown
 from pipeline.results import table
-
-NAMES = {
-    "none": "nothing: base activation alone",
-    "all": "every latent",
-    "full": "every latent and the decoder biases",
-    "bias": "decoder biases only",
-    "nu_low": "half with the lowest ν",
-    "random_nu_low": "random, as often active",
-    "nu_high": "half with the highest ν",
-    "delta_high": "half with the highest Δ",
-    "random_delta_high": "random, as often active",
-    "delta_low": "half with the lowest Δ",
-    "norm_exclusive": "exclusive by norm",
-    "random_norm_exclusive": "random, as often active",
-    "verdict_exclusive": "exclusive by verdict",
-    "random_verdict_exclusive": "random, as often active",
-    "verdict_changed": "turned, stronger, weaker or moved",
-    "random_verdict_changed": "random, as often active",
-    "verdict_shared": "shared by verdict",
-    "template": "every latent, template tokens only",
-    "error": "error term only",
-    "reconstruction": "IT reconstruction in full",
-    "everything": "reconstruction and error: the IT model",
-}
 
 
 def show(findings: Findings) -> Shown | None:
@@ -58,7 +34,7 @@ def removed(result: Causal, patch: str) -> float | None:
 def patches(result: Causal) -> Grid:
     """One row per patch: latents in it, and by group of tokens what it removes of the KL."""
     rows = []
-    for patch, name in NAMES.items():
+    for patch, name in LABELS.items():
         if patch not in result["patches"]:
             continue
         found = result["patches"][patch]

@@ -6,23 +6,16 @@ from markupsafe import Markup
 
 from pipeline.analysis.organism.chart import organism_figure
 from pipeline.analysis.organism.result import ABLATION_COLUMNS, ORGANISM, Organism
+from pipeline.analysis.organism.table import SET_NAMES
 from pipeline.report import grid
 from pipeline.report.chart import Chart
 from pipeline.report.findings import Findings
 from pipeline.report.format import percent
 from pipeline.report.grid import Grid, Row
+from pipeline.report.labels import MODEL_NAMES
 from pipeline.report.section import Section, Shown
 from pipeline.results import table
 
-SET_NAMES = {
-    "best": "most selective latent",
-    "before": "most selective before the reply",
-    "reply": "most selective in the reply",
-    "selective": "most selective latents",
-    "it_only_best": "most selective IT-only latent",
-    "it_only": "all IT-only latents",
-}
-MODEL_NAMES = {"base": "base", "it": "IT"}
 N_SHOWN_LATENTS = 8
 
 
@@ -79,7 +72,7 @@ def steerings(result: Organism) -> Grid:
     rows, two = [], partial(grid.measured, digits=2)
     for found in result["steering"]:
         cells = [
-            grid.word(MODEL_NAMES[found["model"]]),
+            grid.word(dict(MODEL_NAMES)[found["model"]]),
             grid.number(found["factor"]),
             two(found["effect_added"]["onset"]),
             grid.fixed(found["control"]["onset"]["mean"], 2),

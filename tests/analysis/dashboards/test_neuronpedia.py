@@ -9,7 +9,8 @@ from pipeline.analysis.dashboards.file import DASHBOARDS as FILE
 from pipeline.analysis.dashboards.file import write_dashboards
 from pipeline.analysis.dashboards.neuronpedia import FEATURES_PER_BATCH, feature, write_batches
 from pipeline.errors import ConfigError, MissingArtifactError
-from pipeline.stage import DASHBOARDS, not_applicable
+from pipeline.results import not_applicable
+from pipeline.stage import DASHBOARDS
 from stages import neuronpedia
 
 KEYS = {
