@@ -208,7 +208,7 @@ def write_tokens(path: Path, shape: Shape) -> None:
     token_id = random.integers(2, 2048, size).astype(np.int32)
     token_id[:, 0] = BOS
     zeros = np.zeros(size, np.uint8)
-    with StoreWriter.open(path, token_layout(shape.length, rows_per_chunk=256)) as writer:
+    with StoreWriter.open(path, token_layout(shape.length, 256, sources=("pile",))) as writer:
         writer.append(
             {
                 "token_id": token_id,

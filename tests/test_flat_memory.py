@@ -134,7 +134,7 @@ def dump(path: Path, n_rows: int) -> None:
 
     torch.set_num_threads(1)
     length, n_sequences = 65, n_rows // 64  # a BOS, which gives no row, and 64 tokens
-    tokens = token_layout(length, 64)
+    tokens = token_layout(length, 64, sources=("pile",))
     rows = {s.name: np.zeros((n_sequences, *s.shape), s.dtype) for s in tokens.arrays}
     shape = rows["token_id"].shape
     rows["token_id"] = np.random.default_rng(0).integers(2, VOCABULARY, shape).astype(np.int32)

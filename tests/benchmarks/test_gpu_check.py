@@ -25,10 +25,11 @@ SIZE = Size(batch_rows=32, d_model=16, n_latents=64, k=4)
 
 
 @pytest.fixture(autouse=True)
-def _on_a_card(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.chdir(tmp_path)  # logs/ goes here
-    monkeypatch.setattr(steps, "N_STEPS", 4)
-    with card():
+def _on_a_card(tmp_path: Path) -> Iterator[None]:
+    # What a test patches itself is put back before the card goes, or a mock would be put back.
+    with pytest.MonkeyPatch.context() as patch, card():
+        patch.chdir(tmp_path)  # logs/ goes here
+        patch.setattr(steps, "N_STEPS", 4)
         yield
 
 
