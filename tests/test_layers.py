@@ -56,7 +56,7 @@ PART_IMPORTS = {
     "analysis": {"crosscoder", "models", "plant", "rounds", "text"},
     "report": {"analysis", "models", "training"},
     "planning": {"models", "shuffle"},
-    "validation": {"analysis"},
+    "validation": {"analysis", "models"},
 }
 # Within the analysis: what each question stands on besides the ground floor (the files that lie
 # directly in pipeline/analysis, which stand on no question).

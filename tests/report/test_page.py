@@ -147,8 +147,8 @@ def test_the_rows_of_the_proof_are_those_of_the_results(tmp_path: Path) -> None:
     found = shown(made_up_findings(tmp_path, proof=PLAIN_TEXT))
     patches = found["causal"].tables["patches"]
     assert [row.name for row in patches.rows][:2] == [
-        "nothing: base activation alone",
-        "every latent",
+        "base activation alone",
+        "all latents",
     ]
     assert texts(patches)[1][2:4] == ["0.400", "0.60"]
     assert [row.kind for row in patches.rows if row.name.startswith("random")] == ["control"]
