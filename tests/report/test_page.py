@@ -152,7 +152,7 @@ def test_the_rows_of_the_proof_are_those_of_the_results(tmp_path: Path) -> None:
     ]
     assert texts(patches)[1][2:4] == ["0.400", "0.60"]
     assert [row.kind for row in patches.rows if row.name.startswith("random")] == ["control"]
-    assert [row[4] for row in texts(found["baselines"].tables["rivals"])] == ["0.60"] * 4
+    assert [row[4] for row in texts(found["overview"].tables["rivals"])] == ["0.60"] * 4
     assert texts(found["recovery"].tables["criteria"])[0][0] == "latent scaling ν"
     assert texts(found["recovery"].tables["criteria"])[0][8] == "–"
     assert texts(found["recovery"].tables["kinds"])[0] == ["it only", "9", "8", "75%", "75%"]
