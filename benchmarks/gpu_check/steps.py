@@ -87,6 +87,7 @@ def trained(
         run.train_on(batch)
     if n_steps < N_STEPS:
         run.save_checkpoint()
+        run.wait_for_checkpoint()
     return state_of(run)
 
 

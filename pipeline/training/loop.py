@@ -89,7 +89,7 @@ class Run:
     def save_checkpoint(self) -> None:
         """Write where the run stands, unless that is on disk or on its way there. Raises what went
         wrong with the one before."""
-        self._wait_for_checkpoint()
+        self.wait_for_checkpoint()
         if self._saved_step == self.step:
             return
         parts = {
@@ -112,7 +112,8 @@ class Run:
         checkpoint = Checkpoint(host, self.step, self.n_rows, list(self.curve))
         self._writing = self._writer.submit(self.checkpoints.save, checkpoint)
 
-    def _wait_for_checkpoint(self) -> None:
+    def wait_for_checkpoint(self) -> None:
+        """Return when the checkpoint that is being written is on disk; raises what went wrong."""
         if self._writing is not None:
             writing, self._writing = self._writing, None
             writing.result()
@@ -128,7 +129,7 @@ class Run:
             with interruption.held() as is_asked:
                 self._train(stop_row, report, is_asked)
                 self.save_checkpoint()
-                self._wait_for_checkpoint()
+                self.wait_for_checkpoint()
 
     def _train(self, stop_row: int, report: Report, is_asked: Callable[[], bool]) -> None:
         """Step by step up to a row of the stream; a signal to any process of the job ends it after
@@ -150,7 +151,7 @@ class Run:
                 self.save_checkpoint()
             if self.variant.mesh.all.total(int(is_asked())):
                 self.save_checkpoint()
-                self._wait_for_checkpoint()
+                self.wait_for_checkpoint()
                 interruption.stop()
 
     def train_on(self, batch: Batch) -> dict[str, float]:
