@@ -70,6 +70,7 @@ def main(config: Config) -> None:
 def show(found: "EditStudy") -> None:
     """The table of methods, the strengths and the aims, on the terminal."""
     from pipeline.validation.edit_scores import RATES
+    from pipeline.validation.scores import aim_line
 
     print("method", *RATES, "cosine", sep="\t")
     for method, scores in found["methods"].items():
@@ -87,9 +88,7 @@ def show(found: "EditStudy") -> None:
         )
     control = found["controls"]
     print(f"controls listed: {control['count']} of {control['of']}, below {control['high']:.3f}")
-    for row in found["targets"]:
-        reached = "nothing" if row["reached"] is None else f"{row['reached']:.3g}"
-        print(f"{'met ' if row['met'] else 'MISS'} {row['target']}: {reached} (aim {row['aim']:g})")
+    print(*map(aim_line, found["targets"]), sep="\n")
 
 
 def configuration(overrides: list[str]) -> Config:

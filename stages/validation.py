@@ -26,7 +26,7 @@ def main(config: Config) -> None:
     from pipeline.columns import csv_bytes
     from pipeline.validation.charts import validation_figure
     from pipeline.validation.run import validate
-    from pipeline.validation.scores import validation_table
+    from pipeline.validation.scores import aim_line, validation_table
 
     validation = validate(config)
     table = validation_table(validation)
@@ -38,9 +38,7 @@ def main(config: Config) -> None:
     for name, content in files.items():
         artifacts.write_bytes(RESULTS / name, content)
     tell(f"validation: wrote {', '.join(str(RESULTS / name) for name in files)}\n")
-    for row in validation["targets"]:
-        reached = "nothing" if row["reached"] is None else f"{row['reached']:.3g}"
-        print(f"{'met ' if row['met'] else 'MISS'} {row['target']}: {reached} (aim {row['aim']:g})")
+    print(*map(aim_line, validation["targets"]), sep="\n")
 
 
 def configuration(overrides: list[str]) -> Config:

@@ -150,6 +150,12 @@ def null_counts(scaling: Json) -> Json:
     }
 
 
+def aim_line(row: Mapping[str, Any]) -> str:
+    """One aim of a study in a line: met or missed, and what was reached."""
+    reached = "nothing" if row["reached"] is None else f"{row['reached']:.3g}"
+    return f"{'met ' if row['met'] else 'MISS'} {row['target']}: {reached} (aim {row['aim']:g})"
+
+
 def targets(validation: Mapping[str, Any], max_fdr: float) -> list[Json]:
     """What the validation aims at, what it reached, and whether that is enough."""
     rows: list[Json] = []

@@ -30,10 +30,13 @@ class Named(TypedDict):
     kind: str
 
 
-class Scored(TypedDict):
-    """The counts of one method's list (see `score.Score`), and what each entry was.
+class Score(TypedDict):
+    """Counts of one list on one pair.
 
-    controls_listed: names of the controls on whose rows a false entry lies
+    n: edits to be named; recovered_n, recovered_more: of them, among the first n and 1.5 n entries;
+    recovered: among all. n_entries, false, duplicates: entries of the whole list
+    kinds_right, kinds_undecided, kinds_judged: of the named edits that lie well inside their kind
+    cosines: of each named edit's direction with the truth
     """
 
     n: int
@@ -47,6 +50,14 @@ class Scored(TypedDict):
     kinds_undecided: int
     kinds_judged: int
     cosines: list[float]
+
+
+class Scored(Score):
+    """The counts of one method's list, and what each entry was.
+
+    controls_listed: names of the controls on whose rows a false entry lies
+    """
+
     named: list[Named]
     controls_listed: list[str]
 

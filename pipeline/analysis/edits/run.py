@@ -53,7 +53,7 @@ def scored(opened: Opened) -> EditScores:
         matches = match(entries, truths, difference_TD)
         listed = controls_listed(entries, matches, norms)
         methods[name] = Scored(
-            **asdict(score(matches, truths, wanted, MIN_MARGIN)),
+            **score(matches, truths, wanted, MIN_MARGIN),
             named=[Named(**asdict(found)) for found in matches],
             controls_listed=[controls[number].name for number in listed],
         )

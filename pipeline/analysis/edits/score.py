@@ -20,6 +20,7 @@ import torch
 from torch import Tensor
 
 from pipeline.analysis.edits.effects import Truth
+from pipeline.analysis.edits.result import Score
 
 MIN_ROWS_COSINE = 0.5
 MIN_DIRECTION = 0.5
@@ -106,29 +107,6 @@ def controls_listed(
             for h_T in false
         )
     ]
-
-
-@dataclass(frozen=True)
-class Score:
-    """Counts of one list on one pair.
-
-    n: edits to be named; recovered_n, recovered_more: of them, among the first n and 1.5 n entries;
-    recovered: among all. n_entries, false, duplicates: entries of the whole list
-    kinds_right, kinds_undecided, kinds_judged: of the named edits that lie well inside their kind
-    cosines: of each named edit's direction with the truth
-    """
-
-    n: int
-    recovered_n: int
-    recovered_more: int
-    recovered: int
-    n_entries: int
-    false: int
-    duplicates: int
-    kinds_right: int
-    kinds_undecided: int
-    kinds_judged: int
-    cosines: list[float]
 
 
 def score(

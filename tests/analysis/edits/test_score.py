@@ -49,18 +49,22 @@ def test_a_part_of_an_edit_is_a_duplicate_and_not_false() -> None:
         0.1,
     )
     assert part[0].edit == 0
-    assert (figures.false, figures.duplicates, figures.recovered) == (0, 1, 1)
+    assert (figures["false"], figures["duplicates"], figures["recovered"]) == (0, 1, 1)
 
 
 def test_edits_are_counted_among_the_first_entries_and_kinds_among_named_edits() -> None:
     noise = entry(effect(range(8, 12), OTHER), OTHER)
     listed = [entry(FIRST, ALONG), noise, noise, entry(SECOND, ACROSS, "undecided")]
     figures = score(match(listed, TRUTHS, DIFFERENCE), TRUTHS, [0, 1], 0.1)
-    assert (figures.recovered_n, figures.recovered_more, figures.recovered) == (1, 1, 2)
-    assert (figures.kinds_right, figures.kinds_undecided, figures.kinds_judged) == (1, 1, 2)
-    assert figures.false == 2
+    assert (figures["recovered_n"], figures["recovered_more"], figures["recovered"]) == (1, 1, 2)
+    assert (figures["kinds_right"], figures["kinds_undecided"], figures["kinds_judged"]) == (
+        1,
+        1,
+        2,
+    )
+    assert figures["false"] == 2
 
 
 def test_small_edits_count_neither_way() -> None:
     figures = score(match([entry(FIRST, ALONG)], TRUTHS, DIFFERENCE), TRUTHS, [1], 0.1)
-    assert (figures.n, figures.recovered, figures.false) == (1, 0, 0)
+    assert (figures["n"], figures["recovered"], figures["false"]) == (1, 0, 0)
