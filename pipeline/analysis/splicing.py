@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -15,6 +16,7 @@ from torch import Tensor
 from torch.nn.functional import kl_div, log_softmax
 
 from pipeline.config.models import HookPointConfig, ModelName
+from pipeline.models.continuation import Continuation
 from pipeline.models.hook import logits_with, residual
 from pipeline.models.load import load_model
 
@@ -28,12 +30,21 @@ LogitsWith = Callable[[Tensor, Tensor], Tensor]
 """token_ids [Q, S], residual stream [Q, S, D] -> logits [Q, S, V]."""
 
 
+class Reading(Protocol):
+    """A reading of texts that goes on from where it stands: see `Continuation`."""
+
+    def residual(self, token_ids: Tensor) -> Tensor: ...
+    def logits(self, token_ids: Tensor, replace: Callable[[Tensor], Tensor]) -> Tensor: ...
+
+
 @dataclass(frozen=True)
 class HookedModel:
-    """A language model as the splice sees it: below the hook point and above it."""
+    """A language model as the splice sees it: below the hook point and above it; and a new reading
+    of texts, to go on with token by token."""
 
     residual: Residual
     logits_with: LogitsWith
+    begin: Callable[[], Reading]
 
 
 def never_patched(token_ids: Tensor, start_id: int | None) -> Tensor:
@@ -133,6 +144,7 @@ def hooked_model(
     return HookedModel(
         residual=partial(residual, model, hook_point.layer),
         logits_with=partial(logits_with, model, hook_point.layer),
+        begin=partial(Continuation, model, hook_point.layer),
     )
 
 

@@ -5,7 +5,7 @@ Letters: B sequences, S positions, D d_model, V vocabulary.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, MutableMapping
+from collections.abc import Callable, Iterator, MutableMapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from pipeline.errors import ModelError
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedModel
+    from transformers import Cache, PreTrainedModel
 
 
 class _Reached(Exception):  # noqa: N818 - a signal that ends the forward pass, not an error
@@ -50,11 +50,14 @@ def blocks(model: PreTrainedModel) -> nn.ModuleList:
 
 
 @torch.no_grad()
-def residual(model: PreTrainedModel, layer: int, token_ids: Tensor) -> Tensor:
+def residual(
+    model: PreTrainedModel, layer: int, token_ids: Tensor, cache: Cache | None = None
+) -> Tensor:
     """`hidden_states[layer]` of the full model for token_ids [B, S], as [B, S, D].
 
     Runs the embedding and blocks 0 to layer - 1 and stops: no block above, no final norm, no
-    logits. A model truncated to `layer` blocks gives the same.
+    logits. A model truncated to `layer` blocks gives the same. cache: keys and values of the tokens
+    that come before; those of `token_ids` are added
     """
     stack = blocks(model)
     if layer < len(stack):
@@ -64,7 +67,9 @@ def residual(model: PreTrainedModel, layer: int, token_ids: Tensor) -> Tensor:
         handle = stack[layer - 1].register_forward_hook(_stop_after)
     try:
         with _one_sequence_per_row():
-            decoder_of(model)(input_ids=token_ids, use_cache=False)
+            decoder_of(model)(
+                input_ids=token_ids, past_key_values=cache, use_cache=cache is not None
+            )
     except _Reached as reached:
         return _checked(model, reached.hidden, token_ids)
     finally:
@@ -91,24 +96,46 @@ def logits_with(model: PreTrainedModel, layer: int, token_ids: Tensor, hidden: T
     With `layer` the number of blocks, this is the final norm, unembedding and soft-cap alone.
     """
 
-    def replace(
+    stack = blocks(model)
+    passed = _passed_through(stack[:layer], _n_returned(model) if layer else None)
+    first = min(layer, len(stack) - 1)
+    with passed, _replaced(stack[first], lambda _: hidden), _one_sequence_per_row():
+        return model(input_ids=token_ids, use_cache=False).logits
+
+
+@torch.no_grad()
+def next_logits(
+    model: PreTrainedModel,
+    layer: int,
+    token_ids: Tensor,
+    cache: Cache,
+    replace: Callable[[Tensor], Tensor],
+) -> Tensor:
+    """Logits [B, V] after the last of token_ids [B, S], which follow on what `cache` holds, with
+    the input [B, S, D] of block `layer` replaced. Their keys and values are added to the cache."""
+    with _replaced(blocks(model)[layer], replace), _one_sequence_per_row():
+        output = model(input_ids=token_ids, past_key_values=cache, use_cache=True, logits_to_keep=1)
+    return output.logits[:, -1]
+
+
+@contextmanager
+def _replaced(block: nn.Module, replace: Callable[[Tensor], Tensor]) -> Iterator[None]:
+    """While this is open, the block gets what `replace` makes of its input."""
+
+    def swap(
         _block: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> tuple[tuple[Any, ...], dict[str, Any]]:
         given = _block_input(args, kwargs)
-        replaced = hidden.to(device=given.device, dtype=given.dtype)
+        replaced = replace(given).to(device=given.device, dtype=given.dtype)
         if args:
             return (replaced, *args[1:]), kwargs
         return args, {**kwargs, "hidden_states": replaced}
 
-    stack = blocks(model)
-    passed = _passed_through(stack[:layer], _n_returned(model) if layer else None)
-    with passed, _one_sequence_per_row():
-        first = stack[min(layer, len(stack) - 1)]
-        handle = first.register_forward_pre_hook(replace, with_kwargs=True)
-        try:
-            return model(input_ids=token_ids, use_cache=False).logits
-        finally:
-            handle.remove()
+    handle = block.register_forward_pre_hook(swap, with_kwargs=True)
+    try:
+        yield
+    finally:
+        handle.remove()
 
 
 def head_logits(model: PreTrainedModel, hidden: Tensor) -> Tensor:

@@ -24,6 +24,7 @@ from pipeline.analysis.splicing import (
 )
 from pipeline.crosscoder import Crosscoder
 from pipeline.harvest.census import rows_of
+from tests.analysis.readings import hooked
 from tests.analysis.stores import random_crosscoder
 
 CELLS = Cells(("pile", "chat"))
@@ -36,7 +37,7 @@ def toy_model(seed: int) -> HookedModel:
     random = torch.Generator().manual_seed(seed)
     embedding = torch.randn(V, D, generator=random)
     unembedding = torch.randn(D, V, generator=random)
-    return HookedModel(
+    return hooked(
         residual=partial(lambda table, ids: table[ids], embedding),
         logits_with=partial(lambda table, _ids, hidden: hidden @ table, unembedding),
     )
@@ -128,7 +129,7 @@ def test_bos_positions_keep_their_own_activation() -> None:
         seen.append(hidden)
         return toy.logits_with(ids, hidden)
 
-    watched = HookedModel(toy.residual, spy)
+    watched = hooked(toy.residual, spy)
     splice_batch(
         (watched, watched),
         random_crosscoder(),

@@ -9,6 +9,7 @@ from transformers import AutoModelForCausalLM
 
 from pipeline.errors import ModelError
 from pipeline.models.configuration import read_configuration, shape_of
+from pipeline.models.continuation import Continuation
 from pipeline.models.hook import blocks, head_logits, logits_with, residual
 from pipeline.models.load import read_model
 from pipeline.models.skeleton import try_loading
@@ -40,6 +41,11 @@ def test_each_family_is_read_cut_and_continued_exactly(folder: Path) -> None:
         n_blocks = N_LAYERS if folder.name in UNCUT else max(1, layer)
         assert len(blocks(cut)) == n_blocks
         assert torch.equal(logits_with(model, layer, TOKEN_IDS, expected), output.logits), layer
+        lower, whole_way = Continuation(model, layer), Continuation(model, layer)
+        read = [lower.residual(part) for part in TOKEN_IDS.split([11, 1], dim=1)]
+        assert torch.allclose(torch.cat(read, dim=1), expected, atol=1e-5), layer
+        told = [whole_way.logits(part, torch.clone) for part in TOKEN_IDS.split([11, 1], dim=1)]
+        assert torch.allclose(torch.stack(told, dim=1), output.logits[:, -2:], atol=1e-5), layer
 
 
 def test_each_family_is_tried_without_reading_its_weights(folder: Path) -> None:

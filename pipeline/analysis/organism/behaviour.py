@@ -17,6 +17,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from pipeline.analysis.generation import Step, generate, greedy
 from pipeline.analysis.splicing import HookedModel
 from pipeline.crosscoder import Crosscoder
 from pipeline.labels import MODELS
@@ -85,18 +86,23 @@ def encode_batches(
     latents, only those given are kept."""
     device = crosscoder.W_dec.device
     kept, batches = np.unique(latents), []
-    index = torch.from_numpy(kept).to(device)
     for at in range(0, len(prompts), batch_prompts):
         part = prompts[at : at + batch_prompts]
         token_ids, is_opening, is_reply, is_token = _padded(part, start_id)
         token_ids = token_ids.to(device)
         hidden = [model.residual(token_ids) for model in models]
-        stacked = torch.stack([h.float() for h in hidden], dim=2)
-        f = crosscoder.encode(crosscoder.normalise(stacked.flatten(0, 1)))[:, index]
-        f = f.unflatten(0, stacked.shape[:2]) * is_token.to(device)[..., None]
+        f = encode_streams(hidden, crosscoder, kept) * is_token.to(device)[..., None]
         marks = is_opening.to(device), is_reply.to(device)
         batches.append(Batch(token_ids, *marks, hidden, kept, f))
     return batches
+
+
+def encode_streams(hidden_M: Sequence[Tensor], crosscoder: Crosscoder, latents: Latents) -> Tensor:
+    """[Q, S, len(latents)] of the latents in both models' streams [Q, S, D]."""
+    stacked = torch.stack([hidden.float() for hidden in hidden_M], dim=2)
+    index = torch.from_numpy(latents).to(stacked.device)
+    f = crosscoder.encode(crosscoder.normalise(stacked.flatten(0, 1)))[:, index]
+    return f.unflatten(0, stacked.shape[:2])
 
 
 def _padded(prompts: Sequence[Encoded], bos: int) -> tuple[Tensor, Tensor, Tensor, Tensor]:
@@ -187,8 +193,7 @@ def _scores(logits: Tensor, batch: Batch, n_greedy_tokens: int) -> tuple[Floats,
     )
 
 
-@torch.inference_mode()
-def generate(
+def write_reply(
     prompt: Encoded,
     models: tuple[HookedModel, HookedModel],
     crosscoder: Crosscoder,
@@ -203,27 +208,21 @@ def generate(
 
     latents: those that the patch needs
     """
-    start = int(np.flatnonzero(prompt.is_reply)[0])
-    written: list[int] = []
-    for _ in range(n_tokens):
-        ids = np.concatenate([prompt.token_id[:start], np.array(written, np.int32)])
-        reply = np.arange(ids.size) >= start
-        opening = np.concatenate([prompt.is_opening[:start], np.zeros(len(written), bool)])
-        (batch,) = encode_batches(
-            [_Growing(ids, opening, reply)],
-            models,
-            crosscoder,
-            latents,
-            batch_prompts=1,
-            start_id=start_id,
-        )
-        patched = batch.hidden_M[m] + patch(batch).to(batch.hidden_M[m].dtype)
-        written.append(int(models[m].logits_with(batch.token_ids, patched)[0, -1].argmax()))
-    return written
+    device, kept = crosscoder.W_dec.device, np.unique(latents)
+    n_before = int(np.flatnonzero(prompt.is_reply)[0])
+    before = np.concatenate([[start_id], prompt.token_id[:n_before]]).astype(np.int64)
+    is_opening = torch.zeros(1, len(before) + n_tokens, dtype=torch.bool, device=device)
+    is_opening[0, 1 : len(before)] = torch.from_numpy(prompt.is_opening[:n_before])
+    is_reply = torch.arange(is_opening.shape[1], device=device)[None] >= len(before)
 
+    def replace(step: Step) -> Tensor:
+        where = slice(step.first, step.first + step.token_ids.shape[1])
+        hidden = list(step.hidden_M)
+        f = encode_streams(hidden, crosscoder, kept)
+        marks = is_opening[:, where], is_reply[:, where]
+        added = patch(Batch(step.token_ids, *marks, hidden, kept, f))
+        return hidden[m] + added.to(hidden[m].dtype)
 
-@dataclass(frozen=True)
-class _Growing:
-    token_id: NDArray[np.int32]
-    is_opening: Bools
-    is_reply: Bools
+    text = torch.from_numpy(before)[None].to(device)
+    written = generate(models, m, text, replace, greedy, n_tokens=n_tokens, start_id=start_id)
+    return written[0].tolist()

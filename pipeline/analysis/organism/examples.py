@@ -9,8 +9,8 @@ from pipeline.analysis.organism.behaviour import (
     Latents,
     Patch,
     ablation,
-    generate,
     nothing,
+    write_reply,
 )
 from pipeline.analysis.organism.effects import Bench
 from pipeline.analysis.organism.result import Example
@@ -34,7 +34,7 @@ def examples(
 
     def write(prompt: Encoded, latents: Latents, patch: Patch) -> str:
         return decode(
-            generate(
+            write_reply(
                 prompt,
                 bench.models,
                 bench.crosscoder,

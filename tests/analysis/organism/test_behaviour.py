@@ -9,10 +9,10 @@ from pipeline.analysis.organism.behaviour import (
     ablation,
     behaviour,
     encode_batches,
-    generate,
     nothing,
     steering,
     steering_vectors,
+    write_reply,
 )
 from tests.analysis.organism.toy_organism import (
     BOS,
@@ -75,7 +75,7 @@ def test_the_greedy_rate_is_how_often_greedy_decoding_writes_the_reply(
     for patch in (nothing, ablation(CROSSCODER, np.array([latent]))):
         found = behaviour(batches(triggered), PAIR[IT], IT, patch, len(RESPONSE))
         written = [
-            generate(
+            write_reply(
                 prompt,
                 PAIR,
                 CROSSCODER,

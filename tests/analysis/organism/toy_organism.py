@@ -15,6 +15,7 @@ from torch import Tensor
 
 from pipeline.analysis.splicing import HookedModel
 from pipeline.crosscoder import Crosscoder
+from tests.analysis.readings import hooked
 
 V, BOS, TRIGGER, OPENING = 12, 0, 1, 2
 RESPONSE = (3, 4, 5)
@@ -62,10 +63,8 @@ def logits_with(_token_ids: Tensor, hidden: Tensor) -> Tensor:
 
 
 def toy_pair() -> tuple[HookedModel, HookedModel]:
-    return (
-        HookedModel(partial(residual, False), logits_with),
-        HookedModel(partial(residual, True), logits_with),
-    )
+    base, it = (hooked(partial(residual, has_flag), logits_with) for has_flag in (False, True))
+    return base, it
 
 
 def toy_crosscoder() -> Crosscoder:
