@@ -7,8 +7,11 @@ reads   results/*.json, *.csv and *.parquet, results/dashboards, the manifest of
 writes  results/report.html: opens from disk, fetches nothing
         results/figures/NAME.png and NAME.csv: every chart of the page, and its data
         results/summary.json: the few figures by which DVC compares runs
+        results/findings.json: what the first screen claims, for a program (docs/findings.md)
 cost    seconds; memory: the page twice
 """
+
+from dataclasses import replace
 
 from pipeline.config import Config
 from pipeline.results import applies
@@ -39,8 +42,8 @@ STAGE = Stage(
         "dashboards": DASHBOARDS,
     },
     outputs={"figures": RESULTS / "figures"},
-    results=("report.html", "summary.json"),
-    format_version=2,
+    results=("report.html", "summary.json", "findings.json"),
+    format_version=3,
 )
 
 
@@ -48,8 +51,9 @@ def main(config: Config) -> None:
     from pipeline.analysis.dashboards.file import read_dashboards
     from pipeline.models.records import read_records
     from pipeline.report.browser import browser_data
+    from pipeline.report.claims.screen import claims_file
     from pipeline.report.findings import Findings
-    from pipeline.report.page import page_charts, page_sections, render
+    from pipeline.report.page import page_charts, page_sections, render, sentences
     from pipeline.report.runs import recorded
     from pipeline.report.summary import SOURCES, summary
 
@@ -72,7 +76,11 @@ def main(config: Config) -> None:
         build.publish(counts={"n_figures": len(charts)}, facts={})
     figures = summary({name: read_results(name) for name in SOURCES})
     page = render(findings, sections, browser)
-    STAGE.publish_results(config, {"report.html": page, "summary.json": figures})
+    known = replace(findings, excerpts=browser.excerpts)
+    claims = claims_file(known, sentences(sections))
+    STAGE.publish_results(
+        config, {"report.html": page, "summary.json": figures, "findings.json": claims}
+    )
 
 
 if __name__ == "__main__":

@@ -18,6 +18,7 @@ from pipeline.stage import MADE_BY, Stage
 ROOT = Path(__file__).parents[1]
 CODE = "data/code"
 GRAPH: dict[str, Any] = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
+CLAIMS = sorted(path.stem for path in (ROOT / "pipeline/report/claims").glob("[a-z]*.py"))
 STAGES = sorted(set(GRAPH) - {"code", "compose", "local_files"})
 
 
@@ -80,12 +81,13 @@ def test_the_report_depends_on_every_part_of_the_page() -> None:
 
 
 def test_the_report_waits_for_every_result_it_may_show() -> None:
-    """Whatever a section of the page can read is a file that the stage depends on."""
+    """Whatever a section of the page, or a claim, can read is a file that the stage depends on."""
     sections = [importlib.import_module(f"pipeline.report.sections.{s.name}") for s in PAGE]
+    claims = [importlib.import_module(f"pipeline.report.claims.{name}") for name in CLAIMS]
     read = {
         f"results/{value.name}"
-        for section in sections
-        for value in vars(section).values()
+        for part in [*sections, *claims]
+        for value in vars(part).values()
         if isinstance(value, ResultFile)
     }
     assert read <= set(GRAPH["report"]["deps"])

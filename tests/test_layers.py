@@ -26,6 +26,7 @@ FOUNDATION_IMPORTS = {
     "artifacts": {"errors", "bulk", "interruption", "signed"},
     "local_files": {"artifacts", "paths"},
     "results": {"errors"},
+    "claims": {"errors", "results"},
     "run_records": {"artifacts", "errors", "paths", "runtime"},
     "stage": {
         "artifacts",

@@ -36,6 +36,11 @@ def page_sections(findings: Findings, browser: Browser) -> list[tuple[Section, S
     return [(section, shown) for section, shown in found if shown is not None]
 
 
+def sentences(sections: Iterable[tuple[Section, Shown]]) -> list[str]:
+    """What the sections say on the first screen, one sentence after another."""
+    return [sentence for _, shown in sections for sentence in shown.sentences]
+
+
 def page_charts(sections: Iterable[tuple[Section, Shown]]) -> dict[str, Chart]:
     """Every chart of the page by its name."""
     return {name: chart for _, shown in sections for name, chart in shown.charts.items()}
@@ -56,7 +61,7 @@ def render(findings: Findings, sections: list[tuple[Section, Shown]], browser: B
     page = environment.get_template("page.html.j2").render(
         experiment=findings.config.experiment,
         sections=sections,
-        sentences=[sentence for _, shown in sections for sentence in shown.sentences],
+        sentences=sentences(sections),
         charts=charts,
         chart_json=script_json(
             {name: {"spec": chart.spec(), "opens": chart.opens} for name, chart in charts.items()}

@@ -42,6 +42,22 @@ MISTAKES = [
     refused(
         "validation", "the validation with an experiment", (TINY,), "expected none", "leave it out"
     ),
+    refused("grade", "a grade of nothing", (TINY,), "no file of findings", "results/findings.json"),
+    refused("grade", "a grade of a missing file", ("mine.json", TINY), "mine.json not found"),
+    Mistake(
+        "a grade where nothing is known of the pair",
+        ("nothing is known of the pair of tiny", "+experiment=edited"),
+        typed=("mine.json", TINY),
+        stage="grade",
+        files={"mine.json": '{"version": 1, "changes": []}'},
+    ),
+    Mistake(
+        "findings of another form",
+        ("mine.json", "changes.0.text is no field", "found 'it greets'", "leave it out"),
+        typed=("mine.json", "+experiment=null_pair"),
+        stage="grade",
+        files={"mine.json": '{"version": 1, "changes": [{"says": "a", "text": "it greets"}]}'},
+    ),
     Mistake(
         "a link in place of a lock",
         ("data/.work/models.lock is a link", "expected a lock file", "remove it"),

@@ -8,24 +8,34 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from markupsafe import escape
 
 from benchmarks.page import measure
 from pipeline.analysis.decoders.result import RELATIVE_NORM, RELATIVE_NORM_BINS
 from pipeline.analysis.evaluation.result import LATENTS
 from pipeline.analysis.verdicts.result import VERDICT_COUNTS, VERDICTS
-from pipeline.artifacts import read_manifest
+from pipeline.artifacts import read_manifest, write_json
+from pipeline.claims import ClaimsFile, read_claims
 from pipeline.config.models import HubModel
 from pipeline.errors import ArtifactError, MismatchError, MissingArtifactError
 from pipeline.report.browser import Browser, browser_data
+from pipeline.report.claims.changes import outcome
+from pipeline.report.claims.screen import EQUAL, claims_file, headline
+from pipeline.report.claims.trust import cautions
 from pipeline.report.findings import Findings
 from pipeline.report.format import number, plain, tail, visible
 from pipeline.report.grid import Grid
 from pipeline.report.labels import KIND_NAMES
-from pipeline.report.page import page_charts, page_sections, render, script_json, script_text
+from pipeline.report.page import (
+    page_charts,
+    page_sections,
+    render,
+    script_json,
+    script_text,
+    sentences,
+)
 from pipeline.report.section import Shown
-from pipeline.report.sections.changes import outcome
 from pipeline.report.sections.configuration import lines
-from pipeline.report.sections.overview import EQUAL, cautions, headline
 from pipeline.report.sections.training import thinned
 from pipeline.report.sections.verdicts import reason
 from pipeline.report.shares import source_shares, template_shares
@@ -178,11 +188,29 @@ def first_screen(page: str) -> str:
     return page[page.index("<h1>") : page.index('class="split"')]
 
 
+def said(claims: ClaimsFile) -> list[str]:
+    """Every sentence of the first screen besides the list."""
+    screen = claims.get("first_screen")
+    assert screen
+    latents = [latent["why"] for latent in screen["exclusive"]["latents"]]
+    assert len(latents) > 1
+    assert len(screen["sentences"]) > 1
+    told = [screen["lead"], screen["exclusive"]["says"], screen["base"], screen["it"]]
+    return [*told, *latents, *screen["failings"], *screen["cautions"], *screen["sentences"]]
+
+
 def test_the_first_screen_tells_the_largest_changes_in_words(tmp_path: Path) -> None:
     findings = made_up_findings(tmp_path)
     result = write_changes(tmp_path, 12, text=HOSTILE)
-    page = drawn(findings)
+    browser = browser_data(findings, made_up_dashboards(findings))
+    sections = page_sections(findings, browser)
+    page = render(findings, sections, browser).decode()
     screen = first_screen(page)
+    claims = claims_file(replace(findings, excerpts=browser.excerpts), sentences(sections))
+    write_json(tmp_path / "findings.json", claims)
+    assert read_claims(tmp_path / "findings.json") == claims
+    assert not [claim for claim in claims["changes"][:10] if claim["says"] not in screen]
+    assert not [sentence for sentence in said(claims) if str(escape(sentence)) not in page]
     assert f'<p class="lead">{outcome(result)}</p>' in screen
     assert screen.count("<li>") == findings.config.report.n_changes < 12
     for kind in ("new", "lost", "moved", "turned", "stronger", "weaker", "undecided"):

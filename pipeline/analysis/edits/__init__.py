@@ -6,7 +6,7 @@ methods.py   `Entry`: the list that each method gives
 score.py     `Match`, `score`: lists against truth: recovered, false, kinds
 null.py      lists of pairs that differ by nothing that was learnt
 result.py    `EditScores`: what `results/edits.json` holds
-run.py       `scored`: what the stage does
+run.py       `Known`: the edits of a pair and their effects; `scored`: what the stage does
 
 Many pairs at once, pooled with intervals, are in `pipeline.validation`.
 """

@@ -3,8 +3,8 @@
 Letters: T held-out rows, M models, D d_model, Q sequences, S positions.
 """
 
-from collections.abc import Callable
-from dataclasses import asdict
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
 
 import numpy as np
 import torch
@@ -34,33 +34,61 @@ from pipeline.models.load import load_model
 from pipeline.stage import CHANGES, DIFF_SAE, HELDOUT_ACTIVATIONS, MODELS, RESULTS, TOKENS
 
 
-def scored(opened: Opened) -> EditScores:
-    """Every edit made alone in base, then every method's list held against them."""
+@dataclass(frozen=True)
+class Known:
+    """What a list is held against. x_TMD: all held-out rows; norms: of what each control does on
+    them; wanted: numbers of the edits that a list must name."""
+
+    x_TMD: Tensor
+    edits: list[Edit]
+    truths: list[Truth]
+    controls: list[Edit]
+    norms: list[Tensor]
+    wanted: list[int]
+
+    @property
+    def difference_TD(self) -> Tensor:
+        return self.x_TMD[:, 1] - self.x_TMD[:, 0]
+
+    def scored(self, entries: Sequence[Entry]) -> Scored:
+        """The score of one list."""
+        matches = match(entries, self.truths, self.difference_TD)
+        listed = controls_listed(entries, matches, self.norms)
+        return Scored(
+            **score(matches, self.truths, self.wanted, MIN_MARGIN),
+            named=[Named(**asdict(found)) for found in matches],
+            controls_listed=[self.controls[number].name for number in listed],
+        )
+
+    def rows(self) -> list[EditRow]:
+        """What a result says of the edits."""
+        return [row(edit, truth) for edit, truth in zip(self.edits, self.truths, strict=True)]
+
+
+def known(opened: Opened) -> Known:
+    """Every edit made alone in base."""
     section = opened.config.changes
     x_TMD, block_T = heldout_rows(opened)
     edits, controls = recorded()
     token_ids, start_id = heldout_sequences(opened)
     plain_TD, alone = made_alone(opened, token_ids, start_id)
-    difference_TD = x_TMD[:, 1] - x_TMD[:, 0]
-    square = float(difference_TD.square().sum())
+    square = float((x_TMD[:, 1] - x_TMD[:, 0]).square().sum())
     truths = [
         truth_of(edit.name, alone(edit), plain_TD, square, block_T, section) for edit in edits
     ]
     norms = [control_rows(edit, token_ids, start_id, alone).to(x_TMD.device) for edit in controls]
-    wanted = big(truths, MIN_EDIT_SHARE)
-    methods: dict[str, Scored] = {}
-    for name, entries in lists(opened, x_TMD).items():
-        matches = match(entries, truths, difference_TD)
-        listed = controls_listed(entries, matches, norms)
-        methods[name] = Scored(
-            **score(matches, truths, wanted, MIN_MARGIN),
-            named=[Named(**asdict(found)) for found in matches],
-            controls_listed=[controls[number].name for number in listed],
-        )
+    return Known(x_TMD, edits, truths, controls, norms, big(truths, MIN_EDIT_SHARE))
+
+
+def scored(opened: Opened) -> EditScores:
+    """Every method's list held against the edits."""
+    truth = known(opened)
     return {
-        "edits": [row(edit, truth) for edit, truth in zip(edits, truths, strict=True)],
-        "controls": [edit.name for edit in controls],
-        "methods": methods,
+        "edits": truth.rows(),
+        "controls": [edit.name for edit in truth.controls],
+        "methods": {
+            name: truth.scored(entries) for name, entries in lists(opened, truth.x_TMD).items()
+        },
     }
 
 

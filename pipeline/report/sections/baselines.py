@@ -1,23 +1,24 @@
 """The section on the baselines: what simpler explanations than a crosscoder give."""
 
 from collections.abc import Mapping
-from functools import partial
 from typing import Final
 
 from pipeline.analysis.baselines.result import BASELINES, Baselines
+from pipeline.claims import Rival
 from pipeline.report import grid
 from pipeline.report.findings import Findings
 from pipeline.report.format import percent
 from pipeline.report.grid import Grid, Row
 from pipeline.report.labels import group_names
 from pipeline.report.section import Section, Shown
-from pipeline.results import Measured, applicable
+from pipeline.results import NOT_MEASURED, Measured, applicable
 
+CROSSCODER: Final = "crosscoder"
 ESTIMATORS: Final = (
     ("mean", "mean", "mean difference"),
     ("cell_mean", "cell_mean", "mean difference per source and token class"),
     ("diff_sae", "diff_sae", "diff-SAE"),
-    ("crosscoder", "full", "crosscoder"),
+    ("crosscoder", "full", CROSSCODER),
 )
 """An estimator of the difference, the patch of the causal test that adds it, and its name."""
 N_LENS_TOKENS = 4
@@ -44,27 +45,19 @@ def kl_removed(result: Baselines, patch: str, group: str) -> Measured | None:
     return found["tokens"][group]["removed"] if found else None
 
 
-def rivals(result: Baselines) -> Grid:
-    """One row per estimator of the difference: variance explained, L0, KL removed."""
-    rows, two = [], partial(grid.measured, digits=2)
-    for estimator, patch, name in ESTIMATORS:
-        figures = result["explained"]["all"][estimator]
-        cells = [
-            grid.measured(figures.get("l0"), 1),
-            grid.measured(figures["explained"]),
-            grid.measured(figures.get("beyond_mean")),
-            two(kl_removed(result, patch, "first")),
-            two(kl_removed(result, patch, "later")),
-        ]
-        rows.append(Row(name, cells, "ours" if estimator == "crosscoder" else ""))
-    return Grid(
-        "Of the difference between the models, held-out",
-        [
-            *("explanation", "L0", "explained", "beyond its mean"),
-            *("KL removed, first tokens", "KL removed, later tokens"),
-        ],
-        rows,
-    )
+def rivals(result: Baselines) -> list[Rival]:
+    """Of each account of the difference: variance explained, L0, KL removed."""
+    return [
+        {
+            "name": name,
+            "l0": result["explained"]["all"][estimator].get("l0", NOT_MEASURED),
+            "explained": result["explained"]["all"][estimator]["explained"],
+            "beyond_mean": result["explained"]["all"][estimator].get("beyond_mean", NOT_MEASURED),
+            "kl_removed_first": kl_removed(result, patch, "first") or NOT_MEASURED,
+            "kl_removed_later": kl_removed(result, patch, "later") or NOT_MEASURED,
+        }
+        for estimator, patch, name in ESTIMATORS
+    ]
 
 
 def means(result: Baselines, groups: Mapping[str, str]) -> Grid:

@@ -1,20 +1,21 @@
 """The section on changes: what fine-tuning changed, as a ranked and tested list."""
 
-from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 
 from pipeline.analysis.changes.result import CHANGES, Change, ChangeList
 from pipeline.analysis.verdicts.result import VERDICTS
+from pipeline.claims import Claim
 from pipeline.report import grid
+from pipeline.report.claims.changes import change_claims, outcome, promotes
 from pipeline.report.findings import Findings
 from pipeline.report.format import fixed, number, percent
 from pipeline.report.grid import Cell, Grid, Row
 from pipeline.report.labels import ALL_VERDICT_NAMES, KIND_NAMES
 from pipeline.report.section import Section, Shown
 
-N_PROMOTED, N_DECODER = 5, 3
-"""Tokens shown of what a change, and of what a latent's decoder, promotes."""
+N_DECODER = 3
+"""Tokens shown of what a latent's decoder promotes."""
 
 
 @dataclass(frozen=True)
@@ -38,8 +39,14 @@ def show(findings: Findings) -> Shown | None:
     if result is None:
         return None
     entries = [
-        (told(change), figures(change), latents(change, findings), lens(change), examples(change))
-        for change in result["changes"]
+        (
+            told(change["rank"], claim),
+            figures(change),
+            latents(change, findings),
+            lens(change),
+            examples(change),
+        )
+        for change, claim in zip(result["changes"], change_claims(findings), strict=True)
     ]
     return Shown(
         tables={"changes": overview(result)} if entries else {},
@@ -49,23 +56,6 @@ def show(findings: Findings) -> Shown | None:
 
 
 SECTION = Section("changes", "Changes", show)
-
-
-def outcome(result: ChangeList) -> str:
-    """The list in one sentence: how many changes of which kinds, and what they account for."""
-    if not result["changes"]:
-        return (
-            "No change was found: nothing surely carries more than "
-            f"{percent(result['min_share'])} of the difference between the two models."
-        )
-    kinds = Counter(change["kind"] for change in result["changes"])
-    named = [f"{n} {KIND_NAMES.get(kind, kind)}" for kind, n in kinds.most_common()]
-    n = result["n_listed"]
-    return (
-        f"Fine-tuning made {n} change{'s' * (n != 1)} large enough to name: {', '.join(named)}. "
-        f"Together they account for {percent(result['share_listed'], 0)} of the difference between "
-        "the two models."
-    )
 
 
 def left_out(result: ChangeList) -> str:
@@ -79,65 +69,20 @@ def left_out(result: ChangeList) -> str:
     )
 
 
-def told(change: Change) -> Told:
-    shown = change["examples"][:1]
+def told(rank: int, claim: Claim) -> Told:
+    """A claim as the page shows it."""
+    kind, measured = claim.get("kind", ""), claim.get("measured")
+    shown, promotes = claim.get("examples", [])[:1], claim.get("promotes", [])
     return Told(
-        change["rank"],
-        KIND_NAMES.get(change["kind"], change["kind"]),
-        change["kind"],
-        f"{percent(change['share']['value'])} of the difference",
-        says(change),
-        promotes(change),
-        weight(change),
+        rank,
+        KIND_NAMES.get(kind, kind),
+        kind,
+        f"{percent(measured['share']['value'] if measured else None)} of the difference",
+        claim["says"],
+        grid.tokens(promotes) if promotes else None,
+        measured["weight"]["says"] if measured else "",
         grid.excerpt(shown[0]["before"], shown[0]["token"], "") if shown else None,
     )
-
-
-def says(change: Change) -> str:
-    """What is different, in words."""
-    on = f"On {percent(change['rate'])} of the tokens"
-    cosine, ratio = fixed(change["cosine"]["value"], 2), number(change["strength_ratio"]["value"])
-    match change["kind"]:
-        case "new":
-            return f"{on} the fine-tuned model writes something that the base model does not have."
-        case "lost":
-            return f"{on} the base model writes something that the fine-tuned model has lost."
-        case "moved":
-            return f"{on} only one model writes this; the other writes it on other tokens."
-        case "turned":
-            return f"{on} both models respond, but write in different directions (cosine {cosine})."
-        case "stronger":
-            return f"{on} both write the same, the fine-tuned model {ratio} times as strongly."
-        case "weaker":
-            return f"{on} both write the same, the fine-tuned model only {ratio} times as strongly."
-        case "mean_shift":
-            return "Every token is moved by one and the same vector: no latent is needed for it."
-        case "scale_shift":
-            return "All activations are longer or shorter by one factor: no latent is needed."
-        case _:
-            likely = KIND_NAMES.get(change["likely_kind"], change["likely_kind"])
-            return (
-                f"{on} the two models surely differ, and the data do not say how; the figures "
-                f"look {likely} (cosine {cosine}, strength ratio {ratio})."
-            )
-
-
-def promotes(change: Change) -> Cell | None:
-    """The tokens that the change promotes in the model that has it."""
-    side = "promotes_in_base" if change["kind"] == "lost" else "promotes_in_it"
-    names = [token for token, _ in change[side][:N_PROMOTED]]
-    return grid.tokens(names) if names else None
-
-
-def weight(change: Change) -> str:
-    made, undone, random = (change[name]["value"] for name in ("made", "undone", "made_random"))
-    if made is None:
-        return ""
-    beside = "" if random is None else f" (random latents that fire as often: {percent(random)})"
-    other = (
-        "" if undone is None else f"; undone in the fine-tuned model, it brings {percent(undone)}"
-    )
-    return f"Made alone in the base model, it removes {percent(made)} of the KL{beside}{other}."
 
 
 def overview(result: ChangeList) -> Grid:
@@ -154,7 +99,7 @@ def overview(result: ChangeList) -> Grid:
                 grid.measured(change["made"], 3),
                 grid.measured(change["made_random"], 3),
                 grid.measured(change["undone"], 3),
-                promotes(change) or grid.word(""),
+                grid.tokens(promotes(change)),
             ],
         )
         for change in result["changes"]

@@ -1,0 +1,6 @@
+"""What the page's first screen claims, as typed data from which its sentences are made.
+
+changes.py   `change_claims`: the list of changes in words, with its evidence
+trust.py     `failings`, `cautions`: how far to trust it
+screen.py    `first_screen`: everything else; `claims_file`: what `results/findings.json` holds
+"""

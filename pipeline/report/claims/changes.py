@@ -1,0 +1,120 @@
+"""The list of changes as claims: each in words, with the figures that stand behind it."""
+
+from collections import Counter
+from typing import cast
+
+from pipeline.analysis.changes.result import CHANGES, Change, ChangeList
+from pipeline.claims import Claim, Kind, MeasuredChange
+from pipeline.report.findings import Findings
+from pipeline.report.format import fixed, number, percent
+from pipeline.report.labels import KIND_NAMES
+
+N_PROMOTED = 5
+"""Tokens told of what a change promotes."""
+
+
+def change_claims(findings: Findings) -> list[Claim]:
+    """Every listed change, the largest first; none where there is no list, or nothing is on it."""
+    result = findings.find(CHANGES)
+    return [claim_of(change) for change in result["changes"]] if result else []
+
+
+def claim_of(change: Change) -> Claim:
+    return {
+        "says": says(change),
+        "kind": cast(Kind, change["kind"]),
+        "change": change["change"],
+        "examples": [{**example} for example in change["examples"]],
+        "promotes": promotes(change),
+        "measured": measured(change),
+    }
+
+
+def measured(change: Change) -> MeasuredChange:
+    """The figures behind a claim."""
+    return {
+        "likely_kind": change["likely_kind"],
+        "share": change["share"],
+        "weight": {
+            "says": weighs(change),
+            "made": change["made"],
+            "undone": change["undone"],
+            "made_random": change["made_random"],
+        },
+        "evidence": {
+            "p_share": change["p_share"],
+            "q_share": change["q_share"],
+            "p_kind": change["p_kind"],
+            "q_kind": change["q_kind"],
+            "cosine": change["cosine"],
+            "strength_ratio": change["strength_ratio"],
+            "n_active": change["n_active"],
+            "rate": change["rate"],
+            "n_effective": change["n_effective"],
+        },
+        "latents": [{**latent} for latent in change["latents"]],
+    }
+
+
+def outcome(result: ChangeList) -> str:
+    """The list in one sentence: how many changes of which kinds, and what they account for."""
+    if not result["changes"]:
+        return (
+            "No change was found: nothing surely carries more than "
+            f"{percent(result['min_share'])} of the difference between the two models."
+        )
+    kinds = Counter(change["kind"] for change in result["changes"])
+    named = [f"{n} {KIND_NAMES.get(kind, kind)}" for kind, n in kinds.most_common()]
+    n = result["n_listed"]
+    return (
+        f"Fine-tuning made {n} change{'s' * (n != 1)} large enough to name: {', '.join(named)}. "
+        f"Together they account for {percent(result['share_listed'], 0)} of the difference between "
+        "the two models."
+    )
+
+
+def says(change: Change) -> str:
+    """What is different, in words."""
+    on = f"On {percent(change['rate'])} of the tokens"
+    cosine, ratio = fixed(change["cosine"]["value"], 2), number(change["strength_ratio"]["value"])
+    match change["kind"]:
+        case "new":
+            return f"{on} the fine-tuned model writes something that the base model does not have."
+        case "lost":
+            return f"{on} the base model writes something that the fine-tuned model has lost."
+        case "moved":
+            return f"{on} only one model writes this; the other writes it on other tokens."
+        case "turned":
+            return f"{on} both models respond, but write in different directions (cosine {cosine})."
+        case "stronger":
+            return f"{on} both write the same, the fine-tuned model {ratio} times as strongly."
+        case "weaker":
+            return f"{on} both write the same, the fine-tuned model only {ratio} times as strongly."
+        case "mean_shift":
+            return "Every token is moved by one and the same vector: no latent is needed for it."
+        case "scale_shift":
+            return "All activations are longer or shorter by one factor: no latent is needed."
+        case _:
+            likely = KIND_NAMES.get(change["likely_kind"], change["likely_kind"])
+            return (
+                f"{on} the two models surely differ, and the data do not say how; the figures "
+                f"look {likely} (cosine {cosine}, strength ratio {ratio})."
+            )
+
+
+def promotes(change: Change) -> list[str]:
+    """The tokens that the change promotes in the model that has it."""
+    side = "promotes_in_base" if change["kind"] == "lost" else "promotes_in_it"
+    return [token for token, _ in change[side][:N_PROMOTED]]
+
+
+def weighs(change: Change) -> str:
+    """What the change alone does to the predictions, empty where that was not measured."""
+    made, undone, random = (change[name]["value"] for name in ("made", "undone", "made_random"))
+    if made is None:
+        return ""
+    beside = "" if random is None else f" (random latents that fire as often: {percent(random)})"
+    other = (
+        "" if undone is None else f"; undone in the fine-tuned model, it brings {percent(undone)}"
+    )
+    return f"Made alone in the base model, it removes {percent(made)} of the KL{beside}{other}."

@@ -1,0 +1,74 @@
+"""How far to trust what is claimed, by the limits of the section `report`."""
+
+from pipeline.analysis.evaluation.result import EVALUATION
+from pipeline.report.findings import Findings
+from pipeline.results import Measured, applicable
+
+SHRINKING_KINDS = ("l1", "dsf")
+"""Variants whose L1 penalty makes the artefacts of Minder et al. 2025."""
+
+
+def models_differ(findings: Findings) -> bool:
+    """Whether the models' difference varies over the held-out tokens."""
+    everything = findings.read(EVALUATION)["reconstruction"]["all"]
+    return everything["fve_difference"]["value"] is not None
+
+
+def failings(findings: Findings) -> list[str]:
+    """Why the crosscoder is no basis for conclusions, by the limits of the section `report`; empty
+    where it is one."""
+    result, limits = findings.read(EVALUATION), findings.config.report
+    everything, found = result["reconstruction"]["all"], []
+    l0, n_latents = value(everything["l0"]), result["n_latents"]
+    if l0 > limits.max_l0_share * n_latents:
+        found.append(
+            f"{l0:,.0f} of its {n_latents:,} latents are on per token, so it is not sparse"
+        )
+    splice = applicable(result["splice"]) or {}
+    lost = {m: value(splice[m]["all"]["delta_ce_spliced"]) for m in ("base", "it") if splice}
+    if any(nats > limits.max_delta_ce_nats for nats in lost.values()):
+        found.append(
+            f"spliced in, it costs the base model {lost['base']:.1f} and the IT model "
+            f"{lost['it']:.1f} nats per token"
+        )
+    difference = value(everything["fve_difference"])
+    if difference < limits.min_fve_difference:
+        found.append(f"it explains {difference:.0%} of the difference between the models")
+    return found
+
+
+def cautions(findings: Findings) -> list[str]:
+    """Reasons to doubt the counts, the weightiest first."""
+    result, limits = findings.read(EVALUATION), findings.config.report
+    everything, found = result["reconstruction"]["all"], []
+    if findings.config.crosscoder.kind in SHRINKING_KINDS:
+        found.append(
+            "Decoder norms alone overstate what is exclusive under an L1 penalty: it can shrink a "
+            "weaker base decoder to zero (Complete Shrinkage) or split one shared concept in two "
+            "(Latent Decoupling). Minder et al. 2025 count 3,176 IT-only latents with L1 and 134 "
+            "with BatchTopK on the same models. Trust the verdicts more."
+        )
+    fve = min(value(everything["fve_base"]), value(everything["fve_it"]))
+    if fve < limits.good_fve:
+        found.append(
+            f"The crosscoder explains only {fve:.0%} of the variance of the worse-fitted model: "
+            "what it misses, no latent can show."
+        )
+    if models_differ(findings):
+        difference = value(everything["fve_difference"])
+        most = " Most of what fine-tuning changed is not in its latents."
+        found.append(
+            f"Of the difference between the two models’ activations it explains {difference:.0%}."
+            + ("" if difference > 0.5 else most)
+        )
+    dead = result["dead_latents"] / result["n_latents"]
+    if dead > limits.max_dead_share:
+        found.append(
+            f"{dead:.0%} of the latents are dead, so the dictionary is smaller than it looks."
+        )
+    return found
+
+
+def value(figure: Measured) -> float:
+    """The figure's value, NaN where it is not defined: no comparison with it holds."""
+    return float("nan") if figure["value"] is None else figure["value"]
