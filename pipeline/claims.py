@@ -102,6 +102,14 @@ class MeasuredChange(TypedDict):
     ]
     weight: CausalWeight
     evidence: Evidence
+    tokens: Annotated[
+        list[tuple[str, float]],
+        Field(description="tokens that it acts on most, each with its share of the change"),
+    ]
+    sources: Annotated[
+        list[tuple[str, float]],
+        Field(description="each source of text with the same share"),
+    ]
     latents: list[LatentClaim]
 
 

@@ -71,6 +71,15 @@ def tokens(names: Iterable[str]) -> Cell:
     return word(Markup(" ").join(framed), "names")
 
 
+def token_shares(named: Iterable[tuple[str, float]]) -> Cell:
+    """Tokens, each in its own frame, and its share behind it."""
+    framed = (
+        Markup("<code>{}</code>&nbsp;{}").format(form.visible(name), form.percent(share, 0))
+        for name, share in named
+    )
+    return word(Markup(", ").join(framed), "names")
+
+
 def excerpt(before: str, token: str, after: str, n_characters: int = 28) -> Cell:
     """A token in its context, of which at most `n_characters` before it are shown."""
     left = form.tail(form.visible(before), n_characters)

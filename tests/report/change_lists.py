@@ -71,6 +71,8 @@ def _change(rank: int, kind: str, text: str) -> Change:
         "suppresses_in_base": lens,
         "promotes_in_it": lens,
         "suppresses_in_it": lens,
+        "tokens": [] if is_shift else [(f" word{rank}", 0.6), (text, 0.3), (" rare", 0.01)],
+        "sources": [] if is_shift else [("pile", 0.1), ("chat", 0.9)],
         "examples": []
         if is_shift
         else [

@@ -216,6 +216,9 @@ def test_the_first_screen_tells_the_largest_changes_in_words(tmp_path: Path) -> 
     for kind in ("new", "lost", "moved", "turned", "stronger", "weaker", "undecided"):
         assert f'<b class="kind {kind}">{KIND_NAMES[kind]}</b>' in screen
     assert "word2</mark>" in screen
+    assert "<code>␣word2</code>&nbsp;60%" in screen.replace(" word2", "␣word2"), "what it acts on"
+    assert "rare" not in screen, "a token with little of a change is not named"
+    assert "90% of it lies in chat." in screen
     assert headline(findings) in screen, "what is exclusive comes after"
     assert HOSTILE not in without_scripts(page)
     assert set(re.findall(r'href="#(change-\d+)"', page)) == set(

@@ -1,4 +1,5 @@
-"""Which crosscoder latents a change rests on, and the rows that show it best; one held-out pass.
+"""Which crosscoder latents a change rests on, the rows that show it best, and the text it acts on;
+one held-out pass.
 
 A latent stands under a change where it fires on the rows that the change acts on (correlation of f
 with |h|); the cosine of its decoders' difference with the change's direction tells whether it
@@ -15,6 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from pipeline.analysis.changes.measure import Changes
+from pipeline.analysis.changes.where import Where
 from pipeline.analysis.heldout import as_float, spread_blocks
 from pipeline.config.changes import ChangesConfig
 from pipeline.crosscoder import Crosscoder
@@ -22,6 +24,7 @@ from pipeline.progress import Progress
 from pipeline.store import StoreReader
 
 Floats = NDArray[np.float64]
+PLACE = ("document", "sequence", "position")
 
 
 @dataclass
@@ -47,35 +50,47 @@ class Shown:
 @dataclass(frozen=True)
 class Rests:
     """correlation_JL: of |h| with f; cosine_JL: of a latent's decoder difference with the change's
-    direction; both 0 where a latent never fires. shown: per change."""
+    direction; both 0 where a latent never fires. shown, where: per change."""
 
     correlation_JL: Floats
     cosine_JL: Floats
     shown: list[Shown]
+    where: list[Where]
 
 
 @torch.inference_mode()
 def rests_on(
-    changes: Changes, crosscoder: Crosscoder, reader: StoreReader, section: ChangesConfig
+    changes: Changes,
+    crosscoder: Crosscoder,
+    reader: StoreReader,
+    tokens: StoreReader | None,
+    section: ChangesConfig,
 ) -> Rests:
-    """One pass over the held-out rows that the changes are measured on."""
+    """One pass over the held-out rows that the changes are measured on. tokens: the token store,
+    None where rows have no text."""
     device, L = crosscoder.W_dec.device, crosscoder.n_latents
     sums_JL = torch.zeros(changes.n, L, dtype=torch.float64, device=device)
     of_h, of_f = (torch.zeros(2, n, dtype=torch.float64, device=device) for n in (changes.n, L))
     shown = [Shown() for _ in range(changes.n)]
+    where = [Where() for _ in range(changes.n)]
     blocks = spread_blocks(reader.n_rows, section.n_rows, section.batch_rows)
     n_rows = sum(stop - start for start, stop in blocks)
     with Progress("changes_latents", total=n_rows, unit="rows") as progress:
         for start, stop in blocks:
-            rows = reader.rows(start, stop, ("activations", "document", "sequence", "position"))
+            rows = reader.rows(start, stop, ("activations", *PLACE, "source"))
             x_BMD = as_float(rows["activations"], device)
             h_BJ = changes.activity(x_BMD, section).h_BJ
             f_BL, size_BJ = crosscoder.latents(x_BMD).double(), h_BJ.abs().double()
             sums_JL += size_BJ.T @ f_BL
             of_h += torch.stack([size_BJ.sum(0), size_BJ.square().sum(0)])
             of_f += torch.stack([f_BL.sum(0), f_BL.square().sum(0)])
-            for change, found in enumerate(shown):
-                found.see(rows, h_BJ[:, change].cpu().numpy(), section.n_examples)
+            h_JB = h_BJ.T.cpu().numpy()
+            for h_B, found in zip(h_JB, shown, strict=True):
+                found.see(rows, h_B, section.n_examples)
+            if tokens is not None:
+                token_id_B = token_ids(tokens, rows["sequence"], rows["position"])
+                for h_B, acts in zip(h_JB, where, strict=True):
+                    acts.see(token_id_B, rows["source"], h_B)
             progress.advance(stop - start)
     covariance = sums_JL / n_rows - torch.outer(of_h[0], of_f[0]) / n_rows**2
     deviation_J, deviation_L = (
@@ -86,7 +101,16 @@ def rests_on(
         correlation.cpu().numpy(),
         (changes.direction_JD @ _unit_differences(crosscoder).T).double().cpu().numpy(),
         shown,
+        where,
     )
+
+
+def token_ids(
+    tokens: StoreReader, sequence_B: NDArray[np.integer], position_B: NDArray[np.integer]
+) -> NDArray[np.integer]:
+    """[B] the token of each row."""
+    sequences, of_B = np.unique(sequence_B, return_inverse=True)
+    return tokens.take("token_id", sequences.astype(np.int64))[of_B, position_B]
 
 
 def _unit_differences(crosscoder: Crosscoder) -> Tensor:

@@ -111,6 +111,12 @@ class Change(TypedDict):
     suppresses_in_base: Annotated[Lens, "and suppresses"]
     promotes_in_it: Annotated[Lens, "the same through the IT model's head"]
     suppresses_in_it: Annotated[Lens, "and suppresses"]
+    tokens: Annotated[
+        list[tuple[str, float]],
+        "tokens that the change acts on most, each with its share of the change's squares over "
+        "held-out rows",
+    ]
+    sources: Annotated[list[tuple[str, float]], "each source of text with the same share"]
     examples: Annotated[
         list[Example],
         "strongest rows, each of another document: document, sequence and position in the "

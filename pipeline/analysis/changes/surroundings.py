@@ -4,6 +4,7 @@ Letters: J changes, L latents, D d_model.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -34,12 +35,14 @@ from pipeline.stage import HELDOUT_ACTIVATIONS, TOKENS
 @dataclass(frozen=True)
 class Surroundings:
     """latents: that fire with the change; lens: field of Change -> tokens; all empty for shifts of
-    mean and scale, which act on every row."""
+    mean and scale, which act on every row. tokens, sources: that it acts on, with their shares."""
 
     latents: list[LatentUnder] = field(default_factory=list)
     weight: Weight | None = None
     lens: Mapping[str, Lens] = field(default_factory=dict)
     examples: list[Example] = field(default_factory=list)
+    tokens: list[tuple[str, float]] = field(default_factory=list)
+    sources: list[tuple[str, float]] = field(default_factory=list)
 
 
 def surroundings(
@@ -52,18 +55,26 @@ def surroundings(
     if not lined:
         return found
     model, table = opened.crosscoder(), opened.latents()
-    with opened.reader(HELDOUT_ACTIVATIONS) as reader:
-        rests = rests_on(changes, model, reader, section)
+    text = opened.reader(TOKENS) if opened.config.has_models else nullcontext()
+    with opened.reader(HELDOUT_ACTIVATIONS) as reader, text as tokens:
+        rests = rests_on(changes, model, reader, tokens, section)
     verdicts = table["verdict"].tolist()
     under = {change: latents_under(rests, change, verdicts, section) for change in lined}
     if not opened.config.has_models:
         return found | {change: Surroundings(under[change]) for change in lined}
-    tokens = promoted(opened, changes, lined)
-    texts = strongest(opened, rests, lined)
+    lens = promoted(opened, changes, lined)
+    texts, pieces = strongest(opened, rests, lined), Pieces(opened.tokenizer)
     weighed = weigh_first(opened, changes, model, lined, n_active_J, table["n_active"].to_numpy())
     return found | {
-        change: Surroundings(under[change], weighed.get(change), lens, texts[change])
-        for change, lens in zip(lined, tokens, strict=True)
+        change: Surroundings(
+            under[change],
+            weighed.get(change),
+            promoted,
+            texts[change],
+            rests.where[change].tokens(pieces, section.n_lens_tokens),
+            rests.where[change].sources(opened.config.source_names),
+        )
+        for change, promoted in zip(lined, lens, strict=True)
     }
 
 

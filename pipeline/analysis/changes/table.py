@@ -90,6 +90,8 @@ def entry(
         suppresses_in_base=beside.lens.get("suppresses_in_base", []),
         promotes_in_it=beside.lens.get("promotes_in_it", []),
         suppresses_in_it=beside.lens.get("suppresses_in_it", []),
+        tokens=beside.tokens,
+        sources=beside.sources,
         examples=beside.examples,
     )
 

@@ -11,6 +11,11 @@ from pipeline.report.labels import KIND_NAMES
 
 N_PROMOTED = 5
 """Tokens told of what a change promotes."""
+MIN_TOKEN, MIN_SOURCE = 0.1, 0.8
+"""Share of a change that a token must have for the change to act on it, and of a source for the
+change to be called one of that source."""
+MIN_TOKENS = 0.5
+"""Share that such tokens must have together: else the change acts on contexts, not on tokens."""
 
 
 def change_claims(findings: Findings) -> list[Claim]:
@@ -20,14 +25,17 @@ def change_claims(findings: Findings) -> list[Claim]:
 
 
 def claim_of(change: Change) -> Claim:
-    return {
-        "says": says(change),
+    claim: Claim = {
+        "says": f"{says(change)}{within(change)}",
         "kind": cast(Kind, change["kind"]),
         "change": change["change"],
         "examples": [{**example} for example in change["examples"]],
         "promotes": promotes(change),
         "measured": measured(change),
     }
+    if tokens := acts_on(change):
+        claim["acts_on"] = tokens
+    return claim
 
 
 def measured(change: Change) -> MeasuredChange:
@@ -52,6 +60,8 @@ def measured(change: Change) -> MeasuredChange:
             "rate": change["rate"],
             "n_effective": change["n_effective"],
         },
+        "tokens": change["tokens"],
+        "sources": change["sources"],
         "latents": [{**latent} for latent in change["latents"]],
     }
 
@@ -100,6 +110,20 @@ def says(change: Change) -> str:
                 f"{on} the two models surely differ, and the data do not say how; the figures "
                 f"look {likely} (cosine {cosine}, strength ratio {ratio})."
             )
+
+
+def within(change: Change) -> str:
+    """The source that has nearly all of a change, where there are several and one has."""
+    name, share = max(change["sources"], key=lambda item: item[1], default=("", 0.0))
+    is_one = len(change["sources"]) > 1 and share >= MIN_SOURCE
+    return f" {percent(share, 0)} of it lies in {name}." if is_one else ""
+
+
+def acts_on(change: Change) -> list[str]:
+    """The tokens that the change acts on; none where it acts on contexts."""
+    found = [(token, share) for token, share in change["tokens"] if share >= MIN_TOKEN]
+    are_all = sum(share for _, share in found) >= MIN_TOKENS
+    return [token for token, _ in found] if are_all else []
 
 
 def promotes(change: Change) -> list[str]:

@@ -1,6 +1,6 @@
 """The section on changes: what fine-tuning changed, as a ranked and tested list."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from pipeline.analysis.changes.result import CHANGES, Change, ChangeList
@@ -9,26 +9,29 @@ from pipeline.claims import Claim
 from pipeline.report import grid
 from pipeline.report.claims.changes import change_claims, outcome, promotes
 from pipeline.report.findings import Findings
-from pipeline.report.format import fixed, number, percent
+from pipeline.report.format import MISSING, fixed, number, percent
 from pipeline.report.grid import Cell, Grid, Row
 from pipeline.report.labels import ALL_VERDICT_NAMES, KIND_NAMES
 from pipeline.report.section import Section, Shown
 
 N_DECODER = 3
 """Tokens shown of what a latent's decoder promotes."""
+N_TOKENS, MIN_TOKEN = 5, 0.02
+"""Tokens shown of what a change acts on, and the share of it that they must have."""
 
 
 @dataclass(frozen=True)
 class Told:
-    """A change in words. kind: its name; says: what is different; weight: what it does to the
-    predictions, empty where that was not measured; example: a token in its context, None where the
-    change acts on every token alike."""
+    """A change in words. kind: its name; says: what is different; on: tokens that have much of it;
+    weight: what it does to the predictions, empty where that was not measured; example: a token in
+    its context, None where the change acts on every token alike."""
 
     rank: int
     kind: str
     kind_class: str
     share: str
     says: str
+    on: Cell | None
     promotes: Cell | None
     weight: str
     example: Cell | None
@@ -79,6 +82,7 @@ def told(rank: int, claim: Claim) -> Told:
         kind,
         f"{percent(measured['share']['value'] if measured else None)} of the difference",
         claim["says"],
+        acts_on(measured["tokens"] if measured else []),
         grid.tokens(promotes) if promotes else None,
         measured["weight"]["says"] if measured else "",
         grid.excerpt(shown[0]["before"], shown[0]["token"], "") if shown else None,
@@ -99,6 +103,7 @@ def overview(result: ChangeList) -> Grid:
                 grid.measured(change["made"], 3),
                 grid.measured(change["made_random"], 3),
                 grid.measured(change["undone"], 3),
+                acts_on(change["tokens"]) or grid.word("many tokens"),
                 grid.tokens(promotes(change)),
             ],
         )
@@ -109,7 +114,7 @@ def overview(result: ChangeList) -> Grid:
         [
             *("rank", "kind", "share of the difference", "acts on", "cosine", "strength ratio"),
             *("KL removed, made in base", "by random latents", "KL brought, undone in IT"),
-            "promotes",
+            *("mostly on", "promotes"),
         ],
         rows,
     )
@@ -126,11 +131,22 @@ def figures(change: Change) -> list[tuple[str, str]]:
         ("q of the share", number(change["q_share"], 2)),
         ("q of the kind", number(change["q_kind"], 2)),
         ("acts on", f"{change['n_active']:,} held-out tokens"),
+        ("of the change, by source", sources(change)),
         ("cosine of the two models’ directions", fixed(change["cosine"]["value"], 2)),
         ("strength, IT over base", number(change["strength_ratio"]["value"])),
         ("written by base, length", number(change["norm_base"])),
         ("written by IT, length", number(change["norm_it"])),
     ]
+
+
+def acts_on(tokens: Sequence[tuple[str, float]]) -> Cell | None:
+    """The tokens that have most of a change, with their shares; None where no token has much."""
+    named = [(token, share) for token, share in tokens[:N_TOKENS] if share >= MIN_TOKEN]
+    return grid.token_shares(named) if named else None
+
+
+def sources(change: Change) -> str:
+    return ", ".join(f"{name} {percent(share, 0)}" for name, share in change["sources"]) or MISSING
 
 
 def latents(change: Change, findings: Findings) -> Grid:
