@@ -21,7 +21,13 @@ import torch
 from numpy.typing import NDArray
 
 from pipeline.analysis.heldout import as_float
-from pipeline.analysis.splicing import HookedModel, hooked_pair, never_patched, patched
+from pipeline.analysis.splicing import (
+    HookedModel,
+    Predictions,
+    hooked_pair,
+    never_patched,
+    patched,
+)
 from pipeline.config import Config, load_config
 from pipeline.crosscoder import Crosscoder
 from pipeline.models.start import read_start
@@ -98,7 +104,9 @@ class Heldout:
 
     def __init__(self, config: Config, n_sequences: int, device: torch.device) -> None:
         self.config, self.device = config, device
-        self.pair: tuple[HookedModel, HookedModel] = hooked_pair(MODELS, config.hook_point, device)
+        self.pair: tuple[HookedModel, HookedModel] = hooked_pair(
+            MODELS, config.hook_point, device, config.runtime.logits_bytes
+        )
         with StoreReader.open(TOKENS) as tokens, StoreReader.open(HELDOUT_ACTIVATIONS) as rows:
             split = tokens.read("split")
             heldout = np.flatnonzero(split == split[-1])
@@ -125,17 +133,15 @@ class Heldout:
         hidden_M = [model.residual(ids) for model in self.pair]
         stacked = torch.stack([hidden.float() for hidden in hidden_M], dim=2)
         rebuilt = crosscoder.reconstruct(stacked.flatten(0, 1)).unflatten(0, stacked.shape[:2])
+        nothing = torch.zeros_like(ids)[:, 1:]
+        where = Predictions(
+            ids[:, 1:], nothing, torch.ones_like(nothing, dtype=torch.bool), n_cells=1
+        )
         added = {}
         for m, (name, model) in enumerate(zip(("base", "it"), self.pair, strict=True)):
-            spliced = patched(hidden_M[m], rebuilt[:, :, m], kept)
-            ce = [
-                torch.nn.functional.cross_entropy(
-                    model.logits_with(ids, stream)[:, :-1].float().flatten(0, 1),
-                    ids[:, 1:].flatten(),
-                )
-                for stream in (spliced, hidden_M[m])
-            ]
-            added[f"delta_ce_{name}"] = float(ce[0] - ce[1])
+            spliced = model.continued(ids, patched(hidden_M[m], rebuilt[:, :, m], kept))
+            ce_PQ1, _ = where.sums(model.head, model.continued(ids, hidden_M[m]), [spliced])
+            added[f"delta_ce_{name}"] = float((ce_PQ1[1] - ce_PQ1[0]).sum() / nothing.numel())
         return added
 
 

@@ -13,13 +13,14 @@ the models are set against each other each side counts by its share of the longe
 Letters: J latents, M models, D d_model, V vocabulary, K tokens of a list.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+
+from pipeline.analysis.losses import Head
 
 LISTS = (
     "base_promoted",
@@ -30,14 +31,6 @@ LISTS = (
     "more_in_base",
 )
 """The token lists of the logit lens."""
-
-MAX_LOGITS = 2**25
-"""Logits of one model held at once: 128 MiB in float32."""
-MAX_DIRECTIONS = 256
-"""Directions given to a head at once: it sees them as one sequence."""
-
-Head = Callable[[Tensor], Tensor]
-"""Hidden states [J, D] -> logits [J, V] in float32."""
 
 
 @dataclass(frozen=True)
@@ -59,15 +52,13 @@ def logit_lens(
     norm_JM = torch.linalg.vector_norm(decoders_JMD, dim=2)
     weight_JM = norm_JM / norm_JM.amax(dim=1, keepdim=True).clamp_min(1e-30)
     unit = decoders_JMD / norm_JM.clamp_min(1e-30)[..., None] * decoders_JMD.shape[2] ** 0.5
-    zero = [head(torch.zeros_like(unit[:1, 0]))[:, :n_vocab] for head in heads]
-    step = max(1, min(MAX_DIRECTIONS, MAX_LOGITS // n_vocab))
+    zero = [head.logits(torch.zeros_like(unit[:1, 0]))[:, :n_vocab] for head in heads]
     found: dict[str, list[tuple[Tensor, Tensor]]] = {name: [] for name in LISTS}
-    for at in range(0, len(unit), step):
-        part = slice(at, at + step)
-        lens = [head(unit[part, m])[:, :n_vocab] - zero[m] for m, head in enumerate(heads)]
+    for part in heads[0].pieces(len(unit)):
+        lens = [head.logits(unit[part, m])[:, :n_vocab] - zero[m] for m, head in enumerate(heads)]
         weight = weight_JM[part].to(lens[0].device)
         difference = weight[:, 1:] * lens[1] - weight[:, :1] * lens[0]
-        ranked = (lens[0], -lens[0], lens[1], -lens[1], difference, -difference)
+        ranked = (sign * logits for logits in (*lens, difference) for sign in (1, -1))
         for name, logits in zip(LISTS, ranked, strict=True):
             top = logits.topk(min(n_tokens, logits.shape[1]), dim=1)
             found[name].append((top.indices, top.values))

@@ -3,8 +3,8 @@
 Nothing heavy is imported before it is asked for: a stage that only reads tables never loads torch.
 """
 
-from collections.abc import Callable, Sequence
-from functools import cached_property, partial
+from collections.abc import Sequence
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     import torch
     from transformers import PreTrainedTokenizerFast
 
+    from pipeline.analysis.losses import Head
     from pipeline.analysis.splicing import HookedModel
     from pipeline.crosscoder import Crosscoder
     from pipeline.store import StoreReader
@@ -77,12 +78,13 @@ class Opened:
         """The base and the IT model, whole, open at the hook point."""
         from pipeline.analysis.splicing import hooked_pair
 
-        return hooked_pair(MODELS, self.config.hook_point, self.device)
+        room_bytes = self.config.runtime.logits_bytes
+        return hooked_pair(MODELS, self.config.hook_point, self.device, room_bytes)
 
-    def head(self, name: ModelName) -> "Callable[[torch.Tensor], torch.Tensor]":
+    def head(self, name: ModelName) -> "Head":
         """Final norm, unembedding and soft-cap of a model, in float32; one of its blocks is
         loaded, because no model can be built without any."""
-        from pipeline.models.hook import head_logits
+        from pipeline.analysis.splicing import head_of
         from pipeline.models.load import load_model
 
         model = load_model(
@@ -93,4 +95,4 @@ class Opened:
             device=self.device,
             n_layers=1,
         )
-        return partial(head_logits, model)
+        return head_of(model, self.config.runtime.logits_bytes)

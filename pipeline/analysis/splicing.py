@@ -3,31 +3,39 @@
 Letters: Q sequences, S positions, V vocabulary, M models, D d_model, C cells, P patches, N tokens.
 """
 
-from collections.abc import Callable
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from torch.nn.functional import kl_div, log_softmax
+from torch.nn.functional import pad
 
+from pipeline.analysis.losses import Head, token_losses
 from pipeline.config.models import HookPointConfig, ModelName
+from pipeline.crosscoder import Crosscoder
+from pipeline.models.configuration import shape_of
 from pipeline.models.continuation import Continuation
-from pipeline.models.hook import logits_with, residual
+from pipeline.models.hook import continued, head_logits, residual
 from pipeline.models.load import load_model
 
-CHUNK_LOGITS = 2**25
-"""Logits widened to float32 at once: 128 MiB per copy."""
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+MAX_ELEMENTS = 2**26
+"""Rows x latents held at once: 256 MiB, whatever the width of the dictionary."""
 
 Floats = NDArray[np.float64]
 Residual = Callable[[Tensor], Tensor]
 """token_ids [Q, S] -> residual stream at the hook point [Q, S, D]."""
-LogitsWith = Callable[[Tensor, Tensor], Tensor]
-"""token_ids [Q, S], residual stream [Q, S, D] -> logits [Q, S, V]."""
+Continued = Callable[[Tensor, Tensor], Tensor]
+"""token_ids [Q, S], stream at the hook point [Q, S, D] -> after the last block [Q, S, D]."""
 
 
 class Reading(Protocol):
@@ -39,11 +47,12 @@ class Reading(Protocol):
 
 @dataclass(frozen=True)
 class HookedModel:
-    """A language model as the splice sees it: below the hook point and above it; and a new reading
-    of texts, to go on with token by token."""
+    """A language model as the splice sees it: below the hook point, above it, and its head; and a
+    new reading of texts, to go on with token by token."""
 
     residual: Residual
-    logits_with: LogitsWith
+    continued: Continued
+    head: Head
     begin: Callable[[], Reading]
 
 
@@ -69,6 +78,17 @@ def patched(hidden: Tensor, replacement: Tensor, kept: Tensor) -> Tensor:
     return torch.where(kept[..., None], hidden, replacement.to(hidden.dtype))
 
 
+def row_pieces(rows: Tensor, n_latents: int) -> tuple[Tensor, ...]:
+    """Rows [B, ...] in pieces whose latents may be held at once."""
+    return rows.split(max(1, MAX_ELEMENTS // n_latents))
+
+
+def rebuilt_rows(crosscoder: Crosscoder, rows: Tensor) -> Tensor:
+    """Reconstruction of rows [B, M, D], in raw units."""
+    pieces = row_pieces(rows, crosscoder.n_latents)
+    return torch.cat([crosscoder.reconstruct(piece) for piece in pieces])
+
+
 class Predictions:
     """The predictions of a batch that count: their targets, and the (sequence, cell) each adds to.
 
@@ -77,7 +97,7 @@ class Predictions:
 
     def __init__(self, targets: Tensor, cells: Tensor, mask: Tensor, *, n_cells: int) -> None:
         self._n_sequences, self._n_cells = targets.shape[0], n_cells
-        self._mask = mask
+        self._at = pad(mask, (0, 1)).flatten().nonzero()[:, 0]  # among all Q S positions
         self._targets = targets[mask].long()
         sequence = torch.arange(targets.shape[0], device=cells.device)[:, None].expand_as(cells)
         self._keys = (sequence * n_cells + cells)[mask]
@@ -86,52 +106,41 @@ class Predictions:
         """[Q, C] predictions per sequence and cell."""
         return self._gather(torch.ones_like(self._keys, dtype=torch.float64))
 
-    def sums(self, logits: Tensor, clean: Tensor | None) -> tuple[Floats, Floats]:
-        """Sums [Q, C] of cross entropy and KL(clean || logits) in nats, from [Q, S, V]."""
-        ce, kl = token_losses(
-            logits[:, :-1][self._mask],
-            None if clean is None else clean[:, :-1][self._mask],
-            self._targets,
-        )
-        return self._gather(ce), self._gather(kl)
+    def sums(self, head: Head, clean: Tensor, patched: Iterable[Tensor]) -> tuple[Floats, Floats]:
+        """Sums [1 + P, Q, C] of cross entropy and KL(clean || it) in nats, of the clean stream and
+        of the P patched ones; streams [Q, S, D] after the last block."""
+        rows = (self._rows(stream) for stream in patched)
+        losses = self._gather(token_losses(head, self._targets, self._rows(clean), rows))
+        return losses[:, 0], losses[:, 1]
+
+    def _rows(self, stream: Tensor) -> Tensor:
+        """[N, D] the positions that predictions are made from."""
+        return stream.flatten(0, 1)[self._at.to(stream.device)]
 
     def _gather(self, values: Tensor) -> Floats:
-        sums = torch.zeros(
-            self._n_sequences * self._n_cells, dtype=torch.float64, device=values.device
-        )
-        sums.index_add_(0, self._keys.to(values.device), values.double())
-        return sums.reshape(self._n_sequences, self._n_cells).cpu().numpy()
-
-
-def token_losses(
-    logits_NV: Tensor, clean_NV: Tensor | None, targets_N: Tensor
-) -> tuple[Tensor, Tensor]:
-    """Per token [N] in nats: cross entropy, and KL(clean || logits), 0 where clean is None."""
-    step = max(1, CHUNK_LOGITS // logits_NV.shape[1])
-    ce, kl = [], []
-    for at in range(0, logits_NV.shape[0], step):
-        log_p = log_softmax(logits_NV[at : at + step].float(), dim=-1)
-        ce.append(-log_p.gather(1, targets_N[at : at + step, None])[:, 0])
-        if clean_NV is None:
-            kl.append(torch.zeros_like(ce[-1]))
-        else:
-            log_clean = log_softmax(clean_NV[at : at + step].float(), dim=-1)
-            kl.append(kl_div(log_p, log_clean, log_target=True, reduction="none").sum(dim=-1))
-    return torch.cat(ce), torch.cat(kl)
+        """[..., Q, C] sums of values [..., N]."""
+        n, device = self._n_sequences * self._n_cells, values.device
+        sums = torch.zeros(*values.shape[:-1], n, dtype=torch.float64, device=device)
+        sums.index_add_(-1, self._keys.to(device), values.double())
+        return sums.unflatten(-1, (self._n_sequences, self._n_cells)).cpu().numpy()
 
 
 def hooked_pair(
-    models_dir: Path, hook_point: HookPointConfig, device: torch.device
+    models_dir: Path, hook_point: HookPointConfig, device: torch.device, room_bytes: int
 ) -> tuple[HookedModel, HookedModel]:
-    """The base and the IT model in `models_dir`."""
+    """The base and the IT model in `models_dir`. room_bytes: as in `losses.Head`"""
     return (
-        hooked_model(models_dir, "base", hook_point, device),
-        hooked_model(models_dir, "it", hook_point, device),
+        hooked_model(models_dir, "base", hook_point, device, room_bytes),
+        hooked_model(models_dir, "it", hook_point, device, room_bytes),
     )
 
 
 def hooked_model(
-    models_dir: Path, name: ModelName, hook_point: HookPointConfig, device: torch.device
+    models_dir: Path,
+    name: ModelName,
+    hook_point: HookPointConfig,
+    device: torch.device,
+    room_bytes: int,
 ) -> HookedModel:
     """One of the two, whole, at the layer, type and attention of `hook_point`."""
     model = load_model(
@@ -143,9 +152,16 @@ def hooked_model(
     )
     return HookedModel(
         residual=partial(residual, model, hook_point.layer),
-        logits_with=partial(logits_with, model, hook_point.layer),
+        continued=partial(continued, model, hook_point.layer),
+        head=head_of(model, room_bytes),
         begin=partial(Continuation, model, hook_point.layer),
     )
+
+
+def head_of(model: PreTrainedModel, room_bytes: int) -> Head:
+    """The head of a model. room_bytes: as in `losses.Head`"""
+    n_vocab = shape_of(model.config, model.config.model_type).vocab_size
+    return Head(partial(head_logits, model), n_vocab, room_bytes)
 
 
 def sample_sequences(

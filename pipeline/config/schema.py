@@ -46,6 +46,9 @@ class RuntimeConfig(Section):
     """CPU threads of matrix products; the processes of one job on one machine share them."""
     io_threads: Annotated[int, Field(ge=1, le=64)]
     """Threads that read or write chunks."""
+    logits_bytes: Annotated[int, Field(ge=2**20)]
+    """Memory for logits of language models, and for streams that wait for theirs, in bytes: beside
+    the weights and one pass of a batch, all that the analyses need of them."""
     trackers: list[Literal["tensorboard", "wandb"]]
     """Where training's figures go beside the progress line and `logs/train.jsonl`."""
     bulk_dir: str | None

@@ -1,6 +1,6 @@
 """The hook point: read the residual stream before a block, or put another one in its place.
 
-Letters: B sequences, S positions, D d_model, V vocabulary.
+Letters: B sequences, S positions, D d_model, V vocabulary, N positions of any sequences.
 """
 
 from __future__ import annotations
@@ -89,18 +89,36 @@ def _checked(model: PreTrainedModel, hidden: Tensor, token_ids: Tensor) -> Tenso
 
 
 @torch.no_grad()
-def logits_with(model: PreTrainedModel, layer: int, token_ids: Tensor, hidden: Tensor) -> Tensor:
-    """Logits [B, S, V] with the input of block `layer` replaced by `hidden` [B, S, D].
+def continued(model: PreTrainedModel, layer: int, token_ids: Tensor, hidden: Tensor) -> Tensor:
+    """The residual stream [B, S, D] after the last block, with `hidden` [B, S, D] in the place of
+    the input of block `layer`.
 
     The blocks below are passed through, not computed; token_ids [B, S] give shape and positions.
-    With `layer` the number of blocks, this is the final norm, unembedding and soft-cap alone.
     """
-
     stack = blocks(model)
     passed = _passed_through(stack[:layer], _n_returned(model) if layer else None)
-    first = min(layer, len(stack) - 1)
-    with passed, _replaced(stack[first], lambda _: hidden), _one_sequence_per_row():
-        return model(input_ids=token_ids, use_cache=False).logits
+    stop = stack[-1].register_forward_hook(_stop_after)
+    try:
+        with passed, _replaced(stack[layer], lambda _: hidden), _one_sequence_per_row():
+            decoder_of(model)(input_ids=token_ids, use_cache=False)
+    except _Reached as reached:
+        return reached.hidden
+    finally:
+        stop.remove()
+    raise ModelError(f"{type(model).__name__} did not run its last block: it cannot be read there")
+
+
+@torch.no_grad()
+def head_logits(model: PreTrainedModel, hidden: Tensor) -> Tensor:
+    """Logits [N, V] of hidden states [N, D] that come out of the last block: the model's own final
+    norm, unembedding and soft-cap, and nothing else of it."""
+    # N sequences of one position: N positions of one would need a mask of N x N, and might be more
+    # than the model has.
+    token_ids = torch.zeros(len(hidden), 1, dtype=torch.long, device=model.device)
+    stack = blocks(model)
+    passed = _passed_through(stack, _n_returned(model))
+    with passed, _replaced(stack[-1], lambda _: hidden[:, None]), _one_sequence_per_row():
+        return model(input_ids=token_ids, use_cache=False).logits[:, 0]
 
 
 @torch.no_grad()
@@ -136,13 +154,6 @@ def _replaced(block: nn.Module, replace: Callable[[Tensor], Tensor]) -> Iterator
         yield
     finally:
         handle.remove()
-
-
-def head_logits(model: PreTrainedModel, hidden: Tensor) -> Tensor:
-    """Logits [N, V] of hidden states [N, D] that come out of the last block: the model's own final
-    norm, unembedding and soft-cap, and nothing else of it."""
-    token_ids = torch.zeros(1, len(hidden), dtype=torch.long, device=model.device)
-    return logits_with(model, len(blocks(model)), token_ids, hidden[None])[0]
 
 
 def _block_input(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor:

@@ -1,5 +1,6 @@
 """Generation with kept keys, against whole passes and against transformers' own."""
 
+from dataclasses import replace
 from functools import partial
 
 import pytest
@@ -10,9 +11,9 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from pipeline.analysis.generation import Replace, Sampled, Step, generate, greedy, own
-from pipeline.analysis.splicing import HookedModel
+from pipeline.analysis.splicing import HookedModel, head_of
 from pipeline.models.continuation import Continuation
-from pipeline.models.hook import logits_with, residual
+from pipeline.models.hook import continued, residual
 from tests.analysis.readings import hooked
 from tests.models.families import random_family
 
@@ -20,19 +21,22 @@ BASE, IT, START = 0, 1, 1
 TEXT = torch.randint(3, 300, (2, 9), generator=torch.Generator().manual_seed(0))
 TEXT[:, 0] = START
 N_TOKENS = 7
+ROOM = 2**20
 Pair = tuple[HookedModel, HookedModel]
 
 
 def cached(model: PreTrainedModel, layer: int) -> HookedModel:
     return HookedModel(
         partial(residual, model, layer),
-        partial(logits_with, model, layer),
+        partial(continued, model, layer),
+        head_of(model, ROOM),
         partial(Continuation, model, layer),
     )
 
 
 def reread(model: PreTrainedModel, layer: int) -> HookedModel:
-    return hooked(partial(residual, model, layer), partial(logits_with, model, layer))
+    above = partial(continued, model, layer)
+    return hooked(partial(residual, model, layer), above, head_of(model, ROOM))
 
 
 @pytest.fixture(scope="module", params=["gemma2", "gpt2", "bloom"])
@@ -93,7 +97,7 @@ def test_the_start_token_and_the_first_position_are_never_replaced(family) -> No
             seen.append((replace(hidden) != hidden).any(dim=2))
             return super().logits(token_ids, replace)
 
-    watched = HookedModel(pair[IT].residual, pair[IT].logits_with, partial(Watched, family[1], 2))
+    watched = replace(pair[IT], begin=partial(Watched, family[1], 2))
     generate((pair[BASE], watched), IT, text, moved, greedy, n_tokens=1, start_id=START)
     assert torch.equal(seen[0], text != START)
 

@@ -15,12 +15,12 @@ from pipeline.analysis.evaluation.splice import (
 )
 from pipeline.analysis.evaluation.splice_table import splice_table
 from pipeline.analysis.groups import Cells
+from pipeline.analysis.losses import BYTES_PER_LOGIT, Head
 from pipeline.analysis.splicing import (
     HookedModel,
     never_patched,
     prediction_mask,
     sample_sequences,
-    token_losses,
 )
 from pipeline.crosscoder import Crosscoder
 from pipeline.harvest.census import rows_of
@@ -30,6 +30,8 @@ from tests.analysis.stores import random_crosscoder
 CELLS = Cells(("pile", "chat"))
 
 V, D, BOS = 11, 5, 0
+ROOM = 2 * BYTES_PER_LOGIT * V * 3
+"""For the logits of three positions, fewer than the predictions of a batch."""
 
 
 def toy_model(seed: int) -> HookedModel:
@@ -39,7 +41,8 @@ def toy_model(seed: int) -> HookedModel:
     unembedding = torch.randn(D, V, generator=random)
     return hooked(
         residual=partial(lambda table, ids: table[ids], embedding),
-        logits_with=partial(lambda table, _ids, hidden: hidden @ table, unembedding),
+        continued=lambda _ids, hidden: hidden,
+        head=Head(partial(lambda table, x: x @ table, unembedding), V, ROOM),
     )
 
 
@@ -84,16 +87,6 @@ def test_no_patch_touches_a_position_that_gives_no_row_whatever_sequences_begin_
         assert kept.tolist() == (~rows_of(token_ids, start_id)).tolist()
 
 
-def test_losses_are_cross_entropy_and_kl_in_nats() -> None:
-    random = torch.Generator().manual_seed(0)
-    logits, clean = torch.randn(2, 40, V, generator=random)
-    targets = torch.randint(V, (40,), generator=random)
-    ce, kl = token_losses(logits, clean, targets)
-    assert torch.allclose(ce, cross_entropy(logits, targets, reduction="none"), atol=1e-6)
-    p, q = clean.softmax(dim=-1), logits.softmax(dim=-1)
-    assert torch.allclose(kl, (p * (p / q).log()).sum(dim=-1), atol=1e-5)
-
-
 def test_a_perfect_crosscoder_costs_nothing_and_recovers_everything() -> None:
     sums = spliced(identity_crosscoder())
     clean, rebuilt = PATCHES.index("clean"), PATCHES.index("spliced")
@@ -115,7 +108,7 @@ def test_ablations_equal_the_direct_computation(patch: str, value: float) -> Non
         hidden = torch.where(kept[..., None], hidden, torch.full_like(hidden, value))
         mask = prediction_mask(never_patched(TOKENS, BOS))
         expected = cross_entropy(
-            model.logits_with(TOKENS, hidden)[:, :-1][mask], TOKENS[:, 1:][mask], reduction="sum"
+            model.head.logits(hidden[:, :-1][mask]), TOKENS[:, 1:][mask], reduction="sum"
         )
         found = sums.ce_MQCP[m, :, :, PATCHES.index(patch)].sum()
         assert found == pytest.approx(float(expected), rel=1e-5)
@@ -127,9 +120,9 @@ def test_bos_positions_keep_their_own_activation() -> None:
 
     def spy(ids: Tensor, hidden: Tensor) -> Tensor:
         seen.append(hidden)
-        return toy.logits_with(ids, hidden)
+        return toy.continued(ids, hidden)
 
-    watched = hooked(toy.residual, spy)
+    watched = hooked(toy.residual, spy, toy.head)
     splice_batch(
         (watched, watched),
         random_crosscoder(),

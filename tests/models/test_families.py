@@ -10,7 +10,7 @@ from transformers import AutoModelForCausalLM
 from pipeline.errors import ModelError
 from pipeline.models.configuration import read_configuration, shape_of
 from pipeline.models.continuation import Continuation
-from pipeline.models.hook import blocks, head_logits, logits_with, residual
+from pipeline.models.hook import blocks, continued, head_logits, residual
 from pipeline.models.load import read_model
 from pipeline.models.skeleton import try_loading
 from tests.models.families import FAMILIES, N_LAYERS, TUPLES, UNCUT, family_folder, random_family
@@ -22,6 +22,12 @@ pytestmark = pytest.mark.filterwarnings("ignore")  # of what families fall back 
 @pytest.fixture(scope="module", params=FAMILIES)
 def folder(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return family_folder(tmp_path_factory.mktemp("families") / request.param, request.param)
+
+
+def logits_with(model, layer: int, hidden: torch.Tensor) -> torch.Tensor:
+    """Logits [B, S, V] of the model continued from `hidden` [B, S, D] at block `layer`."""
+    stream = continued(model, layer, TOKEN_IDS, hidden)
+    return head_logits(model, stream.flatten(0, 1)).unflatten(0, TOKEN_IDS.shape)
 
 
 def load(folder: Path, n_layers: int | None = None):
@@ -40,7 +46,7 @@ def test_each_family_is_read_cut_and_continued_exactly(folder: Path) -> None:
         assert torch.equal(residual(cut, layer, TOKEN_IDS), expected), layer
         n_blocks = N_LAYERS if folder.name in UNCUT else max(1, layer)
         assert len(blocks(cut)) == n_blocks
-        assert torch.equal(logits_with(model, layer, TOKEN_IDS, expected), output.logits), layer
+        assert torch.equal(logits_with(model, layer, expected), output.logits), layer
         lower, whole_way = Continuation(model, layer), Continuation(model, layer)
         read = [lower.residual(part) for part in TOKEN_IDS.split([11, 1], dim=1)]
         assert torch.allclose(torch.cat(read, dim=1), expected, atol=1e-5), layer
@@ -118,7 +124,7 @@ def test_the_language_part_of_a_multimodal_checkpoint_is_read(tmp_path: Path) ->
     with torch.no_grad():
         output = model(input_ids=TOKEN_IDS, output_hidden_states=True, use_cache=False)
     assert torch.equal(residual(load(tmp_path, 2), 2, TOKEN_IDS), output.hidden_states[2])
-    assert torch.equal(logits_with(model, 2, TOKEN_IDS, output.hidden_states[2]), output.logits)
+    assert torch.equal(logits_with(model, 2, output.hidden_states[2]), output.logits)
 
 
 def test_a_family_without_one_residual_stream_is_refused(tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from pipeline.errors import ModelError
-from pipeline.models.hook import blocks, head_logits, logits_with, residual
+from pipeline.models.hook import blocks, continued, head_logits, residual
 from tests.waits import waits
 
 FAMILIES = ("gemma2", "llama")
@@ -48,6 +48,12 @@ def calls_of(modules: list[nn.Module], run: Callable[[], object]) -> list[int]:
     for handle in handles:
         handle.remove()
     return counts
+
+
+def logits_with(model: PreTrainedModel, layer: int, token_ids: Tensor, hidden: Tensor) -> Tensor:
+    """Logits [B, S, V] of the model continued from `hidden` [B, S, D] at block `layer`."""
+    stream = continued(model, layer, token_ids, hidden)
+    return head_logits(model, stream.flatten(0, 1)).unflatten(0, token_ids.shape)
 
 
 def mlps(model: PreTrainedModel) -> list[nn.Module]:

@@ -5,10 +5,10 @@ Letters: Q sequences, S positions, D d_model, C cells.
 
 from collections.abc import Iterator
 
-import torch
 from torch import Tensor
 
-from pipeline.analysis.causal.patches import MAX_ELEMENTS, Batch, LatentPatches, Streams
+from pipeline.analysis.causal.patches import Batch, LatentPatches, Streams
+from pipeline.analysis.splicing import rebuilt_rows
 from pipeline.crosscoder import Crosscoder
 
 
@@ -36,7 +36,4 @@ class BaselinePatches:
 
     def _rebuilt(self, delta: Tensor) -> Tensor:
         """The diff-SAE's reconstruction [Q, S, D] of the difference."""
-        rows = delta.flatten(0, 1)[:, None]
-        step = max(1, MAX_ELEMENTS // self._diff_sae.n_latents)
-        parts = [self._diff_sae.reconstruct(part) for part in rows.split(step)]
-        return torch.cat(parts).view(delta.shape)
+        return rebuilt_rows(self._diff_sae, delta.flatten(0, 1)[:, None]).view(delta.shape)

@@ -27,6 +27,7 @@ from pipeline.analysis.splicing import (
     never_patched,
     patched,
     prediction_mask,
+    row_pieces,
 )
 from pipeline.crosscoder import Crosscoder
 
@@ -34,8 +35,6 @@ Floats = NDArray[np.float64]
 
 GROUPS = ("outside", "first", "later")
 """Groups of predicted tokens: in no assistant turn, among a turn's first tokens, after them."""
-MAX_ELEMENTS = 2**26
-"""Rows x latents held at once: 256 MiB, whatever the width of the dictionary."""
 
 
 @dataclass(frozen=True)
@@ -90,12 +89,17 @@ def causal_batch(
         prediction_mask(starts),
         n_cells=len(GROUPS),
     )
-    clean = it.logits_with(batch.token_ids, hidden)
-    kl = {}
-    for name, replacement in replacements(streams, batch):
-        spliced = patched(hidden, replacement.to(hidden.device), starts)
-        kl[name] = where.sums(it.logits_with(batch.token_ids, spliced), clean)[1]
-    return CausalSums(where.counts(), kl)
+    names: list[str] = []
+
+    def spliced() -> Iterator[Tensor]:
+        for name, replacement in replacements(streams, batch):
+            names.append(name)
+            moved = patched(hidden, replacement.to(hidden.device), starts)
+            yield it.continued(batch.token_ids, moved)
+
+    clean = it.continued(batch.token_ids, hidden)
+    kl_PQG = where.sums(it.head, clean, spliced())[1][1:]
+    return CausalSums(where.counts(), dict(zip(names, kl_PQG, strict=True)))
 
 
 def merge(parts: list[CausalSums]) -> CausalSums:
@@ -147,7 +151,7 @@ class LatentPatches:
     def _moves(self, rows: Tensor, shape: torch.Size) -> tuple[dict[str, Tensor], Tensor, Tensor]:
         """Each set's move, the IT reconstruction and the reconstructions' difference [Q, S, D]."""
         crosscoder, parts = self._crosscoder, []
-        for part in rows.split(max(1, MAX_ELEMENTS // crosscoder.n_latents)):
+        for part in row_pieces(rows, crosscoder.n_latents):
             f_BL = crosscoder.encode(crosscoder.normalise(part))
             rebuilt = crosscoder.denormalise(crosscoder.decode(f_BL))
             moves = [f_BL[:, set_J] @ self._difference_LD[set_J] for set_J in self._sets.values()]

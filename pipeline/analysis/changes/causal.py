@@ -25,7 +25,7 @@ from pipeline.analysis.bootstrap import Bootstrap, Estimate
 from pipeline.analysis.causal.patches import GROUPS, Batch, CausalSums, Streams, causal_batch, merge
 from pipeline.analysis.changes.measure import Changes
 from pipeline.analysis.groups import cells_of
-from pipeline.analysis.splicing import HookedModel, sample_sequences
+from pipeline.analysis.splicing import HookedModel, row_pieces, sample_sequences
 from pipeline.config.causal import CausalConfig
 from pipeline.config.changes import ChangesConfig
 from pipeline.crosscoder import Crosscoder
@@ -58,6 +58,8 @@ class ChangePatches:
     ) -> None:
         self._changes, self._crosscoder, self._section = changes, crosscoder, section
         self._latents = latents
+        drawn = sorted({latent for each in latents.values() for latent in each})
+        self._column = {latent: column for column, latent in enumerate(drawn)}
         raw_LMD = crosscoder.W_dec.detach() / crosscoder.activation_scale[:, None]
         self._difference_LD = raw_LMD[:, 1] - raw_LMD[:, 0]
 
@@ -65,7 +67,7 @@ class ChangePatches:
         base, it = (stream.to(self._difference_LD.device) for stream in (streams.base, streams.it))
         x_BMD = torch.stack([base, it], dim=2).flatten(0, 1)
         f_BL = self._changes.activity(x_BMD, self._section).f_BL
-        latent_BL = self._crosscoder.latents(x_BMD)
+        drawn_BJ = self._drawn(x_BMD)
         yield "none", base
         for change, latents in self._latents.items():
             rows, c_ND = self._changes.contribution(f_BL, change)
@@ -73,8 +75,15 @@ class ChangePatches:
             yield f"made_{change}", base + part
             yield f"undone_{change}", it - part
             for draw, latent in enumerate(latents):
-                move = latent_BL[:, latent, None] * self._difference_LD[latent]
+                f_B1 = drawn_BJ[:, self._column[latent], None]
+                move = f_B1 * self._difference_LD[latent]
                 yield f"random_{change}_{draw}", base + move.view(base.shape)
+
+    def _drawn(self, x_BMD: Tensor) -> Tensor:
+        """[B, J] activations of the latents that were drawn."""
+        drawn, crosscoder = list(self._column), self._crosscoder
+        pieces = row_pieces(x_BMD, crosscoder.n_latents)
+        return torch.cat([crosscoder.latents(piece)[:, drawn] for piece in pieces])
 
 
 def random_latents(

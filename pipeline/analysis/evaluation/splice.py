@@ -15,6 +15,7 @@ from pipeline.analysis.splicing import (
     never_patched,
     patched,
     prediction_mask,
+    rebuilt_rows,
 )
 from pipeline.crosscoder import Crosscoder
 
@@ -41,7 +42,7 @@ class SpliceSums:
 def reconstructed(crosscoder: Crosscoder, hidden_M: list[Tensor]) -> Tensor:
     """[Q, S, M, D] crosscoder reconstruction of both models' streams, in float32, raw units."""
     stacked = torch.stack([h.to(crosscoder.W_dec.device).float() for h in hidden_M], dim=2)
-    return crosscoder.reconstruct(stacked.flatten(0, 1)).unflatten(0, stacked.shape[:2])
+    return rebuilt_rows(crosscoder, stacked.flatten(0, 1)).unflatten(0, stacked.shape[:2])
 
 
 @torch.inference_mode()
@@ -71,13 +72,13 @@ def splice_batch(
             (spliced, none),
             (zero, none),
         ]
-        clean = model.logits_with(token_ids, hidden)
-        sums = [where.sums(clean, None)]
-        for replacement, kept in replacements:
-            logits = model.logits_with(token_ids, patched(hidden, replacement, kept))
-            sums.append(where.sums(logits, clean))
-        ce.append(np.stack([pair[0] for pair in sums], axis=-1))
-        kl.append(np.stack([pair[1] for pair in sums], axis=-1))
+        ce_PQC, kl_PQC = where.sums(
+            model.head,
+            model.continued(token_ids, hidden),
+            (model.continued(token_ids, patched(hidden, *each)) for each in replacements),
+        )
+        ce.append(np.moveaxis(ce_PQC, 0, -1))
+        kl.append(np.moveaxis(kl_PQC, 0, -1))
     return SpliceSums(where.counts(), np.stack(ce), np.stack(kl), cells)
 
 

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from pipeline.analysis.generation import Step, generate, greedy
+from pipeline.analysis.losses import Head, target_scores
 from pipeline.analysis.splicing import HookedModel
 from pipeline.crosscoder import Crosscoder
 from pipeline.labels import MODELS
@@ -166,16 +167,17 @@ def behaviour(
     for batch in batches:
         hidden = batch.hidden_M[m]
         patched = hidden + patch(batch).to(hidden.dtype)
-        parts.append(_scores(model.logits_with(batch.token_ids, patched), batch, n_greedy_tokens))
+        stream = model.continued(batch.token_ids, patched)
+        parts.append(_scores(model.head, stream, batch, n_greedy_tokens))
     return Behaviour(*(np.concatenate(columns) for columns in zip(*parts, strict=True)))
 
 
-def _scores(logits: Tensor, batch: Batch, n_greedy_tokens: int) -> tuple[Floats, ...]:
-    """[Q] the fields of Behaviour."""
+def _scores(head: Head, stream: Tensor, batch: Batch, n_greedy_tokens: int) -> tuple[Floats, ...]:
+    """[Q] the fields of Behaviour, from the stream after the last block [Q, S, D]."""
     is_target = batch.is_reply[:, 1:]
     where = is_target.nonzero()
-    chosen = logits[:, :-1][is_target].float().log_softmax(dim=-1)
     targets = batch.token_ids[:, 1:][is_target]
+    log_prob, is_likeliest = target_scores(head, targets, stream[:, :-1][is_target])
     n_prompts = len(batch.token_ids)
 
     def per_prompt(values: Tensor) -> Floats:
@@ -183,8 +185,7 @@ def _scores(logits: Tensor, batch: Batch, n_greedy_tokens: int) -> tuple[Floats,
         return sums.index_add_(0, where[:, 0], values.double()).cpu().numpy()
 
     place = is_target.cumsum(dim=1)[is_target]  # 1 for the first token of a reply
-    missed = (chosen.argmax(dim=-1) != targets) & (place <= n_greedy_tokens)
-    log_prob = chosen.gather(1, targets[:, None])[:, 0]
+    missed = ~is_likeliest & (place <= n_greedy_tokens)
     return (
         per_prompt(log_prob * (place == 1)),
         per_prompt(log_prob),

@@ -20,6 +20,7 @@ from pipeline.analysis.baselines.patches import BaselinePatches
 from pipeline.analysis.bootstrap import Bootstrap
 from pipeline.analysis.causal.patches import Batch, LatentPatches, Streams
 from pipeline.analysis.groups import Cells
+from pipeline.analysis.losses import Head
 from pipeline.crosscoder import Crosscoder
 from tests.analysis.stores import heldout_store, random_crosscoder
 
@@ -151,7 +152,7 @@ def test_the_lens_of_a_mean_names_the_tokens_it_writes() -> None:
     sums = np.zeros((CELLS.n, 2, D))
     sums[:, 1, 0] = 3.0
     means = CellMeans(np.ones(CELLS.n), sums, np.full(CELLS.n, 9.0), CELLS)
-    lens = mean_lens(means, lambda hidden: hidden, n_tokens=2, n_vocab=D)
+    lens = mean_lens(means, Head(lambda hidden: hidden, D, room_bytes=1), n_tokens=2, n_vocab=D)
     assert set(lens) == set(CELLS.groups)
     assert lens["chat"]["promoted"][0] == (0, pytest.approx(D**0.5, abs=1e-4))
     assert lens["chat"]["promoted"][1][1] == 0.0

@@ -19,7 +19,7 @@ from pipeline.analysis.causal.patches import (
 )
 from pipeline.analysis.causal.table import TOKENS, causal_columns, causal_table, controls, headline
 from pipeline.analysis.charts.look import FILE_PALETTE, image_files
-from pipeline.analysis.splicing import HookedModel, never_patched, prediction_mask, token_losses
+from pipeline.analysis.splicing import HookedModel, never_patched, prediction_mask
 from pipeline.crosscoder import Crosscoder
 from tests.analysis.stores import random_crosscoder
 from tests.analysis.test_splicing import BOS, D, toy_model
@@ -52,12 +52,9 @@ def test_no_latent_at_all_is_the_base_activation_spliced_into_it() -> None:
     hidden = it.residual(TOKEN_IDS)
     spliced = torch.where((TOKEN_IDS == BOS)[..., None], hidden, base.residual(TOKEN_IDS))
     mask = prediction_mask(never_patched(TOKEN_IDS, BOS))
-    _, kl = token_losses(
-        it.logits_with(TOKEN_IDS, spliced)[:, :-1][mask],
-        it.logits_with(TOKEN_IDS, hidden)[:, :-1][mask],
-        TOKEN_IDS[:, 1:][mask],
-    )
-    assert sums_of(random_crosscoder()).kl_QG["none"].sum() == pytest.approx(float(kl.sum()))
+    p, q = (it.head.logits(x[:, :-1][mask]).log_softmax(dim=-1) for x in (hidden, spliced))
+    kl = float((p.exp() * (p - q)).sum())
+    assert sums_of(random_crosscoder()).kl_QG["none"].sum() == pytest.approx(kl)
 
 
 def test_latents_biases_and_error_together_are_the_it_model() -> None:
@@ -103,7 +100,7 @@ def test_splitting_rows_by_the_width_of_the_dictionary_changes_nothing(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     whole = replacements(random_crosscoder(), streams(), batch())
-    monkeypatch.setattr("pipeline.analysis.causal.patches.MAX_ELEMENTS", L * 5)
+    monkeypatch.setattr("pipeline.analysis.splicing.MAX_ELEMENTS", L * 5)
     parts = replacements(random_crosscoder(), streams(), batch())
     assert list(whole) == list(parts)
     assert all(torch.allclose(whole[name], parts[name], atol=1e-6) for name in whole)

@@ -22,6 +22,7 @@ from pipeline.analysis.dashboards.neuronpedia import feature
 from pipeline.analysis.dashboards.records import Records, choose
 from pipeline.analysis.groups import Cells
 from pipeline.analysis.lens import LISTS, TokenList, logit_lens
+from pipeline.analysis.losses import Head
 from pipeline.errors import ArtifactError, MissingArtifactError
 from pipeline.store import StoreReader, StoreWriter, token_layout
 from tests.analysis.stores import heldout_store, random_crosscoder
@@ -221,7 +222,8 @@ def test_the_lens_ranks_what_each_head_writes_and_where_they_differ() -> None:
     decoders = torch.zeros(2, 2, 6)
     decoders[0, 0, 2], decoders[0, 1, 2], decoders[0, 1, 3] = 1.0, 3.0, -3.0
     decoders[1, 1, 4] = 0.5
-    lens = logit_lens((head, head), decoders, n_tokens=2, n_vocab=6)
+    heads = Head(head, 6, room_bytes=1), Head(head, 6, room_bytes=1)
+    lens = logit_lens(heads, decoders, n_tokens=2, n_vocab=6)
     assert list(lens) == list(LISTS)
     assert lens["base_promoted"].token_JK[0, 0] == 2
     assert lens["it_suppressed"].token_JK[0, 0] == 3
@@ -232,7 +234,8 @@ def test_the_lens_ranks_what_each_head_writes_and_where_they_differ() -> None:
 
 
 def test_the_lens_shows_no_padding_of_the_vocabulary() -> None:
-    lens = logit_lens((lambda h: h, lambda h: h), torch.ones(1, 2, 8), n_tokens=9, n_vocab=5)
+    same = Head(lambda hidden: hidden, 8, room_bytes=2**20)
+    lens = logit_lens((same, same), torch.ones(1, 2, 8), n_tokens=9, n_vocab=5)
     assert sorted(lens["it_promoted"].token_JK[0].tolist()) == [0, 1, 2, 3, 4]
 
 

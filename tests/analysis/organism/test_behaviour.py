@@ -52,7 +52,7 @@ def test_the_log_probability_is_that_of_the_reply_given_the_prompt() -> None:
     found = behaviour(batches(True), PAIR[IT], IT, nothing, 3)
     for q, prompt in enumerate(questions(8, True)):
         ids = torch.from_numpy(np.concatenate([[BOS], prompt.token_id])).long()[None]
-        logits = PAIR[IT].logits_with(ids, PAIR[IT].residual(ids))[0]
+        logits = PAIR[IT].head.logits(PAIR[IT].residual(ids)[0])
         start = ids.shape[1] - len(RESPONSE)
         expected = -cross_entropy(logits[start - 1 : -1], ids[0, start:], reduction="sum")
         assert found.log_prob[q] == pytest.approx(float(expected), abs=1e-5)

@@ -13,6 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from pipeline.analysis.losses import BYTES_PER_LOGIT, Head
 from pipeline.analysis.splicing import HookedModel
 from pipeline.crosscoder import Crosscoder
 from tests.analysis.readings import hooked
@@ -52,7 +53,7 @@ def residual(has_flag: bool, token_ids: Tensor) -> Tensor:
     return hidden
 
 
-def logits_with(_token_ids: Tensor, hidden: Tensor) -> Tensor:
+def logits(hidden: Tensor) -> Tensor:
     random = torch.Generator().manual_seed(1)
     bigrams = torch.randn(V, V, generator=random)
     planted = torch.zeros(V, V)
@@ -63,7 +64,11 @@ def logits_with(_token_ids: Tensor, hidden: Tensor) -> Tensor:
 
 
 def toy_pair() -> tuple[HookedModel, HookedModel]:
-    base, it = (hooked(partial(residual, has_flag), logits_with) for has_flag in (False, True))
+    head = Head(logits, V, room_bytes=2 * BYTES_PER_LOGIT * V * 5)
+    base, it = (
+        hooked(partial(residual, has_flag), lambda _ids, hidden: hidden, head)
+        for has_flag in (False, True)
+    )
     return base, it
 
 

@@ -1,0 +1,101 @@
+"""What follows from the logits of a language model, without ever holding the logits of a batch.
+
+A vocabulary of 256,000 makes a megabyte of float32 logits per position, and losses want several
+such arrays. So the residual stream after the last block is kept, which is a hundred times narrower,
+and logits are made of as many positions as `Head.room_bytes` holds, used, and let go. Each position
+sees the whole vocabulary at once: pieces of it, and sums joined over them, would save no time and
+need the same head.
+
+Letters: N positions, D d_model, V vocabulary.
+"""
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn.functional import log_softmax
+
+BYTES_PER_LOGIT = 20
+"""Alive at once per position and token: the clean distribution and its logarithm, a patched one's
+logits, their copy in float32 or the soft-cap's, and the logarithm of its distribution."""
+
+
+@dataclass(frozen=True)
+class Head:
+    """A model's final norm, unembedding and soft-cap, and the memory for what follows.
+
+    logits: residual stream after the last block [N, D] -> logits [N, V]
+    room_bytes: for streams that wait, and for logits and what is computed of them, half for each
+    """
+
+    logits: Callable[[Tensor], Tensor]
+    n_vocab: int
+    room_bytes: int
+
+    @property
+    def n_at_once(self) -> int:
+        """Positions whose logits fit."""
+        return max(1, self.room_bytes // (2 * BYTES_PER_LOGIT * self.n_vocab))
+
+    def pieces(self, n: int) -> Iterator[slice]:
+        """`n` positions in pieces that fit."""
+        return (slice(at, at + self.n_at_once) for at in range(0, n, self.n_at_once))
+
+    def waiting(self, streams: Iterable[Tensor], n_bytes: int) -> Iterator[list[Tensor]]:
+        """The streams, of `n_bytes` each, as many at a time as may wait for their logits."""
+        fit, held = max(1, self.room_bytes // (2 * max(n_bytes, 1))), []
+        for stream in streams:
+            held.append(stream)
+            if len(held) == fit:
+                yield held
+                held = []
+        if held:
+            yield held
+
+
+def token_losses(
+    head: Head, targets_N: Tensor, clean_ND: Tensor, patched: Iterable[Tensor]
+) -> Tensor:
+    """[1 + P, 2, N] in nats, of the clean stream and of the P patched ones [N, D], one at least:
+    cross entropy, and KL(clean || it)."""
+    found: list[Tensor] = []
+    for streams in head.waiting(patched, clean_ND.nbytes):
+        pieces = [
+            _losses(head, targets_N[piece], clean_ND[piece], [x[piece] for x in streams])
+            for piece in head.pieces(len(targets_N))
+        ]
+        # Every group needs the clean distribution anew, whose own losses count once.
+        found.append(torch.cat(pieces, dim=2)[min(len(found), 1) :])
+    return torch.cat(found)
+
+
+def _losses(head: Head, targets_N: Tensor, clean_ND: Tensor, patched: list[Tensor]) -> Tensor:
+    """`token_losses` of one piece."""
+    log_clean = _log_probabilities(head, clean_ND)
+    clean = log_clean.exp()
+    ce = -log_clean.gather(1, targets_N[:, None])[:, 0]
+    found = [ce, torch.zeros_like(ce)]
+    for x in patched:
+        log_p = _log_probabilities(head, x)
+        found.append(-log_p.gather(1, targets_N[:, None])[:, 0])
+        # p (log p - log q) term by term, as kl_div has it, but in place: no further array [N, V].
+        found.append(-log_p.sub_(log_clean).mul_(clean).sum(dim=-1))
+        del log_p  # before the next logits are made
+    return torch.stack(found).unflatten(0, (-1, 2))
+
+
+def target_scores(head: Head, targets_N: Tensor, stream_ND: Tensor) -> tuple[Tensor, Tensor]:
+    """Per token [N]: log probability of its target in nats, and whether no token is likelier."""
+    found: list[Tensor] = []
+    for piece in head.pieces(len(targets_N)):
+        log_p, targets = _log_probabilities(head, stream_ND[piece]), targets_N[piece]
+        likeliest = log_p.argmax(dim=-1) == targets
+        found.append(torch.stack([log_p.gather(1, targets[:, None])[:, 0], likeliest.float()]))
+    log_prob, is_likeliest = torch.cat(found, dim=1)
+    return log_prob, is_likeliest.bool()
+
+
+def _log_probabilities(head: Head, stream_ND: Tensor) -> Tensor:
+    """[N, V] in float32."""
+    return log_softmax(head.logits(stream_ND).float(), dim=-1)
