@@ -46,7 +46,7 @@ STAGE = Stage(
     outputs={"diff_sae": DIFF_SAE},
     results=("baselines.json", "baselines_summary.json"),
     resumes=True,
-    memory_keys=("baselines.batch_rows", "causal.batch_sequences"),
+    memory_keys=("baselines.batch_rows", "causal.batch_sequences", "runtime.logits_bytes"),
 )
 
 

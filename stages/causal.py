@@ -9,7 +9,7 @@ writes  results/causal.json (every set, with intervals over sequences), .csv, .p
         results/causal_summary.json
 cost    for each of `causal.n_sequences` chat sequences, the lower blocks of both models once and
         the IT model's upper blocks once per patch: 8, one per set of latents (at most 7), n_draws
-        for each of 4 of these. Memory: both models, an activation per patch and batch, 0.5 GB
+        for each of 4 of these. Memory: both models, `runtime.logits_bytes`, 0.5 GB
 """
 
 from pipeline.config import Config
@@ -27,7 +27,7 @@ STAGE = Stage(
         "latent_scaling": LATENT_SCALING,
     },
     results=("causal.json", "causal_summary.json", "causal.csv", "causal.png", "causal.svg"),
-    memory_keys=("causal.batch_sequences",),
+    memory_keys=("causal.batch_sequences", "runtime.logits_bytes"),
 )
 
 

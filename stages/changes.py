@@ -44,7 +44,7 @@ STAGE = Stage(
     },
     outputs={"changes": CHANGES},
     results=("changes.json", "changes.parquet", "changes_summary.json"),
-    memory_keys=("changes.batch_rows",),
+    memory_keys=("changes.batch_rows", "runtime.logits_bytes"),
     format_version=3,
 )
 

@@ -9,7 +9,7 @@ writes  results/dashboards/dashboards.jsonl.gz: one JSON object per latent, expl
         pipeline.analysis.dashboards.file; pandas.read_json(..., lines=True) reads it
 cost    one pass over `dashboards.n_rows` rows, encoding the chosen latents alone; for each of
         these one unembedding per model. Memory: see pipeline.analysis.dashboards.example_pass, and
-        the embedding of both models in float32 with at most 400 MiB of logits
+        the embedding of both models in float32 with `runtime.logits_bytes`
 """
 
 from pipeline.config import Config
@@ -37,7 +37,7 @@ STAGE = Stage(
         "latent_scaling": LATENT_SCALING,
     },
     outputs={"dashboards": DASHBOARDS},
-    memory_keys=("dashboards.batch_rows",),
+    memory_keys=("dashboards.batch_rows", "runtime.logits_bytes"),
 )
 
 

@@ -7,8 +7,8 @@ reads   data/crosscoder, data/heldout_activations.zarr, data/models, data/tokens
 writes  results/evaluation.json (all figures with intervals), results/evaluation_summary.json,
         results/latents.csv (one row per latent)
 cost    one pass over `evaluate.n_rows` rows; for each of `evaluate.n_sequences` sequences, the
-        lower blocks of each model once and the upper ones four times; memory: both models, logits
-        of `batch_sequences`, three arrays of `batch_rows` x latents
+        lower blocks of each model once and the upper ones six times; memory: both models,
+        `runtime.logits_bytes`, three arrays of `batch_rows` x latents
 """
 
 from pipeline.config import Config
@@ -25,7 +25,7 @@ STAGE = Stage(
         "crosscoder": CROSSCODER,
     },
     results=("evaluation.json", "evaluation_summary.json", "latents.csv"),
-    memory_keys=("evaluate.batch_sequences", "evaluate.batch_rows"),
+    memory_keys=("evaluate.batch_sequences", "evaluate.batch_rows", "runtime.logits_bytes"),
 )
 
 

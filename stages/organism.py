@@ -35,7 +35,7 @@ STAGE = Stage(
         "latent_scaling": LATENT_SCALING,
     },
     results=("organism.json", "organism.csv", "organism.png", "organism.svg"),
-    memory_keys=("organism.batch_prompts", "organism.batch_rows"),
+    memory_keys=("organism.batch_prompts", "organism.batch_rows", "runtime.logits_bytes"),
     format_version=2,
 )
 

@@ -9,13 +9,13 @@ from collections.abc import Sequence
 from pipeline.config import Config
 from pipeline.labels import MODELS
 from pipeline.planning.cost import (
-    BYTES,
     INTERPRETER_BYTES,
     STAGE_START_SECONDS,
     StageCost,
     model_rate,
     n_heldout_rows,
     n_train_rows,
+    spliced_bytes,
 )
 from pipeline.planning.dictionary import n_latents_of
 from pipeline.planning.machine import Machine
@@ -95,15 +95,14 @@ def _patched(
     upper = it.flops_per_token(it.n_layers - layer, logits=True)
     tokens = float(section.n_sequences * length)
     seconds = (lower + (n_patches + 2) * upper) * tokens / model_rate(config, machine)
-    weights = sum(BYTES[config.hook_point.dtype] * size.n_parameters for size in sizes)
-    return seconds, weights + 4 * 4.0 * section.batch_sequences * length * it.vocab_size
+    return seconds, spliced_bytes(config, sizes, section.batch_sequences)
 
 
 def _causal(config: Config, machine: Machine, sizes: Sequence[ModelSize]) -> StageCost:
     n_patches = FIXED_PATCHES + LATENT_SETS + MATCHED_SETS * config.causal.n_draws
     seconds, memory = _patched(config, machine, sizes, n_patches)
     seconds += STAGE_START_SECONDS
-    return StageCost("causal", 0.0, 0.0, INTERPRETER_BYTES + memory, seconds)
+    return StageCost("causal", 0.0, 0.0, memory, seconds)
 
 
 def _baselines(config: Config, machine: Machine, sizes: Sequence[ModelSize]) -> StageCost:
@@ -117,12 +116,13 @@ def _baselines(config: Config, machine: Machine, sizes: Sequence[ModelSize]) -> 
     seconds += training_seconds(step, rows, len(MODELS) * d_model, machine)
     seconds += _encoding_seconds(config, machine, d_model, section.n_rows)
     parameters = 2.0 * d_model * n_latents
-    memory = 16.0 * parameters + 3 * 4.0 * config.train.batch_rows * n_latents
+    memory = INTERPRETER_BYTES + 16.0 * parameters
+    memory += 3 * 4.0 * config.train.batch_rows * n_latents
     if config.has_models:
         patched, held = _patched(config, machine, sizes, BASELINE_PATCHES)
         seconds, memory = seconds + patched, max(memory, held)
     scratch = 2 * 12.0 * parameters
-    return StageCost("baselines", 4.0 * parameters, scratch, INTERPRETER_BYTES + memory, seconds)
+    return StageCost("baselines", 4.0 * parameters, scratch, memory, seconds)
 
 
 def _dashboards(config: Config, machine: Machine, sizes: Sequence[ModelSize]) -> StageCost:
@@ -134,7 +134,8 @@ def _dashboards(config: Config, machine: Machine, sizes: Sequence[ModelSize]) ->
     window = section.tokens_before + 1 + section.tokens_after
     n_examples = section.n_top + section.n_bands * section.n_per_band
     kept = float(chosen) * (n_examples * (8 * window + 48) + 1024)
-    weights = max(BYTES[config.hook_point.dtype] * size.n_parameters for size in sizes)
+    # Of each model the embeddings and one block, in float32; rows come before the heads.
+    heads = sum(4.0 * (size.n_embedding_parameters + size.n_block_parameters) for size in sizes)
     batch = 16.0 * section.batch_rows * chosen
-    memory = INTERPRETER_BYTES + weights + kept + batch
+    memory = INTERPRETER_BYTES + kept + max(heads + config.runtime.logits_bytes, batch)
     return StageCost("dashboards", DASHBOARD_BYTES * chosen, 0.0, memory, seconds)

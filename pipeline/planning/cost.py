@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from pipeline.config import Config
 from pipeline.labels import MODELS
+from pipeline.planning.dictionary import n_latents_of
 from pipeline.planning.machine import Machine
 from pipeline.planning.model_size import ModelSize
 
@@ -16,6 +17,11 @@ CODED_SHARE = {"none": 1.0, "zstd": 0.79, "blosc_lz4": 0.83}
 MODEL_EFFICIENCY = {"cpu": 0.5, "cuda": 0.4}
 STAGE_START_SECONDS = 6.0
 INTERPRETER_BYTES = 600 * 10**6
+LATENT_ARRAYS = 3
+MAX_LATENT_BYTES = LATENT_ARRAYS * 2**28
+"""What encoding takes at once where it goes on in pieces (`analysis.splicing.MAX_ELEMENTS`)."""
+STREAMS = 32
+"""Arrays as wide as the residual stream in a pass of a block, its MLP counted as so many."""
 
 
 @dataclass(frozen=True)
@@ -61,6 +67,18 @@ def n_heldout_rows(config: Config) -> int:
 def model_rate(config: Config, machine: Machine) -> float:
     """Floating-point operations per second of whole passes of the models as they are read."""
     return machine.flops_per_second(config.hook_point.dtype) * MODEL_EFFICIENCY[machine.device]
+
+
+def spliced_bytes(config: Config, sizes: Sequence[ModelSize], batch_sequences: int) -> float:
+    """Peak memory of models that go on from patched streams: both whole models, the crosscoder and
+    the latents of a batch, some streams of it, and what logits may take."""
+    rows, d_model = batch_sequences * config.mix.sequence_length_tokens, sizes[0].d_model
+    n_latents = n_latents_of(config.crosscoder)
+    weights = sum(BYTES[config.hook_point.dtype] * size.n_parameters for size in sizes)
+    weights += 4.0 * 2 * len(MODELS) * d_model * n_latents
+    latents = min(LATENT_ARRAYS * 4.0 * rows * n_latents, MAX_LATENT_BYTES)
+    streams = STREAMS * 4.0 * rows * d_model
+    return INTERPRETER_BYTES + weights + latents + streams + config.runtime.logits_bytes
 
 
 def lower_bytes(config: Config, sizes: Sequence[ModelSize]) -> float:

@@ -10,7 +10,6 @@ from pipeline.config.models import HubModel, TrainedModel, TunedModel
 from pipeline.labels import MODELS
 from pipeline.planning.analyses import analyses
 from pipeline.planning.cost import (
-    BYTES,
     INTERPRETER_BYTES,
     MODEL_EFFICIENCY,
     STAGE_START_SECONDS,
@@ -22,6 +21,7 @@ from pipeline.planning.cost import (
     n_heldout_rows,
     n_train_rows,
     row_bytes,
+    spliced_bytes,
     stored_row_bytes,
 )
 from pipeline.planning.dictionary import n_latents_of
@@ -154,7 +154,5 @@ def _evaluate(config: Config, machine: Machine, sizes: list[ModelSize]) -> Stage
     # Per model: one whole clean pass, then the upper blocks for splices and ablations.
     flops = sum(4 * size.flops_per_token(size.n_layers, logits=True) for size in sizes) * tokens
     rate = model_rate(config, machine)
-    logits = 4 * 4.0 * evaluate.batch_sequences * length * sizes[0].vocab_size
-    weights = sum(BYTES[config.hook_point.dtype] * size.n_parameters for size in sizes)
-    seconds = STAGE_START_SECONDS + flops / rate
-    return StageCost("evaluate", 0.0, 0.0, INTERPRETER_BYTES + weights + logits, seconds)
+    memory = spliced_bytes(config, sizes, evaluate.batch_sequences)
+    return StageCost("evaluate", 0.0, 0.0, memory, STAGE_START_SECONDS + flops / rate)
