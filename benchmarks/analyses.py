@@ -33,6 +33,7 @@ from pipeline.analysis.groups import Cells
 from pipeline.analysis.splicing import HookedModel, head_of, patched
 from pipeline.config import load_config
 from pipeline.crosscoder import Crosscoder
+from pipeline.models.continuation import Continuation
 from pipeline.models.hook import continued, head_logits, residual
 from pipeline.runtime import peak_memory_bytes, set_threads
 
@@ -80,6 +81,7 @@ class Evaluation:
             partial(residual, model, layer),
             partial(continued, model, layer),
             head_of(model, load_config([]).runtime.logits_bytes),
+            partial(Continuation, model, layer),
         )
 
     def spliced(self) -> None:
