@@ -1,7 +1,4 @@
-"""A small dump in the processes that torchrun starts.
-
-    python -m torch.distributed.run --standalone --nproc-per-node=2 \
-        -m tests.harvest.several_processes TOKENS STORE [DYING_RANK N_BATCHES]
+"""A small dump in several processes, from TOKENS into STORE, with [DYING_RANK N_BATCHES].
 
 The dying rank kills itself with signal 9 before the models run on one batch more than N_BATCHES.
 """
@@ -37,8 +34,8 @@ def die_before_batch(n_batches: int) -> None:
     setattr(PairedForward, "__call__", forward)  # noqa: B010 - of other parameter names
 
 
-def main() -> None:
-    tokens, store, *death = sys.argv[1:]
+def main(arguments: list[str]) -> None:
+    tokens, store, *death = arguments
     set_threads(1)
     if death and world().rank == int(death[0]):
         die_before_batch(int(death[1]))
@@ -60,7 +57,3 @@ def main() -> None:
     except PipelineError as error:
         tell(f"error: {error}\n")
         sys.exit(2)
-
-
-if __name__ == "__main__":
-    main()

@@ -1,9 +1,7 @@
 """Two processes write the store that one writes, to the byte, also after a kill of one of them."""
 
-import os
 import shutil
-import subprocess
-import sys
+import signal
 from pathlib import Path
 
 import pytest
@@ -11,23 +9,9 @@ import pytest
 from pipeline.harvest.dump import dump
 from pipeline.harvest.pair import HookedPair
 from pipeline.store import StoreReader, StoreWriter, verify_store
+from tests.forks import forks
 from tests.harvest.several_processes import BATCH_TOKENS, ROWS_PER_CHUNK
 from tests.store.numbered import bytes_below
-
-ROOT = Path(__file__).parents[2]
-
-
-def dump_in_two(*arguments: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
-    command += ["--nproc-per-node=2", "-m", "tests.harvest.several_processes"]
-    return subprocess.run(
-        [*command, *arguments],
-        cwd=ROOT,
-        env=os.environ | {"OMP_NUM_THREADS": "1"},
-        capture_output=True,
-        text=True,
-        timeout=120,
-    )
 
 
 def dump_in_one(path: Path, tokens: StoreReader, pair: HookedPair) -> None:
@@ -50,15 +34,15 @@ def test_two_processes_write_the_store_of_one_also_after_a_kill(
     dump_in_one(tmp_path / "one", tokens, pair)
     expected = bytes_below(tmp_path / "one")
 
-    killed = dump_in_two(str(tokens.path), str(tmp_path / "two"), "1", "2")
-    assert killed.returncode != 0
-    assert killed.stderr.count("another process of this job has ended") == 1, killed.stderr
-    assert not (tmp_path / "two" / "seal.json").exists()
-    assert len(list((tmp_path / "two").glob("journal*.jsonl"))) == 2
-    shutil.copytree(tmp_path / "two", tmp_path / "two_then_one")
-
-    resumed = dump_in_two(str(tokens.path), str(tmp_path / "two"))
-    assert resumed.returncode == 0, resumed.stderr
+    with forks("tests.harvest.several_processes", tmp_path) as dumping:
+        arguments = str(tokens.path), str(tmp_path / "two")
+        killed = dumping.run(*arguments, "1", "2", n_processes=2)
+        assert killed.statuses == [2, -signal.SIGKILL]
+        assert killed.said.count("another process of this job has ended") == 1, killed.said
+        assert not (tmp_path / "two" / "seal.json").exists()
+        assert len(list((tmp_path / "two").glob("journal*.jsonl"))) == 2
+        shutil.copytree(tmp_path / "two", tmp_path / "two_then_one")
+        dumping.finish(*arguments, n_processes=2)
     assert bytes_below(tmp_path / "two") == expected
     verify_store(tmp_path / "two")
 

@@ -1,4 +1,4 @@
-"""Small runs in the processes that torchrun starts, each rank with one thread.
+"""Small runs in several processes, each rank with one thread, or in those that torchrun starts:
 
     python -m torch.distributed.run --standalone --nproc-per-node=2 \
         -m tests.training.several_processes FOLDER KIND-SHARD...
@@ -56,17 +56,17 @@ def train(name: str, folder: Path) -> None:
     training.write(run, provenance={})
 
 
-def main() -> None:
+def main(arguments: list[str]) -> None:
     distributed.SMALL_BYTES = 2**10  # gradients of this size are summed while others are computed
     set_threads(1)
     try:
         with joined(ANSWER_SECONDS, "cpu"):
-            for name in sys.argv[2:]:
-                train(name, Path(sys.argv[1]) / name)
+            for name in arguments[1:]:
+                train(name, Path(arguments[0]) / name)
     except PipelineError as error:
         tell(f"error: {error}\n")
         sys.exit(2)
 
 
 if __name__ == "__main__":
-    main()
+    main(sys.argv[1:])

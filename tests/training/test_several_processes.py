@@ -12,6 +12,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -19,6 +20,7 @@ import torch
 
 from pipeline.crosscoder import Crosscoder
 from pipeline.training.training import read_outcome
+from tests.forks import Forks, forks
 from tests.training.several_processes import job
 
 KINDS = ["l1", "dsf", "jumprelu", "batch_topk"]
@@ -26,24 +28,6 @@ SHARDS = ["data", "latents"]
 NAMES = [f"{kind}-{shard}" for kind in KINDS for shard in SHARDS]
 WEIGHT_TOLERANCE, CURVE_TOLERANCE = 1e-5, 1e-4
 BOUND_SECONDS = 60.0
-
-
-def torchrun(folder: Path, *names: str, n_processes: int = 2) -> subprocess.Popen[str]:
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
-    command += [f"--nproc-per-node={n_processes}", "-m", "tests.training.several_processes"]
-    return subprocess.Popen(
-        [*command, str(folder), *names],
-        env=os.environ | {"OMP_NUM_THREADS": "1"},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-
-
-def finish(folder: Path, *names: str, n_processes: int = 2) -> None:
-    process = torchrun(folder, *names, n_processes=n_processes)
-    _, errors = process.communicate(timeout=300)
-    assert process.returncode == 0, errors[-3000:]
 
 
 def train_alone(folder: Path, kind: str) -> None:
@@ -59,10 +43,16 @@ def contents(folder: Path) -> dict[str, bytes]:
 
 
 @pytest.fixture(scope="module")
-def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def job_of_two(module_path: Path) -> Iterator[Forks]:
+    with forks("tests.training.several_processes", module_path) as runs:
+        yield runs
+
+
+@pytest.fixture(scope="module")
+def trained(job_of_two: Forks, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Every variant trained in two processes, in both ways of dividing the work."""
     folder = tmp_path_factory.mktemp("two")
-    finish(folder, *NAMES)
+    job_of_two.finish(str(folder), *NAMES, n_processes=2)
     return folder
 
 
@@ -117,18 +107,24 @@ def curve(folder: Path) -> list[dict[str, float]]:
 
 @pytest.fixture(scope="module")
 def killed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, str]]:
-    """Two jobs of which a process was killed at a random moment, and what they told of it."""
+    """A job of torchrun of which a process was killed at a random moment, and what it told."""
     folder = tmp_path_factory.mktemp("killed")
     moments = random.Random(time.time_ns())  # another moment every time the suite runs
-    told = {}
-    for name, rank in (("batch_topk-latents", 0), ("jumprelu-data", 1)):
-        told[name] = kill_one(folder, name, moments.randint(6, 44), rank)
-    return folder, told
+    name = moments.choice(["batch_topk-latents", "jumprelu-data"])
+    rank, step = moments.randrange(2), moments.randint(6, 44)
+    return folder, {name: kill_one(folder, name, step, rank)}
 
 
 def kill_one(folder: Path, name: str, step: int, rank: int) -> str:
     """Kill a rank after a step of the named job; what the job then tells until it ends."""
-    process = torchrun(folder, name)
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
+    process = subprocess.Popen(
+        [*command, "-m", "tests.training.several_processes", str(folder), name],
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
     assert process.stdout is not None
     for line in process.stdout:
         told, done, *pids = line.split()
@@ -147,11 +143,11 @@ def test_a_job_whose_process_was_killed_ends_with_one_clear_error(killed: tuple[
 
 
 def test_a_killed_job_goes_on_to_the_same_bytes(
-    killed: tuple[Path, dict[str, str]], trained: Path, tmp_path: Path
+    killed: tuple[Path, dict[str, str]], job_of_two: Forks, trained: Path, tmp_path: Path
 ):
     folder, told = killed
     shutil.copytree(folder, tmp_path, dirs_exist_ok=True)
-    finish(tmp_path, *told)
+    job_of_two.finish(str(tmp_path), *told, n_processes=2)
     for name, errors in told.items():
         assert contents(tmp_path / name) == contents(trained / name), errors
 

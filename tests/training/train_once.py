@@ -1,33 +1,32 @@
 """Small runs of the named variants, one after the other, in a process to be killed.
 
-    python -m tests.training.train_once FOLDER KIND...
-
-Tells each step as `KIND STEP` and checkpoints after it. KILLED_IN_CHECKPOINT names a moment of the
-tenth checkpoint's write at which the process kills itself with signal 9.
+A checkpoint follows each step. The process dies by signal 9 where its last argument says: soon
+after a step of a variant, `KIND:STEP`, or at a moment of the tenth checkpoint's write.
 """
 
 import os
 import signal
-import sys
 from pathlib import Path
 from typing import Any
 
 from pipeline.crosscoder import tensor_files
 from pipeline.runtime import set_threads
 from pipeline.training.training import is_finished, read_outcome
+from tests.forks import die_soon
 from tests.training.planted_rows import make_training
 
 N_ROWS = 2000
+MOMENTS = ("half written", "written", "renamed")
 
 
-def train(kind: str, folder: Path) -> None:
+def train(kind: str, folder: Path, death: str) -> None:
     training = make_training(folder, kind, n_rows=N_ROWS, checkpoint_every_steps=1)
     if not is_finished(folder):
         run = training.start()
 
         def report(n: int, **figures: float) -> None:
-            sys.stdout.write(f"{kind} {run.step}\n")
-            sys.stdout.flush()
+            if f"{kind}:{run.step}" == death:
+                die_soon()
 
         run.train(report)
         training.write(run, provenance={})
@@ -62,13 +61,10 @@ def kill_in_checkpoint(moment: str, n_whole: int = 9) -> None:
     tensor_files.sync = flush
 
 
-def main() -> None:
+def main(arguments: list[str]) -> None:
+    folder, *kinds, death = arguments
     set_threads(1)
-    if moment := os.environ.get("KILLED_IN_CHECKPOINT"):
-        kill_in_checkpoint(moment)
-    for kind in sys.argv[2:]:
-        train(kind, Path(sys.argv[1]) / kind)
-
-
-if __name__ == "__main__":
-    main()
+    if death in MOMENTS:
+        kill_in_checkpoint(death)
+    for kind in kinds:
+        train(kind, Path(folder) / kind, death)
