@@ -35,6 +35,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 def pytest_runtest_teardown() -> None:
     """A stage run by a test in its own process has torch take denormal numbers for zero, which
-    Hypothesis refuses to draw beside."""
+    Hypothesis refuses to draw beside, and sets the threads of all tests after it."""
     if torch := sys.modules.get("torch"):
         torch.set_flush_denormal(False)
+        torch.set_num_threads(1)

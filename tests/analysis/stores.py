@@ -27,10 +27,12 @@ def random_crosscoder(n_latents: int = 12, d_model: int = 5, seed: int = 0) -> C
 
 
 def heldout_store(
-    path: Path, rows: torch.Tensor, tokens_per_sequence: int = 10, rows_per_chunk: int = 16
+    path: Path, rows: torch.Tensor, tokens_per_sequence: int = 10, rows_per_chunk: int | None = None
 ) -> StoreReader:
-    """A sealed store of raw rows [N, 2, D]; odd sequences are chats, every third token template."""
+    """A sealed store of raw rows [N, 2, D] in a few chunks; odd sequences are chats, every third
+    token template."""
     n, n_models, d_model = rows.shape
+    rows_per_chunk = rows_per_chunk or max(16, n // 8)
     at = np.arange(n)
     sequence = (at // tokens_per_sequence).astype(np.int32)
     layout = activation_layout(n_models, d_model, rows_per_chunk, sources=("pile", "chat"))
