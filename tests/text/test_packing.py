@@ -126,7 +126,7 @@ def test_sequences_end_to_end_are_the_tokens_of_the_documents(
     assert found == expected[: len(found)]
 
 
-@settings(deadline=None, max_examples=25)
+@settings(deadline=None, max_examples=12)
 @given(
     length=st.integers(2, 40),
     n=st.integers(1, 40),
