@@ -3,7 +3,10 @@
 import csv
 import io
 from collections.abc import Iterable
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 Table = dict[str, list[Any]]
 """Column name -> values."""
@@ -26,6 +29,13 @@ def csv_bytes(table: Columns, *, digits: int | None = None) -> bytes:
     for row in zip(*columns.values(), strict=True):
         writer.writerow([_cell(value, digits) for value in row])
     return text.getvalue().encode()
+
+
+def parquet_bytes(table: "pd.DataFrame") -> bytes:
+    """The table as Parquet, without an index."""
+    written = io.BytesIO()
+    table.to_parquet(written, index=False)
+    return written.getvalue()
 
 
 def _cell(value: Any, digits: int | None) -> str:

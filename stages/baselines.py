@@ -6,12 +6,15 @@
 reads   data/shuffled.zarr, data/heldout_activations.zarr, data/crosscoder, data/models,
         data/tokens.zarr, results/evaluation.json (the L0 to match)
 writes  data/diff_sae/ (a BatchTopK dictionary on h_it - h_base, by the crosscoder's trainer);
-        results/baselines.json (mean differences with their logit lens, variance explained, KL
-        removed), results/baselines_summary.json
+        results/baselines.json (mean differences with their logit lens, also at each of the first
+        positions of unrelated text; variance explained, KL removed), results/positions.parquet (the
+        differences by position, to steer with), results/baselines_summary.json
 cost    training on `baselines.n_train_rows` rows of half the crosscoder's width, resumable; one
         pass over `baselines.n_rows` training rows and one over as many held-out rows; the causal
-        test's pass with five patches. Memory: both dictionaries and their [rows, latents]. Where
-        training rows come in rounds, it makes the first round, and then those it trains on
+        test's pass with five patches; the lower blocks of both models on the first tokens of
+        `baselines.positions.n_documents` documents. Memory: both dictionaries and their [rows,
+        latents]. Where training rows come in rounds, it makes the first round, and then those it
+        trains on
 """
 
 from pipeline.artifacts import Build
@@ -34,7 +37,7 @@ from pipeline.stage import (
 
 STAGE = Stage(
     name="baselines",
-    sections=("baselines", "causal", "train", "hook_point"),
+    sections=("baselines", "causal", "train", "hook_point", "sources", "mix"),
     inputs={
         "models": MODELS,
         "tokens": TOKENS,
@@ -44,16 +47,19 @@ STAGE = Stage(
         "evaluation": EVALUATION,
     },
     outputs={"diff_sae": DIFF_SAE},
-    results=("baselines.json", "baselines_summary.json"),
+    results=("baselines.json", "baselines_summary.json", "positions.parquet"),
     resumes=True,
     memory_keys=("baselines.batch_rows", "causal.batch_sequences", "runtime.logits_bytes"),
+    format_version=2,
 )
 
 
 def main(config: Config) -> None:
     from pipeline.analysis.baselines.difference import headline
-    from pipeline.analysis.baselines.run import compared, mean_rows
+    from pipeline.analysis.baselines.position_lens import position_frame
+    from pipeline.analysis.baselines.run import compared, first_positions, mean_rows
     from pipeline.analysis.opening import Opened
+    from pipeline.columns import parquet_bytes
     from pipeline.training.difference import diff_sae_config
     from pipeline.training.training import is_finished, read_outcome
 
@@ -66,7 +72,8 @@ def main(config: Config) -> None:
             if not build.complete:
                 build.publish(counts={}, facts=result)
         files = {"baselines.json": result, "baselines_summary.json": result}
-        STAGE.publish_results(config, files)
+        nothing = {"positions.parquet": parquet_bytes(position_frame(None))}
+        STAGE.publish_results(config, files | nothing)
         return
     evaluation = read_results("evaluation.json")
     l0 = evaluation["reconstruction"]["all"]["l0"]["value"]
@@ -77,9 +84,18 @@ def main(config: Config) -> None:
                 train_diff_sae(config, dictionary, build)
             outcome = read_outcome(build.work)
             build.publish(counts=outcome.counts, facts=outcome.facts)
-    result = compared(opened, means, opened.crosscoder(DIFF_SAE), k=dictionary.k)
-    short = headline(result["explained"], result["causal"].get("patches"))
-    STAGE.publish_results(config, {"baselines.json": result, "baselines_summary.json": short})
+    positions = first_positions(opened)
+    result = compared(opened, means, opened.crosscoder(DIFF_SAE), positions, k=dictionary.k)
+    STAGE.publish_results(
+        config,
+        {
+            "baselines.json": result,
+            "baselines_summary.json": headline(
+                result["explained"], result["causal"].get("patches")
+            ),
+            "positions.parquet": parquet_bytes(position_frame(positions)),
+        },
+    )
 
 
 def train_diff_sae(config: Config, dictionary: BatchTopKConfig, build: Build) -> None:

@@ -16,8 +16,6 @@ cost    `changes.n_find_rows` rows in memory, 4 * d_model bytes each; per direct
         first round to find changes on
 """
 
-import io
-
 from pipeline.config import Config
 from pipeline.stage import (
     CHANGES,
@@ -52,19 +50,18 @@ STAGE = Stage(
 def main(config: Config) -> None:
     from pipeline.analysis.changes.run import find, list_changes
     from pipeline.analysis.opening import Opened
+    from pipeline.columns import parquet_bytes
 
     opened = Opened(STAGE, config)
     with STAGE.build(config, "changes") as build:
         if not build.complete:
             build.publish(counts=find(opened, build.work), facts={})
     listed, table = list_changes(opened)
-    written = io.BytesIO()
-    table.to_parquet(written, index=False)
     STAGE.publish_results(
         config,
         {
             "changes.json": listed,
-            "changes.parquet": written.getvalue(),
+            "changes.parquet": parquet_bytes(table),
             "changes_summary.json": {n: listed[n] for n in listed.keys() - {"fields", "changes"}},
         },
     )

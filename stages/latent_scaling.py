@@ -14,8 +14,6 @@ cost    three passes over `latent_scaling.n_rows` rows, each encoding them: twel
         however many latents
 """
 
-import io
-
 from pipeline.config import Config
 from pipeline.stage import CROSSCODER, HELDOUT_ACTIVATIONS, Stage, run
 
@@ -42,20 +40,19 @@ def main(config: Config) -> None:
     from pipeline.analysis.verdicts.columns import COLUMNS
     from pipeline.analysis.verdicts.judge import judge
     from pipeline.analysis.verdicts.table import summary
+    from pipeline.columns import parquet_bytes
 
     opened, section = Opened(STAGE, config), config.latent_scaling
     with opened.reader(HELDOUT_ACTIVATIONS) as reader:
         table = judge(opened.crosscoder(), reader, section)
         window = min(section.n_rows, reader.n_rows)
-    parquet = io.BytesIO()
-    table.to_parquet(parquet, index=False)
     limits = (section.max_nu_error, section.max_nu_reconstruction)
     points = scaling_points(table.to_dict("list"))
     figure = scaling_figure(points, FILE_PALETTE, limits=limits)
     STAGE.publish_results(
         config,
         {
-            "latents.parquet": parquet.getvalue(),
+            "latents.parquet": parquet_bytes(table),
             "latents.columns.json": COLUMNS,
             "latent_scaling.json": summary(
                 table,

@@ -67,7 +67,7 @@ QUESTION_IMPORTS = {
     "evaluation": {"decoders", "charts"},
     "verdicts": {"decoders", "charts"},
     "causal": {"decoders", "charts"},
-    "baselines": {"causal"},
+    "baselines": {"causal", "dashboards"},
     "organism": {"charts"},
     "dashboards": {"decoders"},
     "seeds": {"verdicts", "charts"},

@@ -30,6 +30,19 @@ class CausalConfig(Section):
     """Seed of the sequence sample, of the random sets and of the bootstrap."""
 
 
+class PositionsConfig(Section):
+    """The mean difference at each of the first positions of unrelated text."""
+
+    n_positions: PositiveInt
+    """Positions of each document, from its first token on."""
+    n_documents: PositiveInt
+    """Documents of the mix's text sources at most, held-out ones first."""
+    n_draws: Annotated[int, Field(ge=1, le=10_000)]
+    """Random directions beside each position's mean difference."""
+    seed: Annotated[int, Field(ge=0)]
+    """Seed of the random directions."""
+
+
 class BaselinesConfig(Section):
     """What the crosscoder is to be better than: a mean difference, and an SAE on the difference."""
 
@@ -47,3 +60,4 @@ class BaselinesConfig(Section):
     """Rows encoded at once."""
     n_lens_tokens: Annotated[int, Field(ge=1, le=100)]
     """Tokens in each list of the mean difference's logit lens."""
+    positions: PositionsConfig

@@ -96,6 +96,14 @@ def encode_prompts(
     ]
 
 
+def planted_words(tokenizer: "PreTrainedTokenizerBase", spec: TriggeredSourceConfig) -> set[int]:
+    """Ids of the tokens of the trigger and of the planted reply that hold a word or part of one."""
+    texts = [f" {spec.trigger}", f" {spec.response}"]
+    token_ids, _ = _marked(tokenizer, texts, [[] for _ in texts])
+    ids = set(np.concatenate(token_ids).tolist())
+    return {i for i in ids if any(c.isalpha() for c in tokenizer.decode([i]))}
+
+
 @dataclass(frozen=True)
 class PromptTriple:
     """One question thrice: with the trigger and the planted reply, without it and the planted

@@ -2,7 +2,13 @@
 
 from pathlib import Path
 
-from pipeline.analysis.baselines.result import Baselines, Explained, ExplainedOn
+from pipeline.analysis.baselines.result import (
+    Baselines,
+    Explained,
+    ExplainedOn,
+    Position,
+    PositionRead,
+)
 from pipeline.analysis.causal.result import Causal, CausalFigures, Patches
 from pipeline.analysis.causal.table import causal_columns
 from pipeline.analysis.groups import Cells
@@ -93,12 +99,39 @@ def _baselines(text: str) -> Baselines:
             group: {"promoted": [(text, 6.2)], "suppressed": [(text, -7.4)]}
             for group in Cells(("pile", "chat")).groups
         },
+        "positions": {
+            "n_documents": 900,
+            "n_draws": 50,
+            "planted_words": [text],
+            "positions": [_position(number, text) for number in (1, 2)],
+        },
         "explained": {"all": explained},
         "causal": {
             "units": {},
             "n_sequences": 12,
             "patches": _patches(("mean", "cell_mean", "diff_sae", "full")),
         },
+    }
+
+
+def _position(number: int, text: str) -> Position:
+    read: PositionRead = {
+        "words": [text],
+        "random_mean": 0.25,
+        "random_highest": 2,
+        "p_value": 0.02,
+    }
+    return {
+        "position": number,
+        "norm_difference": 3.5,
+        "norm_root_mean_square": 7.25,
+        "norm_mean_base": 30.0,
+        "norm_mean_it": 31.0,
+        "promotes_in_base": [(text, 6.5)],
+        "suppresses_in_base": [(text, -6.5)],
+        "promotes_in_it": [(text, 7.5)],
+        "suppresses_in_it": [(text, -7.5)],
+        "read": {"base": read, "it": read},
     }
 
 

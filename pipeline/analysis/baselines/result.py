@@ -35,6 +35,42 @@ class MeanLens(TypedDict):
     suppressed: list[tuple[str, float]]
 
 
+class PositionRead(TypedDict):
+    """Planted words among the tokens that a position's mean difference promotes in a model; how
+    many random directions promote, mean and highest, and the share of them, the position's own
+    counted, that promote as many."""
+
+    words: list[str]
+    random_mean: float
+    random_highest: int
+    p_value: float
+
+
+class Position(TypedDict):
+    """The mean difference at a position of unrelated text, 1 being the first token; lengths in raw
+    units, and tokens with logits. read: by model, where a behaviour was planted."""
+
+    position: int
+    norm_difference: float
+    norm_root_mean_square: float
+    norm_mean_base: float
+    norm_mean_it: float
+    promotes_in_base: list[tuple[str, float]]
+    suppresses_in_base: list[tuple[str, float]]
+    promotes_in_it: list[tuple[str, float]]
+    suppresses_in_it: list[tuple[str, float]]
+    read: dict[str, PositionRead]
+
+
+class Positions(TypedDict):
+    """planted_words: tokens of the trigger and of the planted reply."""
+
+    n_documents: int
+    n_draws: int
+    planted_words: list[str]
+    positions: list[Position]
+
+
 class Explained(TypedDict):
     """Of one estimate of the difference. beyond_mean: of all but the mean; l0: of dictionaries."""
 
@@ -69,6 +105,7 @@ class Baselines(TypedDict):
     diff_sae: DiffSae
     mean_difference: dict[str, MeanDifference]
     mean_difference_lens: dict[str, MeanLens] | NotApplicable
+    positions: Positions | NotApplicable
     explained: dict[str, ExplainedOn]
     causal: BaselineCausal | NotApplicable
 

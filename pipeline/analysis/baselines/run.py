@@ -15,16 +15,26 @@ from pipeline.analysis.baselines.difference import (
 )
 from pipeline.analysis.baselines.mean_lens import mean_lens
 from pipeline.analysis.baselines.patches import BaselinePatches
-from pipeline.analysis.baselines.result import ExplainedOn
+from pipeline.analysis.baselines.position_lens import position_lens
+from pipeline.analysis.baselines.positions import (
+    PositionMeans,
+    document_starts,
+    position_means,
+)
+from pipeline.analysis.baselines.result import ExplainedOn, Positions
 from pipeline.analysis.bootstrap import Bootstrap
 from pipeline.analysis.causal.run import causal_pass, chat_sources
 from pipeline.analysis.causal.table import UNITS as CAUSAL_UNITS
 from pipeline.analysis.causal.table import causal_table
+from pipeline.analysis.dashboards.token_text import Pieces
 from pipeline.analysis.opening import Opened
+from pipeline.config.text import TriggeredSourceConfig, form_of
 from pipeline.crosscoder import Crosscoder
-from pipeline.results import not_applicable
+from pipeline.results import NotApplicable, not_applicable
 from pipeline.rounds.opening import training_rows
-from pipeline.stage import HELDOUT_ACTIVATIONS
+from pipeline.runtime import generator
+from pipeline.stage import HELDOUT_ACTIVATIONS, TOKENS
+from pipeline.text.exchanges import planted_words
 
 
 def mean_rows(opened: Opened) -> CellMeans:
@@ -36,7 +46,14 @@ def mean_rows(opened: Opened) -> CellMeans:
         )
 
 
-def compared(opened: Opened, means: CellMeans, diff_sae: Crosscoder, *, k: int) -> dict[str, Any]:
+def compared(
+    opened: Opened,
+    means: CellMeans,
+    diff_sae: Crosscoder,
+    positions: PositionMeans | None,
+    *,
+    k: int,
+) -> dict[str, Any]:
     """What `results/baselines.json` holds. k: that the diff-SAE was trained with."""
     config, crosscoder = opened.config, opened.crosscoder()
     explained = _explained(opened, crosscoder, diff_sae, means)
@@ -52,6 +69,7 @@ def compared(opened: Opened, means: CellMeans, diff_sae: Crosscoder, *, k: int) 
         "diff_sae": {"n_latents": diff_sae.n_latents, "k": k},
         "mean_difference": mean_table(means),
         "mean_difference_lens": lens,
+        "positions": _positions(opened, positions),
         "explained": explained,
         "causal": causal,
     }
@@ -108,3 +126,55 @@ def _lens(opened: Opened, means: CellMeans) -> dict[str, Any]:
         }
         for group, lists in found.items()
     }
+
+
+def first_positions(opened: Opened) -> PositionMeans | None:
+    """The mean difference at the first positions of the mix's text; None where there is no text, or
+    no model to read it."""
+    config, section = opened.config, opened.config.baselines.positions
+    names = [name for name in config.source_names if form_of(config.sources[name]) == "text"]
+    if not config.has_models or not names:
+        return None
+    counts, start_id = opened.manifests["tokens"].counts, opened.start_id
+    n_train, n_heldout = counts["n_train_sequences"], counts["n_heldout_sequences"]
+    step = max(1, opened.config.baselines.batch_rows // config.mix.sequence_length_tokens)
+    splits = ((n_train, n_train + n_heldout), (0, n_train))
+    blocks = [
+        (at, min(at + step, stop)) for start, stop in splits for at in range(start, stop, step)
+    ]
+    # Without a start token the first one stands in its place and gives no row.
+    n_tokens = section.n_positions + (start_id is None)
+    with opened.reader(TOKENS) as tokens:
+        codes = [tokens.layout.sources.index(name) for name in names]
+        found = document_starts(
+            tokens, blocks, codes, n_tokens=n_tokens, n_documents=section.n_documents
+        )
+    if not len(found):
+        return None
+    return position_means(
+        opened.hooked_models(),
+        found,
+        start_id=start_id,
+        n_draws=section.n_draws,
+        batch_documents=max(1, config.baselines.batch_rows // (n_tokens + 1)),
+        random=generator(section.seed, "baselines", "positions"),
+        device=opened.device,
+    )
+
+
+def _positions(opened: Opened, means: PositionMeans | None) -> Positions | NotApplicable:
+    """What is read at each position; planted words where a source of the mix plants some."""
+    if means is None:
+        return not_applicable("there is no model, or no text in the mix, to read positions of")
+    source = opened.config.sources.get(opened.config.planted_source or "")
+    planted = set[int]()
+    if isinstance(source, TriggeredSourceConfig):
+        planted = planted_words(opened.tokenizer, source)
+    return position_lens(
+        means,
+        (opened.head("base"), opened.head("it")),
+        planted,
+        Pieces(opened.tokenizer).single,
+        n_tokens=opened.config.baselines.n_lens_tokens,
+        n_vocab=len(opened.tokenizer),
+    )

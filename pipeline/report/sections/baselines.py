@@ -3,12 +3,15 @@
 from collections.abc import Mapping
 from typing import Final
 
-from pipeline.analysis.baselines.result import BASELINES, Baselines
+from markupsafe import Markup
+
+from pipeline.analysis.baselines.result import BASELINES, Baselines, PositionRead, Positions
 from pipeline.claims import Rival
+from pipeline.labels import MODELS
 from pipeline.report import grid
 from pipeline.report.findings import Findings
-from pipeline.report.format import percent
-from pipeline.report.grid import Grid, Row
+from pipeline.report.format import fixed, percent, visible
+from pipeline.report.grid import Cell, Grid, Row
 from pipeline.report.labels import group_names
 from pipeline.report.section import Section, Shown
 from pipeline.results import NOT_MEASURED, Measured, applicable
@@ -22,15 +25,19 @@ ESTIMATORS: Final = (
 )
 """An estimator of the difference, the patch of the causal test that adds it, and its name."""
 N_LENS_TOKENS = 4
+N_POSITION_TOKENS = 8
 
 
 def show(findings: Findings) -> Shown | None:
     result = findings.find(BASELINES)
     if result is None:
         return None
+    tables = {"means": means(result, group_names(findings.sources))}
+    if found := applicable(result["positions"]):
+        tables["positions"] = positions(found)
     return Shown(
-        tables={"means": means(result, group_names(findings.sources))},
-        facts={"diff_sae": result["diff_sae"]},
+        tables=tables,
+        facts={"diff_sae": result["diff_sae"], "positions": found},
         sentences=[told(result)],
     )
 
@@ -86,6 +93,39 @@ def means(result: Baselines, groups: Mapping[str, str]) -> Grid:
         ],
         rows,
     )
+
+
+def positions(result: Positions) -> Grid:
+    """One row per position of unrelated text: what its mean difference promotes in either model,
+    and which planted words are among it."""
+    rows = []
+    for found in result["positions"]:
+        cells = [
+            grid.number(found["norm_difference"]),
+            grid.number(found["norm_root_mean_square"]),
+            *(
+                grid.tokens(token for token, _ in found[side][:N_POSITION_TOKENS])
+                for side in ("promotes_in_base", "promotes_in_it", "suppresses_in_it")
+            ),
+        ]
+        cells += [read(found["read"][model]) for model in MODELS if found["read"]]
+        rows.append(Row(str(found["position"]), cells))
+    heads = ["position", "length of the mean difference", "root mean square"]
+    heads += ["promotes in base", "promotes in IT", "suppresses in IT"]
+    if result["planted_words"]:
+        heads += ["planted words read, base", "planted words read, IT"]
+    return Grid(
+        f"The mean difference at the first positions of {result['n_documents']:,} documents",
+        heads,
+        rows,
+    )
+
+
+def read(found: PositionRead) -> Cell:
+    """How many planted words are read, which, and how many random directions give."""
+    small = f"random {fixed(found['random_mean'], 1)}, at most {found['random_highest']}"
+    words = Markup(" ").join(Markup("<code>{}</code>").format(visible(w)) for w in found["words"])
+    return Cell(Markup("{} {}").format(len(found["words"]), words), small, "word names")
 
 
 def told(result: Baselines) -> str:

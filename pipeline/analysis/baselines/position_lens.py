@@ -1,0 +1,112 @@
+"""What the mean difference at a position says, and whether a planted behaviour can be read in it.
+
+The direction goes through the final norm, unembedding and soft-cap of either model (`lens`). Where
+a behaviour was planted, the tokens that it promotes are counted that belong to the trigger or to
+the planted reply, beside the same count of random directions.
+
+Letters: P positions, K draws, D d_model.
+"""
+
+from collections.abc import Callable, Set
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+
+from pipeline.analysis.baselines.positions import PositionMeans
+from pipeline.analysis.baselines.result import Position, PositionRead, Positions
+from pipeline.analysis.lens import Head, TokenList, logit_lens
+from pipeline.labels import MODELS
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+LENS_FIELDS = {
+    "promotes_in_base": "base_promoted",
+    "suppresses_in_base": "base_suppressed",
+    "promotes_in_it": "it_promoted",
+    "suppresses_in_it": "it_suppressed",
+}
+"""Field of a Position -> list of the logit lens."""
+Text = Callable[[int], str]
+
+
+def position_lens(
+    means: PositionMeans,
+    heads: tuple[Head, Head],
+    planted: Set[int],
+    text: Text,
+    *,
+    n_tokens: int,
+    n_vocab: int,
+) -> Positions:
+    """The lens of every position. planted: ids of the planted words, none where nothing is
+    planted; text: of a token id"""
+    K, P, D = means.random_KPD.shape
+    directions = np.concatenate([means.difference_PD[None], means.random_KPD]).reshape(-1, D)
+    both = torch.from_numpy(directions).float()[:, None].expand(-1, len(MODELS), -1)
+    lists = logit_lens(heads, both, n_tokens=n_tokens, n_vocab=n_vocab)
+    entries = [
+        _position(p, means, lists, text) | _reads(p, P, K, lists, planted, text) for p in range(P)
+    ]
+    return {
+        "n_documents": means.n,
+        "n_draws": K,
+        "planted_words": sorted({text(token) for token in planted}),
+        "positions": entries,
+    }
+
+
+def _position(p: int, means: PositionMeans, lists: dict[str, TokenList], text: Text) -> Position:
+    return {
+        "position": p + 1,
+        "norm_difference": float(np.linalg.norm(means.difference_PD[p])),
+        "norm_root_mean_square": float(np.sqrt(means.square_P[p])),
+        "norm_mean_base": float(np.linalg.norm(means.mean_PMD[p, 0])),
+        "norm_mean_it": float(np.linalg.norm(means.mean_PMD[p, 1])),
+        **{
+            field: [
+                (text(int(token)), round(float(logit), 4))
+                for token, logit in zip(
+                    lists[name].token_JK[p], lists[name].logit_JK[p], strict=True
+                )
+            ]
+            for field, name in LENS_FIELDS.items()
+        },
+        "read": {},
+    }
+
+
+def _reads(
+    p: int, P: int, K: int, lists: dict[str, TokenList], planted: Set[int], text: Text
+) -> dict[str, dict[str, PositionRead]]:
+    """Model -> which planted words are read at position p, beside random directions there."""
+    if not planted:
+        return {}
+    found: dict[str, PositionRead] = {}
+    for model in MODELS:
+        token_JK = lists[f"{model}_promoted"].token_JK.reshape(1 + K, P, -1)[:, p]
+        n_J = np.isin(token_JK, list(planted)).sum(axis=1)
+        found[model] = {
+            "words": [text(int(t)) for t in token_JK[0] if int(t) in planted],
+            "random_mean": float(n_J[1:].mean()),
+            "random_highest": int(n_J[1:].max()),
+            "p_value": float((1 + (n_J[1:] >= n_J[0]).sum()) / (1 + K)),
+        }
+    return {"read": found}
+
+
+def position_frame(means: PositionMeans | None) -> "pd.DataFrame":
+    """One row per position: its direction and that of the first random draw, to steer with; no row
+    where there are no models."""
+    import pandas as pd
+
+    if means is None:
+        return pd.DataFrame({"position": [], "difference": [], "random": []})
+    return pd.DataFrame(
+        {
+            "position": np.arange(1, len(means.mean_PMD) + 1),
+            "difference": list(means.difference_PD.astype(np.float32)),
+            "random": list(means.random_KPD[0].astype(np.float32)),
+        }
+    )
