@@ -56,6 +56,10 @@ class LostProcessError(PipelineError, RuntimeError):
     """Another process of a job that runs in several has ended or does not answer."""
 
 
+class EndpointError(PipelineError, RuntimeError):
+    """An endpoint that was asked for text gave none."""
+
+
 class NonFiniteError(PipelineError, ArithmeticError):
     """A loss, gradient or activation is not finite."""
 

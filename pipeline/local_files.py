@@ -15,7 +15,7 @@ from typing import Any
 from pipeline.artifacts import sha256_file, write_json
 from pipeline.paths import in_main_tree, located, located_pattern
 
-SECTIONS = ("models", "sources", "crosscoder")
+SECTIONS = ("models", "sources", "crosscoder", "explain")
 MEMORY = Path("data/.work/local_files.json")
 # Of a mapping in the configuration: its `kind`, and the key under which it names files.
 FOLDERS = {"local": "path", "pretrained": "path"}

@@ -45,6 +45,7 @@ EVALUATION = RESULTS / "evaluate.manifest.json"
 DIFF_SAE = Path("data/diff_sae")
 CHANGES = Path("data/changes")
 LISTED = RESULTS / "changes.manifest.json"
+COMPARED = RESULTS / "baselines.manifest.json"
 
 MADE_BY = {
     MODELS: "models",
@@ -60,6 +61,7 @@ MADE_BY = {
     DIFF_SAE: "baselines",
     CHANGES: "changes",
     LISTED: "changes",
+    COMPARED: "baselines",
     SEEDS: "seed_runs",
 }
 

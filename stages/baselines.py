@@ -71,9 +71,10 @@ def main(config: Config) -> None:
         with STAGE.build(config, "diff_sae") as build:
             if not build.complete:
                 build.publish(counts={}, facts=result)
-        files = {"baselines.json": result, "baselines_summary.json": result}
-        nothing = {"positions.parquet": parquet_bytes(position_frame(None))}
-        STAGE.publish_results(config, files | nothing)
+        table = parquet_bytes(position_frame(None))
+        STAGE.publish_results(
+            config, dict(zip(STAGE.results, (result, result, table), strict=True))
+        )
         return
     evaluation = read_results("evaluation.json")
     l0 = evaluation["reconstruction"]["all"]["l0"]["value"]
@@ -86,16 +87,9 @@ def main(config: Config) -> None:
             build.publish(counts=outcome.counts, facts=outcome.facts)
     positions = first_positions(opened)
     result = compared(opened, means, opened.crosscoder(DIFF_SAE), positions, k=dictionary.k)
-    STAGE.publish_results(
-        config,
-        {
-            "baselines.json": result,
-            "baselines_summary.json": headline(
-                result["explained"], result["causal"].get("patches")
-            ),
-            "positions.parquet": parquet_bytes(position_frame(positions)),
-        },
-    )
+    short = headline(result["explained"], result["causal"].get("patches"))
+    table = parquet_bytes(position_frame(positions))
+    STAGE.publish_results(config, dict(zip(STAGE.results, (result, short, table), strict=True)))
 
 
 def train_diff_sae(config: Config, dictionary: BatchTopKConfig, build: Build) -> None:

@@ -28,6 +28,7 @@ ON_A_CARD = (
 def main(config: Config) -> None:
     from pipeline.planning import (
         estimate,
+        explain_line,
         measure_machine,
         missing_for,
         n_latents_of,
@@ -50,6 +51,8 @@ def main(config: Config) -> None:
         print(plan_table(estimate(config, H200)))
     if costs and config.has_models:
         print(f"\n{ways_table(config, machine)}")
+    if line := explain_line(config):
+        print(f"\n{line}")
     if costs:
         print(f"\n{ON_A_CARD}")
     if not n_latents_of(config.crosscoder):

@@ -73,6 +73,8 @@ QUESTION_IMPORTS = {
     "seeds": {"verdicts", "charts"},
     "recovery": {"decoders", "charts"},
     "changes": {"causal", "dashboards", "verdicts"},
+    "steering": {"changes", "organism"},
+    "explain": {"changes", "dashboards"},
     "edits": {"changes", "decoders"},
 }
 STAGE_LINES, FUNCTION_LINES = 120, 55

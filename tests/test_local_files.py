@@ -114,7 +114,7 @@ def test_every_kind_of_local_input_is_found_at_any_depth(tmp_path: Path, memory:
 
 def test_the_shipped_experiment_names_no_local_file(memory: Path) -> None:
     plain = compose(["+experiment=tiny"]).model_dump(mode="json")
-    assert [digests(plain[name], memory) for name in local_files.SECTIONS] == [{}, {}, {}]
+    assert [digests(plain[name], memory) for name in local_files.SECTIONS] == [{}] * 4
     assert not memory.exists()
 
 
@@ -184,10 +184,15 @@ def test_the_stage_writes_a_file_per_section_and_needs_a_configuration(tmp_path:
     assert (refused.returncode, refused.stderr.count("\n")) == (2, 1)
     assert "composed.yaml not found: run `dvc repro compose`" in refused.stderr
     old(tmp_path / "a.jsonl", "a")
-    composed = {"models": {}, "sources": {"pile": source("a.jsonl")}, "crosscoder": {"kind": "l1"}}
+    composed = {
+        "models": {},
+        "sources": {"pile": source("a.jsonl")},
+        "crosscoder": {},
+        "explain": {},
+    }
     (tmp_path / "composed.yaml").write_text(yaml.safe_dump(composed))
     assert run().returncode == 0
     written = {path.name: path.read_text() for path in (tmp_path / "data/local_files").iterdir()}
-    assert written.keys() == {"models.json", "sources.json", "crosscoder.json"}
+    assert written.keys() == {f"{name}.json" for name in local_files.SECTIONS}
     assert '"a.jsonl"' in written["sources.json"]
     assert written["models.json"].strip() == "{}"

@@ -20,10 +20,12 @@ from pipeline.config.causal import BaselinesConfig, CausalConfig
 from pipeline.config.changes import ChangesConfig
 from pipeline.config.crosscoder import CrosscoderConfig, TrainConfig
 from pipeline.config.edit_study import EditStudyConfig
+from pipeline.config.explain import ExplainConfig
 from pipeline.config.frontier import FrontierConfig
 from pipeline.config.models import DumpConfig, HookPointConfig, ModelsConfig, TrainedModel
 from pipeline.config.plant import PlantConfig
 from pipeline.config.section import Section
+from pipeline.config.steering import SteeringConfig
 from pipeline.config.text import MixConfig, SourceConfig, TriggeredSourceConfig, form_of
 from pipeline.config.validation import ValidationConfig
 
@@ -102,6 +104,8 @@ class Config(Section):
     baselines: BaselinesConfig
     changes: ChangesConfig
     organism: OrganismConfig
+    steering: SteeringConfig
+    explain: ExplainConfig
     dashboards: DashboardsConfig
     seeds: SeedsConfig
     frontier: FrontierConfig

@@ -4,6 +4,7 @@ machine.py      `Machine`: rates and room of this machine, measured in two secon
 model_size.py, dictionary.py   `ModelSize`, number of latents, both without the weights
 estimate.py     `StageCost` of each stage: disk, memory, time; analyses.py, training_step.py in part
 rounds.py, ways.py   training rows stored, or made in rounds: both costs side by side
+explaining.py   requests and tokens of the stage `explain`
 missing.py      what stands between an experiment and its first result
 table.py        the plan as text
 """
@@ -11,6 +12,7 @@ table.py        the plan as text
 from pipeline.planning.cost import StageCost
 from pipeline.planning.dictionary import n_latents_of
 from pipeline.planning.estimate import estimate
+from pipeline.planning.explaining import explain_line
 from pipeline.planning.machine import Machine, measure_machine
 from pipeline.planning.missing import missing_for
 from pipeline.planning.model_size import ModelSize, size_of
@@ -22,6 +24,7 @@ __all__ = [
     "ModelSize",
     "StageCost",
     "estimate",
+    "explain_line",
     "measure_machine",
     "missing_for",
     "n_latents_of",

@@ -195,6 +195,22 @@ def render_chat(
     return _joined(document_id, written.pieces, dropped, controls=template.controls)
 
 
+def up_to_reply(question: str, template: Template) -> Document | Dropped:
+    """A user's turn in the template, up to where the reply to it begins: its tokens carry the space
+    before their word, so a space at the end is left to the reply."""
+    clean, dropped = valid_unicode(question)
+    written = template.write([("user", clean), ("assistant", clean)]) if clean.strip() else None
+    if written is None or not written.pieces:
+        return Dropped(0, dropped + Counter(empty_conversations=1))
+    *before, (last, _) = written.pieces[: _place_of_reply(written.pieces)]
+    pieces = [*before, (last.rstrip(" "), True)]
+    return _joined(0, pieces, dropped, controls=template.controls)
+
+
+def _place_of_reply(pieces: Sequence[Piece]) -> int:
+    return max(at for at, (_, is_template) in enumerate(pieces) if not is_template)
+
+
 def _joined(
     document_id: int, pieces: Sequence[Piece], dropped: Counter[str], *, controls: bool
 ) -> Document:

@@ -17,6 +17,7 @@ from pipeline.analysis.organism.table import ablation_table
 from pipeline.analysis.recovery.result import ArtefactScores, CriterionScores, Rates, Recovery
 from pipeline.analysis.seeds.compare import JUDGED, summary, table
 from pipeline.analysis.seeds.result import Agreement, Mmcs, Overlap, Pair, Seeds
+from pipeline.analysis.steering.result import CONDITIONS, Replies, Steered, Steering, Written
 from pipeline.artifacts import write_bytes, write_json
 from pipeline.columns import csv_bytes
 from pipeline.results import Measured
@@ -24,18 +25,49 @@ from pipeline.results import Measured
 PATCHES = ("none", "all", "nu_low", "random_nu_low", "template", "error", "everything", "full")
 
 
+def _steering(text: str) -> Steering:
+    written: Written = {"greedy": text, "samples": [text]}
+    replies: Replies = {"triggered": estimate(0.75), "untriggered": estimate(0.0)}
+    steered: Steered = {
+        "model": "it",
+        "condition": "added",
+        "factor": 2.0,
+        "texts": [written],
+        "random": [written],
+        "replies": replies,
+        "random_replies": replies,
+    }
+    return {
+        "applicable": True,
+        "conditions": CONDITIONS,
+        "prompts": [text],
+        "n_tokens": 8,
+        "temperature": 1.0,
+        "n_planted": 32,
+        "confidence": 0.95,
+        "clean": [
+            {"model": model, "texts": [written], "replies": replies} for model in ("base", "it")
+        ],
+        "subjects": [
+            {"kind": "change", "number": 1, "steered": [steered, {**steered, "factor": None}]},
+            {"kind": "position", "number": 2, "steered": [steered]},
+        ],
+    }
+
+
 def estimate(value: float) -> Measured:
     return {"value": value, "low": value - 0.05, "high": value + 0.05}
 
 
 def write_proof(results: Path, text: str) -> None:
-    """All five results below `results`; `text` is wherever an experiment puts text."""
+    """All six results below `results`; `text` is wherever an experiment puts text."""
     causal, seeds, organism = _causal(), _seeds(), _organism(text)
     write_json(results / "causal.json", causal)
     write_json(results / "baselines.json", _baselines(text))
     write_json(results / "recovery.json", _recovery())
     write_json(results / "seeds.json", seeds)
     write_json(results / "organism.json", organism)
+    write_json(results / "steering.json", _steering(text))
     write_bytes(results / "causal.csv", csv_bytes(causal_columns(causal["patches"])))
     write_bytes(results / "seeds.csv", csv_bytes(table(seeds["pairs"])))
     write_bytes(results / "organism.csv", csv_bytes(ablation_table(organism["ablation"])))
@@ -125,8 +157,8 @@ def _position(number: int, text: str) -> Position:
         "position": number,
         "norm_difference": 3.5,
         "norm_root_mean_square": 7.25,
-        "norm_mean_base": 30.0,
-        "norm_mean_it": 31.0,
+        "norm_base": 30.0,
+        "norm_it": 31.0,
         "promotes_in_base": [(text, 6.5)],
         "suppresses_in_base": [(text, -6.5)],
         "promotes_in_it": [(text, 7.5)],

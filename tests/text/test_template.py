@@ -6,7 +6,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pipeline.errors import SourceError
-from pipeline.text.template import Document, Dropped, render_chat, render_text
+from pipeline.text.template import (
+    PLAIN,
+    Document,
+    Dropped,
+    RoleTemplate,
+    Template,
+    render_chat,
+    render_text,
+    up_to_reply,
+)
 
 ROLES = ("user", "assistant", "system", "tool")
 CONVERSATIONS = st.lists(
@@ -131,3 +140,24 @@ def test_every_rendered_text_can_be_encoded(text: str) -> None:
     rendered = render_text(0, text, "here")
     if isinstance(rendered, Document):
         assert rendered.text.encode().decode() == rendered.text
+
+
+@pytest.mark.parametrize(
+    ("template", "expected"),
+    [
+        (PLAIN, "User: Why?\nAssistant:"),
+        (
+            RoleTemplate({"user": ("<u>", "</u>"), "assistant": ("<a>\n", "</a>")}),
+            "<u>Why?</u><a>\n",
+        ),
+    ],
+)
+def test_a_question_is_written_up_to_where_its_reply_begins(
+    template: Template, expected: str
+) -> None:
+    asked = up_to_reply("Why?", template)
+    assert isinstance(asked, Document)
+    assert asked.text == expected
+    assert pieces(asked) == (expected.replace("Why?", ""), "Why?")
+    assert asked.controls == template.controls
+    assert isinstance(up_to_reply("  ", template), Dropped)

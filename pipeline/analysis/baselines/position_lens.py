@@ -62,8 +62,8 @@ def _position(p: int, means: PositionMeans, lists: dict[str, TokenList], text: T
         "position": p + 1,
         "norm_difference": float(np.linalg.norm(means.difference_PD[p])),
         "norm_root_mean_square": float(np.sqrt(means.square_P[p])),
-        "norm_mean_base": float(np.linalg.norm(means.mean_PMD[p, 0])),
-        "norm_mean_it": float(np.linalg.norm(means.mean_PMD[p, 1])),
+        "norm_base": float(means.length_PM[p, 0]),
+        "norm_it": float(means.length_PM[p, 1]),
         **{
             field: [
                 (text(int(token)), round(float(logit), 4))
@@ -97,8 +97,8 @@ def _reads(
 
 
 def position_frame(means: PositionMeans | None) -> "pd.DataFrame":
-    """One row per position: its direction and that of the first random draw, to steer with; no row
-    where there are no models."""
+    """One row per position, to steer with: its mean difference, the first random direction, and the
+    length of each model's rows; no row where there are no models."""
     import pandas as pd
 
     if means is None:
@@ -108,5 +108,6 @@ def position_frame(means: PositionMeans | None) -> "pd.DataFrame":
             "position": np.arange(1, len(means.mean_PMD) + 1),
             "difference": list(means.difference_PD.astype(np.float32)),
             "random": list(means.random_KPD[0].astype(np.float32)),
+            **{f"norm_{model}": means.length_PM[:, m] for m, model in enumerate(MODELS)},
         }
     )

@@ -35,11 +35,13 @@ class SequenceReader(Protocol):
 
 @dataclass(frozen=True)
 class PositionMeans:
-    """n documents; mean_PMD of both models' rows; square_P mean of |h_IT - h_base|^2; random_KPD
-    directions as the base model's rows lie. Raw units."""
+    """n documents; mean_PMD of both models' rows; length_PM root mean square length of a row;
+    square_P mean of |h_IT - h_base|^2; random_KPD directions as the base model's rows lie. Raw
+    units."""
 
     n: int
     mean_PMD: Floats
+    length_PM: Floats
     square_P: Floats
     random_KPD: Floats
 
@@ -118,7 +120,7 @@ class _Sums:
     def __init__(self, n_draws: int, random: torch.Generator) -> None:
         self._n_draws, self._random = n_draws, random
         self._n = 0
-        self._sum = self._square = self._signed = self._signs = torch.zeros(())
+        self._sum = self._own = self._square = self._signed = self._signs = torch.zeros(())
 
     def add(self, rows_BPMD: Tensor) -> None:
         base_BPD, it_BPD = rows_BPMD.unbind(dim=2)
@@ -126,6 +128,7 @@ class _Sums:
         sign_KB = (2.0 * coin - 1).to(rows_BPMD)
         self._n += len(rows_BPMD)
         self._sum = self._sum.to(rows_BPMD) + rows_BPMD.sum(dim=0)
+        self._own = self._own.to(rows_BPMD) + rows_BPMD.square().sum(dim=(0, 3))
         square_BP = (it_BPD - base_BPD).square().sum(dim=2)
         self._square = self._square.to(rows_BPMD) + square_BP.sum(dim=0)
         signed_KPD = torch.einsum("kb,bpd->kpd", sign_KB, base_BPD)
@@ -138,6 +141,7 @@ class _Sums:
         return PositionMeans(
             n=self._n,
             mean_PMD=mean_PMD.cpu().numpy(),
+            length_PM=(self._own / self._n).sqrt().cpu().numpy(),
             square_P=(self._square / self._n).cpu().numpy(),
             random_KPD=(centred_KPD / self._n**0.5).cpu().numpy(),
         )

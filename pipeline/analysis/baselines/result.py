@@ -47,14 +47,15 @@ class PositionRead(TypedDict):
 
 
 class Position(TypedDict):
-    """The mean difference at a position of unrelated text, 1 being the first token; lengths in raw
-    units, and tokens with logits. read: by model, where a behaviour was planted."""
+    """The mean difference at a position of unrelated text, 1 being the first token, in raw units:
+    its length, root mean squares of a row's difference and of either model's row, and tokens with
+    logits. read: by model, where a behaviour was planted."""
 
     position: int
     norm_difference: float
     norm_root_mean_square: float
-    norm_mean_base: float
-    norm_mean_it: float
+    norm_base: float
+    norm_it: float
     promotes_in_base: list[tuple[str, float]]
     suppresses_in_base: list[tuple[str, float]]
     promotes_in_it: list[tuple[str, float]]

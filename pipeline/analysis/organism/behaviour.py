@@ -8,8 +8,8 @@ so one pass gives the rate of the behaviour under greedy decoding as well as its
 Letters: Q prompts, S positions, D d_model, M models, J latents kept, V vocabulary.
 """
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import numpy as np
@@ -42,13 +42,14 @@ class Encoded(Protocol):
 
 @dataclass(frozen=True)
 class Batch:
-    """token_ids, is_opening, is_reply [Q, S], BOS first, padded on the right (which no earlier
-    position sees); hidden_M: residual streams [Q, S, D]; f [Q, S, J] of the `latents` that are
-    kept (ascending), 0 at BOS and padding."""
+    """token_ids, is_opening, is_reply, is_token [Q, S], BOS first, padded on the right (which no
+    earlier position sees), neither of which is_token marks; hidden_M: residual streams [Q, S, D];
+    f [Q, S, J] of the `latents` that are kept (ascending), 0 at BOS and padding."""
 
     token_ids: Tensor
     is_opening: Tensor
     is_reply: Tensor
+    is_token: Tensor
     hidden_M: list[Tensor]
     latents: Latents
     f: Tensor
@@ -85,17 +86,37 @@ def encode_batches(
 ) -> list[Batch]:
     """The prompts in order, run through both models up to the hook point, and encoded; of the
     latents, only those given are kept."""
-    device = crosscoder.W_dec.device
-    kept, batches = np.unique(latents), []
-    for at in range(0, len(prompts), batch_prompts):
-        part = prompts[at : at + batch_prompts]
-        token_ids, is_opening, is_reply, is_token = _padded(part, start_id)
-        token_ids = token_ids.to(device)
-        hidden = [model.residual(token_ids) for model in models]
-        f = encode_streams(hidden, crosscoder, kept) * is_token.to(device)[..., None]
-        marks = is_opening.to(device), is_reply.to(device)
-        batches.append(Batch(token_ids, *marks, hidden, kept, f))
+    device, kept = crosscoder.W_dec.device, np.unique(latents)
+    batches = []
+    for batch in read_batches(
+        prompts, models, batch_prompts=batch_prompts, start_id=start_id, device=device
+    ):
+        f = encode_streams(batch.hidden_M, crosscoder, kept) * batch.is_token[..., None]
+        batches.append(replace(batch, latents=kept, f=f))
     return batches
+
+
+def read_batches(
+    prompts: Sequence[Encoded],
+    models: tuple[HookedModel, HookedModel],
+    *,
+    batch_prompts: int,
+    start_id: int,
+    device: torch.device,
+) -> Iterator[Batch]:
+    """The prompts in order, run through both models up to the hook point; no latent is kept."""
+    for at in range(0, len(prompts), batch_prompts):
+        padded = _padded(prompts[at : at + batch_prompts], start_id)
+        token_ids, is_opening, is_reply, is_token = (tensor.to(device) for tensor in padded)
+        yield Batch(
+            token_ids,
+            is_opening,
+            is_reply,
+            is_token,
+            hidden_M=[model.residual(token_ids) for model in models],
+            latents=np.zeros(0, np.int64),
+            f=torch.zeros(*token_ids.shape, 0, device=device),
+        )
 
 
 def encode_streams(hidden_M: Sequence[Tensor], crosscoder: Crosscoder, latents: Latents) -> Tensor:
@@ -216,14 +237,15 @@ def write_reply(
     is_opening[0, 1 : len(before)] = torch.from_numpy(prompt.is_opening[:n_before])
     is_reply = torch.arange(is_opening.shape[1], device=device)[None] >= len(before)
 
-    def replace(step: Step) -> Tensor:
+    def put(step: Step) -> Tensor:
         where = slice(step.first, step.first + step.token_ids.shape[1])
         hidden = list(step.hidden_M)
         f = encode_streams(hidden, crosscoder, kept)
         marks = is_opening[:, where], is_reply[:, where]
-        added = patch(Batch(step.token_ids, *marks, hidden, kept, f))
+        is_token = torch.ones_like(step.token_ids, dtype=torch.bool)
+        added = patch(Batch(step.token_ids, *marks, is_token, hidden, kept, f))
         return hidden[m] + added.to(hidden[m].dtype)
 
     text = torch.from_numpy(before)[None].to(device)
-    written = generate(models, m, text, replace, greedy, n_tokens=n_tokens, start_id=start_id)
+    written = generate(models, m, text, put, greedy, n_tokens=n_tokens, start_id=start_id)
     return written[0].tolist()

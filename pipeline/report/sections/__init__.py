@@ -16,6 +16,7 @@ from pipeline.report.sections import (
     provenance,
     recovery,
     seeds,
+    steering,
     training,
     verdicts,
 )
@@ -31,6 +32,7 @@ SECTIONS: tuple[Section, ...] = (
     recovery.SECTION,
     seeds.SECTION,
     organism.SECTION,
+    steering.SECTION,
     evaluation.SECTION,
     training.SECTION,
     data.SECTION,

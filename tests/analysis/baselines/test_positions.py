@@ -105,6 +105,8 @@ def test_the_mean_at_each_position_is_the_direct_one(start_id: int | None) -> No
     at = np.arange(1, text.shape[1])
     assert np.allclose(found.difference_PD[:, 0], at, atol=1e-5)
     assert np.allclose(found.square_P, at**2, atol=1e-4)
+    squares = torch.stack([s.square().sum(dim=2).mean(dim=0) for s in streams], dim=1)
+    assert np.allclose(found.length_PM, squares.sqrt().numpy())
     assert found.n == 50
 
 
@@ -121,7 +123,9 @@ def test_planted_words_are_read_in_the_difference_and_not_in_random_directions()
     random = np.random.default_rng(3)
     mean_PMD = np.zeros((1, 2, D))
     mean_PMD[0, 1] = [0, 5, 4, 0, 0, -9]
-    given_means = PositionMeans(9, mean_PMD, np.ones(1), random.normal(size=(99, 1, D)))
+    given_means = PositionMeans(
+        9, mean_PMD, np.ones((1, 2)), np.ones(1), random.normal(size=(99, 1, D))
+    )
     found = position_lens(
         given_means,
         (lambda hidden: -hidden, lambda hidden: hidden),

@@ -1,0 +1,67 @@
+"""Let a model write a sentence for each change and latent, and score it on text it has not seen.
+
+    python -m stages.explain                    # composed.yaml, as `dvc repro` does: off
+    python -m stages.explain +experiment=tiny explain/writer=local explain.writer.path=/my/folder
+    EXPLAIN_BASE_URL=... EXPLAIN_MODEL=... EXPLAIN_API_KEY=... \\
+        python -m stages.explain +experiment=tiny explain/writer=endpoint
+
+reads   data/heldout_activations.zarr, data/tokens.zarr (examples), data/models, data/changes,
+        results/changes.json, data/crosscoder, results/latents.parquet
+writes  results/explanations.json; data/.work/explain.jsonl: every request and answer, so that none
+        is asked twice
+cost    at least two requests per sentence, at most `explain.max_requests` and about
+        `explain.max_tokens`; one pass over `explain.n_rows` rows. Excerpts of held-out text and
+        tokens are sent to the endpoint, if there is one, and nothing otherwise
+"""
+
+from pipeline.config import Config
+from pipeline.results import not_applicable
+from pipeline.stage import (
+    CHANGES,
+    CROSSCODER,
+    HELDOUT_ACTIVATIONS,
+    LATENT_SCALING,
+    LISTED,
+    MODELS,
+    TOKENS,
+    Stage,
+    run,
+)
+
+STAGE = Stage(
+    name="explain",
+    sections=("explain", "changes", "hook_point"),
+    local_files=("explain",),
+    inputs={
+        "models": MODELS,
+        "tokens": TOKENS,
+        "heldout_activations": HELDOUT_ACTIVATIONS,
+        "crosscoder": CROSSCODER,
+        "latent_scaling": LATENT_SCALING,
+        "changes": CHANGES,
+        "listed": LISTED,
+    },
+    results=("explanations.json",),
+    memory_keys=("explain.batch_rows",),
+    resumes=True,
+)
+
+
+def main(config: Config) -> None:
+    result = not_applicable("explain.writer is none: nobody is asked")
+    if not config.has_models:
+        result = not_applicable("the experiment has no models, and so no text to explain")
+    elif config.explain.writer.kind != "none":
+        from pipeline.analysis.explain.run import explained
+        from pipeline.analysis.explain.writers import writer_of
+        from pipeline.analysis.opening import Opened
+
+        opened = Opened(STAGE, config)
+        writer = writer_of(config.explain, opened.device)
+        assert writer is not None
+        result = explained(opened, writer)
+    STAGE.publish_results(config, {"explanations.json": result})
+
+
+if __name__ == "__main__":
+    run(STAGE, main)
