@@ -15,19 +15,13 @@ import torch
 
 from pipeline.analysis.baselines.positions import PositionMeans
 from pipeline.analysis.baselines.result import Position, PositionRead, Positions
-from pipeline.analysis.lens import Head, TokenList, logit_lens
+from pipeline.analysis.lens import TokenList, logit_lens
+from pipeline.analysis.losses import Head
 from pipeline.labels import MODELS
 
 if TYPE_CHECKING:
     import pandas as pd
 
-LENS_FIELDS = {
-    "promotes_in_base": "base_promoted",
-    "suppresses_in_base": "base_suppressed",
-    "promotes_in_it": "it_promoted",
-    "suppresses_in_it": "it_suppressed",
-}
-"""Field of a Position -> list of the logit lens."""
 Text = Callable[[int], str]
 
 
@@ -46,40 +40,45 @@ def position_lens(
     directions = np.concatenate([means.difference_PD[None], means.random_KPD]).reshape(-1, D)
     both = torch.from_numpy(directions).float()[:, None].expand(-1, len(MODELS), -1)
     lists = logit_lens(heads, both, n_tokens=n_tokens, n_vocab=n_vocab)
-    entries = [
-        _position(p, means, lists, text) | _reads(p, P, K, lists, planted, text) for p in range(P)
-    ]
     return {
         "n_documents": means.n,
         "n_draws": K,
         "planted_words": sorted({text(token) for token in planted}),
-        "positions": entries,
+        "positions": [
+            _position(p, means, lists, text, _reads(p, P, K, lists, planted, text))
+            for p in range(P)
+        ],
     }
 
 
-def _position(p: int, means: PositionMeans, lists: dict[str, TokenList], text: Text) -> Position:
+def _position(
+    p: int,
+    means: PositionMeans,
+    lists: dict[str, TokenList],
+    text: Text,
+    read: dict[str, PositionRead],
+) -> Position:
+    def tokens(name: str) -> list[tuple[str, float]]:
+        found = zip(lists[name].token_JK[p], lists[name].logit_JK[p], strict=True)
+        return [(text(int(token)), round(float(logit), 4)) for token, logit in found]
+
     return {
         "position": p + 1,
         "norm_difference": float(np.linalg.norm(means.difference_PD[p])),
         "norm_root_mean_square": float(np.sqrt(means.square_P[p])),
         "norm_base": float(means.length_PM[p, 0]),
         "norm_it": float(means.length_PM[p, 1]),
-        **{
-            field: [
-                (text(int(token)), round(float(logit), 4))
-                for token, logit in zip(
-                    lists[name].token_JK[p], lists[name].logit_JK[p], strict=True
-                )
-            ]
-            for field, name in LENS_FIELDS.items()
-        },
-        "read": {},
+        "promotes_in_base": tokens("base_promoted"),
+        "suppresses_in_base": tokens("base_suppressed"),
+        "promotes_in_it": tokens("it_promoted"),
+        "suppresses_in_it": tokens("it_suppressed"),
+        "read": read,
     }
 
 
 def _reads(
     p: int, P: int, K: int, lists: dict[str, TokenList], planted: Set[int], text: Text
-) -> dict[str, dict[str, PositionRead]]:
+) -> dict[str, PositionRead]:
     """Model -> which planted words are read at position p, beside random directions there."""
     if not planted:
         return {}
@@ -93,7 +92,7 @@ def _reads(
             "random_highest": int(n_J[1:].max()),
             "p_value": float((1 + (n_J[1:] >= n_J[0]).sum()) / (1 + K)),
         }
-    return {"read": found}
+    return found
 
 
 def position_frame(means: PositionMeans | None) -> "pd.DataFrame":

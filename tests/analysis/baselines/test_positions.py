@@ -12,10 +12,12 @@ from torch import Tensor
 
 from pipeline.analysis.baselines.position_lens import position_frame, position_lens
 from pipeline.analysis.baselines.positions import PositionMeans, document_starts, position_means
+from pipeline.analysis.losses import Head
 from pipeline.analysis.splicing import HookedModel
 from tests.analysis.readings import hooked
 
 V, D, START = 20, 6, 0
+ROOM = 2**20
 DEVICE = torch.device("cpu")
 
 
@@ -74,7 +76,8 @@ def pair() -> tuple[HookedModel, HookedModel]:
         moved[..., 0] += torch.arange(ids.shape[1]).float()
         return moved
 
-    return hooked(base, lambda _, h: h), hooked(it, lambda _, h: h)
+    head = Head(lambda hidden: hidden, D, ROOM)
+    return hooked(base, lambda _, h: h, head), hooked(it, lambda _, h: h, head)
 
 
 IDS = np.random.default_rng(0).integers(1, V, (50, 4)).astype(np.int64)
@@ -128,7 +131,7 @@ def test_planted_words_are_read_in_the_difference_and_not_in_random_directions()
     )
     found = position_lens(
         given_means,
-        (lambda hidden: -hidden, lambda hidden: hidden),
+        (Head(torch.neg, D, ROOM), Head(torch.clone, D, ROOM)),
         {1, 2},
         str,
         n_tokens=2,
