@@ -17,6 +17,7 @@ from pipeline.analysis.evaluation.result import LATENTS, source_rates
 from pipeline.analysis.verdicts.result import VERDICTS
 from pipeline.report.findings import Excerpt, Findings
 from pipeline.report.labels import ALL_VERDICT_NAMES, ARTEFACT_NAMES, KIND_NAMES
+from pipeline.report.sections.explanations import in_words
 from pipeline.report.sections.verdicts import reason
 from pipeline.report.shares import source_shares, template_shares
 
@@ -68,14 +69,16 @@ class Browser:
 def browser_data(findings: Findings, dashboards: Iterable[Record]) -> Browser:
     """Everything the browser needs, the dashboards read once, one pack at a time."""
     shown: dict[str, list[Any]] = {n: [] for n in ("latent", "snippet", "text", "why")}
-    packs, excerpts = [], {}
+    packs, excerpts, words = [], {}, in_words(findings, "latent")
     for pack in _in_packs(dashboards):
         for record in pack:
             latent = record["latent"]
             shown["latent"].append(latent)
             shown["snippet"].append(snippet(record))
-            shown["text"].append(searched(record))
-            shown["why"].append(reason(findings, latent))
+            said = words.get(latent, "")
+            shown["text"].append(f"{searched(record)}\n{said.lower()}")
+            why = reason(findings, latent)
+            shown["why"].append(f"{why}. In words: {said}" if said else why)
             promotes = [entry["token"] for entry in record["lens"]["it_promoted"]]
             before, token, after = snippet(record)
             in_base = [entry["token"] for entry in record["lens"]["base_promoted"]]

@@ -11,6 +11,7 @@ from pipeline.analysis.baselines.result import (
 )
 from pipeline.analysis.causal.result import Causal, CausalFigures, Patches
 from pipeline.analysis.causal.table import causal_columns
+from pipeline.analysis.explain.result import Detection, Explanation, Explanations
 from pipeline.analysis.groups import Cells
 from pipeline.analysis.organism.result import Behaved, Organism, RandomEffect, SteeredAtRandom
 from pipeline.analysis.organism.table import ablation_table
@@ -23,6 +24,34 @@ from pipeline.columns import csv_bytes
 from pipeline.results import Measured
 
 PATCHES = ("none", "all", "nu_low", "random_nu_low", "template", "error", "everything", "full")
+
+
+def _explanations(text: str) -> Explanations:
+    detection: Detection = {
+        "score": 0.75,
+        "n_active": 10,
+        "n_found": 8,
+        "n_near": 5,
+        "n_near_called": 2,
+        "n_other": 5,
+        "n_other_called": 1,
+    }
+    one: Explanation = {
+        "kind": "change",
+        "number": 1,
+        "explanation": text,
+        "detection": detection,
+        "reason": "",
+    }
+    none: Explanation = {**one, "explanation": None, "detection": None, "reason": "too few"}
+    return {
+        "applicable": True,
+        "writer": text,
+        "n_answers": 4,
+        "n_tokens": 900,
+        "mean_score": 0.75,
+        "explanations": [one, {**one, "kind": "latent", "number": 5}, {**none, "number": 2}],
+    }
 
 
 def _steering(text: str) -> Steering:
@@ -60,7 +89,7 @@ def estimate(value: float) -> Measured:
 
 
 def write_proof(results: Path, text: str) -> None:
-    """All six results below `results`; `text` is wherever an experiment puts text."""
+    """All seven results below `results`; `text` is wherever an experiment puts text."""
     causal, seeds, organism = _causal(), _seeds(), _organism(text)
     write_json(results / "causal.json", causal)
     write_json(results / "baselines.json", _baselines(text))
@@ -68,6 +97,7 @@ def write_proof(results: Path, text: str) -> None:
     write_json(results / "seeds.json", seeds)
     write_json(results / "organism.json", organism)
     write_json(results / "steering.json", _steering(text))
+    write_json(results / "explanations.json", _explanations(text))
     write_bytes(results / "causal.csv", csv_bytes(causal_columns(causal["patches"])))
     write_bytes(results / "seeds.csv", csv_bytes(table(seeds["pairs"])))
     write_bytes(results / "organism.csv", csv_bytes(ablation_table(organism["ablation"])))

@@ -128,7 +128,7 @@ def test_a_run_without_models_leaves_out_what_needs_them(tmp_path: Path) -> None
     assert "FVE of the difference" in page
 
 
-OPTIONAL = ("causal", "baselines", "recovery", "seeds", "organism", "steering")
+OPTIONAL = ("causal", "baselines", "recovery", "seeds", "organism", "steering", "explanations")
 
 
 @pytest.mark.parametrize("name", OPTIONAL)
@@ -238,7 +238,7 @@ def test_a_latent_knows_its_change_and_a_change_both_decoders_of_its_latents(
     sections = {s.name: of for s, of in page_sections(findings, browser)}
     assert set(sections["latents"].facts["change_kinds"]) == {"mean_shift", "new", "lost"}
     entries = sections["changes"].facts["entries"]
-    _, _, latents, _, examples = entries[1]
+    _, _, latents, _, examples, _ = entries[1]
     row = latents.rows[0].cells
     assert len(row) == len(latents.columns) - 1
     assert all(cell.text.startswith("<code>") for cell in row[-2:]), "tokens of both decoders"
@@ -646,6 +646,10 @@ def test_hostile_text_never_runs(visit: Open, hostile: str) -> None:
     seen.page.locator("#dashboard .t.at").first.hover()
     seen.page.fill("#find", "<script>")
     assert seen.matched() > 0
+    rows = seen.page.locator("#explanations tbody tr:visible")
+    assert rows.count() == 3
+    seen.page.fill("#find-words", "<SCRIPT>")
+    assert rows.count() == 2
     assert HOSTILE[:20] in seen.page.inner_text("#dashboard .tokens")
     assert "<script>" in seen.page.inner_text(".readout")
     assert seen.page.title() == "Model diff: smoke"

@@ -109,6 +109,14 @@ const h = (name, attributes = {}, ...children) => {
   }, { rootMargin: "-15% 0px -75% 0px" });
   for (const link of links) spy.observe(document.querySelector(link.hash));
 
+  // Sentences that hold the words looked for.
+  $("find-words")?.addEventListener("input", (event) => {
+    const wanted = event.target.value.trim().toLowerCase();
+    for (const row of document.querySelectorAll("#explanations tbody tr")) {
+      row.hidden = !row.textContent.toLowerCase().includes(wanted);
+    }
+  });
+
   // A link to something folded opens it.
   const unfold = () => {
     const target = document.getElementById(location.hash.slice(1));

@@ -9,6 +9,7 @@ from pipeline.report.sections import (
     data,
     decoders,
     evaluation,
+    explanations,
     glossary,
     latents,
     organism,
@@ -24,6 +25,7 @@ from pipeline.report.sections import (
 SECTIONS: tuple[Section, ...] = (
     overview.SECTION,
     changes.SECTION,
+    explanations.SECTION,
     verdicts.SECTION,
     decoders.SECTION,
     latents.SECTION,

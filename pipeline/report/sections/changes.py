@@ -13,6 +13,7 @@ from pipeline.report.format import MISSING, fixed, number, percent
 from pipeline.report.grid import Cell, Grid, Row
 from pipeline.report.labels import ALL_VERDICT_NAMES, KIND_NAMES
 from pipeline.report.section import Section, Shown
+from pipeline.report.sections.explanations import in_words
 
 N_DECODER = 3
 """Tokens shown of what a latent's decoder promotes."""
@@ -41,6 +42,7 @@ def show(findings: Findings) -> Shown | None:
     result = findings.find(CHANGES)
     if result is None:
         return None
+    words = in_words(findings, "change")
     entries = [
         (
             told(change["rank"], claim),
@@ -48,6 +50,7 @@ def show(findings: Findings) -> Shown | None:
             latents(change, findings),
             lens(change),
             examples(change),
+            words.get(change["rank"], ""),
         )
         for change, claim in zip(result["changes"], change_claims(findings), strict=True)
     ]
