@@ -56,10 +56,9 @@ def main(config: Config) -> None:
         from pipeline.analysis.explain.writers import writer_of
         from pipeline.analysis.opening import Opened
 
-        opened = Opened(STAGE, config)
-        writer = writer_of(config.explain, opened.device)
+        writer = writer_of(config.explain, config.runtime.device)
         assert writer is not None
-        result = explained(opened, writer)
+        result = explained(Opened(STAGE, config), writer)
     STAGE.publish_results(config, {"explanations.json": result})
 
 

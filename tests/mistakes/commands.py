@@ -29,6 +29,13 @@ MISTAKES = [
     refused("frontier", "frontier before models", (TINY,), "not found", "dvc repro"),
     refused("chain", "a chain of nothing", (), "no stage given", "name some"),
     refused("chain", "a chain of no stage", ("trian", TINY), "'trian'", "expected some of", "mend"),
+    refused(
+        "explain",
+        "explanations by an endpoint that is not named",
+        (TINY, "explain/writer=endpoint"),
+        "EXPLAIN_BASE_URL is not set",
+        "EXPLAIN_API_KEY",
+    ),
     refused("verify", "verify of nothing", (), "no path given", "data/tokens.zarr"),
     refused(
         "verify", "verify of a missing path", ("nowhere",), "nowhere not found", "name a store"

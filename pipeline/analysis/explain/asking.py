@@ -30,6 +30,8 @@ JUDGE = (
     "<< and >>. Name the numbers of the excerpts at whose token the sentence says it is active. "
     'Answer in the form {"active": [1, 2]}. '
 )
+EXPLANATION_OPENS, JUDGEMENT_OPENS = '{"explanation": "', '{"active": ['
+"""What an answer begins with; a writer that can be made to begin so is."""
 AGAIN = "That was no complete JSON object of the form asked for. Answer again, with it alone."
 
 

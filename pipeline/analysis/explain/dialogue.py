@@ -62,11 +62,12 @@ class Dialogue:
     n_answers: int = field(default=0, init=False)
     n_tokens: int = field(default=0, init=False)
 
-    def ask(self, messages: Messages, read: Callable[[str], T | None]) -> T | None:
-        """What `read` makes of the answer. An answer that was cut or has another form is told so,
-        `n_attempts` times in all; then None. Raises LimitReachedError, EndpointError."""
+    def ask(self, messages: Messages, opening: str, read: Callable[[str], T | None]) -> T | None:
+        """What `read` makes of the answer, which should begin with `opening`. One that was cut or has
+        another form is told so, `n_attempts` times in all; then None. Raises LimitReachedError,
+        EndpointError."""
         for _ in range(self.n_attempts):
-            answer = self._answer(messages)
+            answer = self._answer(messages, opening)
             found = read(answer.text) if answer.is_whole else None
             if found is not None:
                 return found
@@ -74,27 +75,28 @@ class Dialogue:
             messages = [*messages, said, {"role": "user", "content": AGAIN}]
         return None
 
-    def _answer(self, messages: Messages) -> Answer:
+    def _answer(self, messages: Messages, opening: str) -> Answer:
         request = {
             "writer": self.writer.identity,
             "messages": messages,
+            "opening": opening,
             "max_answer_tokens": self.max_answer_tokens,
         }
         key = hashlib.sha256(canonical_json(request)).hexdigest()
         answer = self.transcript.find(key)
         if answer is None:
-            answer = self._asked(messages)
+            answer = self._asked(messages, opening)
             self.transcript.keep(key, request, answer)
         self.n_answers += 1
         self.n_tokens += answer.n_tokens
         return answer
 
-    def _asked(self, messages: Messages) -> Answer:
+    def _asked(self, messages: Messages, opening: str) -> Answer:
         if self.n_requests >= self.max_requests:
             raise LimitReachedError(f"explain.max_requests ({self.max_requests}) is reached")
         if self.n_asked_tokens >= self.max_tokens:
             raise LimitReachedError(f"explain.max_tokens ({self.max_tokens:,}) is reached")
         self.n_requests += 1
-        answer = self.writer.ask(messages, self.max_answer_tokens)
+        answer = self.writer.ask(messages, opening, self.max_answer_tokens)
         self.n_asked_tokens += answer.n_tokens
         return answer

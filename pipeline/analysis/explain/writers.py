@@ -12,9 +12,9 @@ from pipeline.config.explain import EndpointWriter, ExplainConfig
 from pipeline.config.models import LocalModel
 from pipeline.errors import ConfigError, EndpointError
 from pipeline.paths import located
+from pipeline.runtime import resolve_device
 
 if TYPE_CHECKING:
-    import torch
     from openai import OpenAI
 
 BASE_URL, MODEL, KEY = "EXPLAIN_BASE_URL", "EXPLAIN_MODEL", "EXPLAIN_API_KEY"
@@ -38,18 +38,19 @@ class Answer:
 
 
 class Writer(Protocol):
-    """A model that answers. name: for people; identity: what an answer depends on besides the
-    request."""
+    """A model that answers, with `opening` where it can be made to begin so. name: for people;
+    identity: what an answer depends on besides the request."""
 
     @property
     def name(self) -> str: ...
     @property
     def identity(self) -> dict[str, Any]: ...
-    def ask(self, messages: Messages, max_answer_tokens: int) -> Answer: ...
+    def ask(self, messages: Messages, opening: str, max_answer_tokens: int) -> Answer: ...
 
 
-def writer_of(section: ExplainConfig, device: "torch.device") -> Writer | None:
-    """The configured writer; None for none. Raises ConfigError where an endpoint is not named."""
+def writer_of(section: ExplainConfig, device: str) -> Writer | None:
+    """The configured writer; None for none. Raises ConfigError where an endpoint is not named, or a
+    folder is not there. device: as in runtime.device"""
     match section.writer:
         case EndpointWriter(n_retries=n_retries, timeout_seconds=timeout_seconds):
             return Endpoint.from_environment(n_retries, timeout_seconds)
@@ -106,8 +107,9 @@ class Endpoint:
             timeout=self.timeout_seconds,
         )
 
-    def ask(self, messages: Messages, max_answer_tokens: int) -> Answer:
+    def ask(self, messages: Messages, opening: str, max_answer_tokens: int) -> Answer:
         """The model's answer. Raises EndpointError where there is none."""
+        del opening  # few endpoints take the beginning of an answer
         client = self._client
         from openai import APIStatusError, OpenAIError
 
@@ -142,10 +144,16 @@ def _answer(reply: Any, messages: Messages) -> Answer:
 
 
 class LocalWriter:
-    """A Hugging Face folder with a chat template, which decodes greedily."""
+    """A Hugging Face folder with a chat template, which decodes greedily, up to the end of the JSON
+    object that its answer is made to begin with: small models find no form by themselves."""
 
-    def __init__(self, folder: Path, device: "torch.device") -> None:
-        self._folder, self._device = folder, device
+    def __init__(self, folder: Path, device: str) -> None:
+        if not folder.is_dir():
+            raise ConfigError(
+                f"explain.writer.path {folder} is no folder, expected a Hugging Face model with a "
+                "chat template: name another"
+            )
+        self._folder, self._device = folder, resolve_device(device)
 
     @property
     def name(self) -> str:
@@ -170,9 +178,9 @@ class LocalWriter:
 
     @cached_property
     def _tokenizer(self) -> Any:
-        from transformers import AutoTokenizer
+        from pipeline.models.load import read_tokenizer
 
-        tokenizer = AutoTokenizer.from_pretrained(self._folder)
+        tokenizer = read_tokenizer(self._folder)
         if not tokenizer.chat_template:
             raise ConfigError(
                 f"explain.writer.path {self._folder} has no chat template, expected an "
@@ -180,20 +188,24 @@ class LocalWriter:
             )
         return tokenizer
 
-    def ask(self, messages: Messages, max_answer_tokens: int) -> Answer:
-        asked = self._tokenizer.apply_chat_template(
-            messages, add_generation_prompt=True, return_tensors="pt", return_dict=True
-        ).to(self._device)
+    def ask(self, messages: Messages, opening: str, max_answer_tokens: int) -> Answer:
+        text = self._tokenizer.apply_chat_template(
+            messages, add_generation_prompt=True, tokenize=False
+        )
+        asked = self._tokenizer(text + opening, add_special_tokens=False, return_tensors="pt")
         n_asked = asked["input_ids"].shape[1]
         written = self._model.generate(
-            **asked,
+            asked["input_ids"].to(self._device),
+            attention_mask=asked["attention_mask"].to(self._device),
             max_new_tokens=max_answer_tokens,
             do_sample=False,
             temperature=None,
             top_p=None,
             top_k=None,
             pad_token_id=self._tokenizer.eos_token_id,
+            stop_strings=["}"],
+            tokenizer=self._tokenizer,
         )[0, n_asked:]
-        is_whole = len(written) < max_answer_tokens
-        text = self._tokenizer.decode(written, skip_special_tokens=True)
-        return Answer(str(text), is_whole, n_asked + len(written))
+        answer = opening + str(self._tokenizer.decode(written, skip_special_tokens=True))
+        is_whole = "}" in answer or len(written) < max_answer_tokens
+        return Answer(answer, is_whole, n_asked + len(written))

@@ -60,8 +60,8 @@ class Writes:
     def __init__(self, judges: bool = True) -> None:
         self.asked, self._judges = list[Messages](), judges
 
-    def ask(self, messages: Messages, max_answer_tokens: int) -> Answer:
-        del max_answer_tokens
+    def ask(self, messages: Messages, opening: str, max_answer_tokens: int) -> Answer:
+        del opening, max_answer_tokens
         self.asked.append(messages)
         request = json.loads(messages[1]["content"])
         if "sentence" not in request:
