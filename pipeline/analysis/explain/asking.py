@@ -30,8 +30,10 @@ JUDGE = (
     "<< and >>. Name the numbers of the excerpts at whose token the sentence says it is active. "
     'Answer in the form {"active": [1, 2]}. '
 )
-EXPLANATION_OPENS, JUDGEMENT_OPENS = '{"explanation": "', '{"active": ['
-"""What an answer begins with; a writer that can be made to begin so is."""
+Form = tuple[str, str]
+"""What an answer begins and ends with; a writer that can be held to it is."""
+EXPLANATION_FORM: Form = ('{"explanation": "', '"}')
+JUDGEMENT_FORM: Form = ('{"active": [', "]}")
 AGAIN = "That was no complete JSON object of the form asked for. Answer again, with it alone."
 
 

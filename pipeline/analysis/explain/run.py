@@ -17,8 +17,8 @@ from pipeline.analysis.changes.result import CHANGES as LIST
 from pipeline.analysis.changes.result import Change
 from pipeline.analysis.dashboards.token_text import Pieces
 from pipeline.analysis.explain.asking import (
-    EXPLANATION_OPENS,
-    JUDGEMENT_OPENS,
+    EXPLANATION_FORM,
+    JUDGEMENT_FORM,
     explain_messages,
     judge_messages,
     read_explanation,
@@ -111,7 +111,7 @@ def explain_one(
         return one
     try:
         request = explain_messages(texts(chosen.shown), subject.promotes)
-        one["explanation"] = sentence = dialogue.ask(request, EXPLANATION_OPENS, read_explanation)
+        one["explanation"] = sentence = dialogue.ask(request, EXPLANATION_FORM, read_explanation)
         one["reason"] = NO_ANSWER
         if sentence is not None:
             one["detection"] = detection(sentence, chosen, texts, dialogue, random)
@@ -133,7 +133,7 @@ def detection(
     order = random.permutation(len(rows))
     called = dialogue.ask(
         judge_messages(sentence, texts(rows[order])),
-        JUDGEMENT_OPENS,
+        JUDGEMENT_FORM,
         lambda answer: read_judgement(answer, len(rows)),
     )
     if called is None:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from pipeline import local_files
-from pipeline.analysis.explain.asking import Messages
+from pipeline.analysis.explain.asking import Form, Messages
 from pipeline.config.explain import EndpointWriter, ExplainConfig
 from pipeline.config.models import LocalModel
 from pipeline.errors import ConfigError, EndpointError
@@ -38,14 +38,14 @@ class Answer:
 
 
 class Writer(Protocol):
-    """A model that answers, with `opening` where it can be made to begin so. name: for people;
-    identity: what an answer depends on besides the request."""
+    """A model that answers, in the form where it can be held to it. name: for people; identity:
+    what an answer depends on besides the request."""
 
     @property
     def name(self) -> str: ...
     @property
     def identity(self) -> dict[str, Any]: ...
-    def ask(self, messages: Messages, opening: str, max_answer_tokens: int) -> Answer: ...
+    def ask(self, messages: Messages, form: Form, max_answer_tokens: int) -> Answer: ...
 
 
 def writer_of(section: ExplainConfig, device: str) -> Writer | None:
@@ -107,9 +107,9 @@ class Endpoint:
             timeout=self.timeout_seconds,
         )
 
-    def ask(self, messages: Messages, opening: str, max_answer_tokens: int) -> Answer:
+    def ask(self, messages: Messages, form: Form, max_answer_tokens: int) -> Answer:
         """The model's answer. Raises EndpointError where there is none."""
-        del opening  # few endpoints take the beginning of an answer
+        del form  # few endpoints take the beginning of an answer
         client = self._client
         from openai import APIStatusError, OpenAIError
 
@@ -144,8 +144,8 @@ def _answer(reply: Any, messages: Messages) -> Answer:
 
 
 class LocalWriter:
-    """A Hugging Face folder with a chat template, which decodes greedily, up to the end of the JSON
-    object that its answer is made to begin with: small models find no form by themselves."""
+    """A Hugging Face folder with a chat template, which decodes greedily. Small models find no form
+    by themselves: the answer is begun for them, and closed where they first would."""
 
     def __init__(self, folder: Path, device: str) -> None:
         if not folder.is_dir():
@@ -188,11 +188,12 @@ class LocalWriter:
             )
         return tokenizer
 
-    def ask(self, messages: Messages, opening: str, max_answer_tokens: int) -> Answer:
+    def ask(self, messages: Messages, form: Form, max_answer_tokens: int) -> Answer:
         text = self._tokenizer.apply_chat_template(
             messages, add_generation_prompt=True, tokenize=False
         )
-        asked = self._tokenizer(text + opening, add_special_tokens=False, return_tensors="pt")
+        begins, ends = form
+        asked = self._tokenizer(text + begins, add_special_tokens=False, return_tensors="pt")
         n_asked = asked["input_ids"].shape[1]
         written = self._model.generate(
             asked["input_ids"].to(self._device),
@@ -203,9 +204,8 @@ class LocalWriter:
             top_p=None,
             top_k=None,
             pad_token_id=self._tokenizer.eos_token_id,
-            stop_strings=["}"],
+            stop_strings=[ends[0]],
             tokenizer=self._tokenizer,
         )[0, n_asked:]
-        answer = opening + str(self._tokenizer.decode(written, skip_special_tokens=True))
-        is_whole = "}" in answer or len(written) < max_answer_tokens
-        return Answer(answer, is_whole, n_asked + len(written))
+        said, closed, _ = str(self._tokenizer.decode(written)).partition(ends[0])
+        return Answer(begins + said + ends, bool(closed), n_asked + len(written))

@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.analysis.explain.asking import (
-    EXPLANATION_OPENS,
-    JUDGEMENT_OPENS,
+    EXPLANATION_FORM,
+    JUDGEMENT_FORM,
     MAX_CHARACTERS,
     explain_messages,
     judge_messages,
@@ -40,7 +40,7 @@ def dialogue(path: Path, writer: Any, **limits: int) -> Dialogue:
 def test_refusals_that_pass_and_lost_answers_are_asked_again(tmp_path: Path, trouble: Any) -> None:
     with serving(trouble, trouble, GOOD) as (server, url):
         assert (
-            dialogue(tmp_path, endpoint(url)).ask(MESSAGES, EXPLANATION_OPENS, read_explanation)
+            dialogue(tmp_path, endpoint(url)).ask(MESSAGES, EXPLANATION_FORM, read_explanation)
             == "greetings"
         )
     assert len(server.requests) == 3
@@ -52,7 +52,7 @@ def test_a_slow_endpoint_is_given_up_and_asked_again(tmp_path: Path) -> None:
     with serving("slow", GOOD) as (server, url):
         writer = endpoint(url, timeout_seconds=0.1)
         assert (
-            dialogue(tmp_path, writer).ask(MESSAGES, EXPLANATION_OPENS, read_explanation)
+            dialogue(tmp_path, writer).ask(MESSAGES, EXPLANATION_FORM, read_explanation)
             == "greetings"
         )
     assert len(server.requests) == 2
@@ -75,7 +75,7 @@ def test_what_does_not_pass_is_one_line_without_the_key(
 ) -> None:
     with serving(trouble) as (_, url), pytest.raises(EndpointError) as caught:
         dialogue(tmp_path, endpoint(url, n_retries=1)).ask(
-            MESSAGES, EXPLANATION_OPENS, read_explanation
+            MESSAGES, EXPLANATION_FORM, read_explanation
         )
     assert said in str(caught.value)
     assert "\n" not in str(caught.value)
@@ -91,14 +91,14 @@ def test_an_answer_of_another_form_is_told_so_once_and_then_given_up(
 ) -> None:
     with serving(bad, GOOD) as (server, url):
         assert (
-            dialogue(tmp_path, endpoint(url)).ask(MESSAGES, EXPLANATION_OPENS, read_explanation)
+            dialogue(tmp_path, endpoint(url)).ask(MESSAGES, EXPLANATION_FORM, read_explanation)
             == "greetings"
         )
     roles = [message["role"] for message in server.requests[1]["messages"]]
     assert roles == ["system", "user", "assistant", "user"]
     with serving(bad) as (server, url):
         assert (
-            dialogue(tmp_path, endpoint(url)).ask(MESSAGES, EXPLANATION_OPENS, read_explanation)
+            dialogue(tmp_path, endpoint(url)).ask(MESSAGES, EXPLANATION_FORM, read_explanation)
             is None
         )
     assert len(server.requests) == 2
@@ -108,23 +108,23 @@ def test_a_rerun_asks_nothing_twice_also_after_a_line_that_was_cut(tmp_path: Pat
     with serving(GOOD) as (server, url):
         for _ in range(2):
             found = dialogue(tmp_path, endpoint(url))
-            assert found.ask(MESSAGES, EXPLANATION_OPENS, read_explanation) == "greetings"
+            assert found.ask(MESSAGES, EXPLANATION_FORM, read_explanation) == "greetings"
             assert (found.n_answers, found.n_tokens) == (1, 40)
         assert len(server.requests) == 1
         with (tmp_path / "talk.jsonl").open("a") as file:
             file.write('{"key": "half a li')
         other = explain_messages(["<<Bye>>"], [])
         assert (
-            dialogue(tmp_path, endpoint(url)).ask(other, EXPLANATION_OPENS, read_explanation)
+            dialogue(tmp_path, endpoint(url)).ask(other, EXPLANATION_FORM, read_explanation)
             == "greetings"
         )
         assert len(server.requests) == 2
         again = dialogue(tmp_path, endpoint(url))
-        assert again.ask(other, EXPLANATION_OPENS, read_explanation) == "greetings"
-        assert again.ask(MESSAGES, EXPLANATION_OPENS, read_explanation) == "greetings"
+        assert again.ask(other, EXPLANATION_FORM, read_explanation) == "greetings"
+        assert again.ask(MESSAGES, EXPLANATION_FORM, read_explanation) == "greetings"
         assert len(server.requests) == 2
         another = Endpoint(url, "another-model", "secret-key", 0, 5.0)
-        dialogue(tmp_path, another).ask(MESSAGES, EXPLANATION_OPENS, read_explanation)
+        dialogue(tmp_path, another).ask(MESSAGES, EXPLANATION_FORM, read_explanation)
         assert len(server.requests) == 3
 
 
@@ -136,13 +136,13 @@ def test_limits_end_the_asking_and_what_is_kept_costs_none(
     with serving(GOOD) as (server, url):
         first = dialogue(tmp_path, endpoint(url), **limit)
         for request in requests[:2]:
-            first.ask(request, EXPLANATION_OPENS, read_explanation)
+            first.ask(request, EXPLANATION_FORM, read_explanation)
         with pytest.raises(LimitReachedError, match=next(iter(limit))):
-            first.ask(requests[2], EXPLANATION_OPENS, read_explanation)
+            first.ask(requests[2], EXPLANATION_FORM, read_explanation)
         assert len(server.requests) == 2
         second = dialogue(tmp_path, endpoint(url), **limit)
         for request in requests:
-            second.ask(request, EXPLANATION_OPENS, read_explanation)
+            second.ask(request, EXPLANATION_FORM, read_explanation)
         assert len(server.requests) == 3
 
 
@@ -173,7 +173,7 @@ def test_orders_in_an_excerpt_stay_a_string_of_the_request(tmp_path: Path) -> No
     with serving(judged) as (server, url):
         messages = judge_messages("greetings", [HOSTILE, "<<Hi>>"])
         found = dialogue(tmp_path, endpoint(url)).ask(
-            messages, JUDGEMENT_OPENS, lambda a: read_judgement(a, 2)
+            messages, JUDGEMENT_FORM, lambda a: read_judgement(a, 2)
         )
     assert found == {2}
     (request,) = server.requests

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from pipeline.analysis.explain.asking import Messages
+from pipeline.analysis.explain.asking import Form, Messages
 from pipeline.analysis.explain.dialogue import Dialogue, Transcript
 from pipeline.analysis.explain.examples import choose
 from pipeline.analysis.explain.run import NO_ANSWER, TOO_FEW, Subject, explain_one
@@ -60,8 +60,8 @@ class Writes:
     def __init__(self, judges: bool = True) -> None:
         self.asked, self._judges = list[Messages](), judges
 
-    def ask(self, messages: Messages, opening: str, max_answer_tokens: int) -> Answer:
-        del opening, max_answer_tokens
+    def ask(self, messages: Messages, form: Form, max_answer_tokens: int) -> Answer:
+        del form, max_answer_tokens
         self.asked.append(messages)
         request = json.loads(messages[1]["content"])
         if "sentence" not in request:
