@@ -68,4 +68,5 @@ def test_a_stage_that_computes_on_a_device_names_what_to_lower(name: str) -> Non
     if stage is None:
         return
     assert stage.memory_keys or not asks or name == "plan"
-    assert {key.split(".")[0] for key in stage.memory_keys} <= set(stage.sections)
+    reached = {"runtime", *stage.sections}  # `runtime` reaches every stage and is no section of any
+    assert {key.split(".")[0] for key in stage.memory_keys} <= reached
