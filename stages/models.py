@@ -24,7 +24,7 @@ STAGE = Stage(
     local_files=("models", "sources"),
     outputs={"models": MODELS},
     results=("models.json",),
-    format_version=2,
+    format_version=3,
     resumes=True,
     memory_keys=("models.base.micro_batch_sequences", "models.it.micro_batch_sequences"),
 )

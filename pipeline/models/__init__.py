@@ -1,7 +1,7 @@
 """The model pair: hub, local, trained or tuned; where it is read; how it is continued.
 
 materialise.py, pair.py    find or make both models, and whether they can be compared
-locate.py, adapter.py, architecture.py, edits.py   hub, local, LoRA, random weights, edits
+locate.py, adapter.py, architecture.py, edits/   hub, local, LoRA, random weights, edits
 fitting.py, sequences.py   training from scratch and tuning, on packed sequences
 records.py                 `ModelRecord`: what `data/models/` says of a model; loads no torch
 start.py, template.py      what every sequence starts with; how conversations are written

@@ -30,7 +30,8 @@ from pipeline.labels import MODELS
 from pipeline.models.adapter import check_adapter, save_adapter, with_adapter
 from pipeline.models.architecture import random_model
 from pipeline.models.configuration import quiet
-from pipeline.models.edits import draw_edits, make_edit, write_edits
+from pipeline.models.edits.draw import draw_edits
+from pipeline.models.edits.edit import make_edit, write_edits
 from pipeline.models.fitting import fit
 from pipeline.models.load import read_model, read_tokenizer
 from pipeline.models.locate import locate_adapter, locate_hub, locate_local

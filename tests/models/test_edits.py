@@ -9,7 +9,9 @@ from transformers import AutoConfig, AutoModelForCausalLM
 
 from pipeline.config.edits import EditedModel, EditForm, EditGroup
 from pipeline.errors import ModelError
-from pipeline.models.edits import Edit, draw_edits, made, read_edits, write_edits
+from pipeline.models.edits.draw import draw_edits
+from pipeline.models.edits.edit import Edit, Written, made, read_edits, write_edits
+from pipeline.models.edits.inputs import key_and_moment, measure_inputs
 
 FORMS: tuple[EditForm, ...] = (
     *("token_added", "token_turned", "token_scaled", "neuron_writes"),
@@ -97,6 +99,36 @@ def test_a_turned_embedding_keeps_its_length_and_has_the_stated_cosine(
 def test_a_rank_one_edit_writes_its_vector_at_its_key(edits: list[Edit]) -> None:
     (edit,) = (edit for edit in edits if edit.form == "rank_one")
     assert float(edit.dual @ edit.key) == pytest.approx(1, abs=1e-4)
+
+
+def test_sums_over_inputs_are_those_of_the_inputs_at_once(
+    model: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Read by hooks of the test's own, in one batch; the sums in three."""
+    monkeypatch.setattr("pipeline.models.edits.inputs.SEQUENCES_AT_A_TIME", 3)
+    paths: dict[Written, str] = {"mlp": "mlp.down_proj", "attention": "self_attn.o_proj"}
+    for module, path in paths.items():
+        heard: list[torch.Tensor] = []
+        linear = model.model.layers[1].get_submodule(path)
+        handle = linear.register_forward_hook(lambda _m, args, _out: heard.append(args[0]))  # noqa: B023
+        model(token_ids())
+        handle.remove()
+        (inputs,) = heard
+        inputs_TI = inputs.flatten(0, 1).double()
+        sums = measure_inputs(model, token_ids(), n_layers=2)[module, 1]
+        torch.testing.assert_close(sums.second_I, inputs_TI.square().sum(0), rtol=1e-5, atol=0)
+        torch.testing.assert_close(sums.fourth_I, inputs_TI.pow(4).sum(0), rtol=1e-5, atol=0)
+        squares = (inputs_TI @ linear.weight.double().T).square().sum(1)
+        assert sums.typical_output == pytest.approx(float(squares.mean().sqrt()), rel=1e-5)
+        if module == "attention":
+            head = inputs_TI[:, 4:8] @ linear.weight.double()[:, 4:8].T
+            assert float(sums.written[1]) == pytest.approx(float(head.square().sum()), rel=1e-5)
+        key, moment = key_and_moment(model, token_ids(), module, 1, 7)
+        at_token = inputs_TI[token_ids().flatten() == 7]
+        torch.testing.assert_close(key, at_token.mean(0), rtol=1e-5, atol=1e-9)
+        torch.testing.assert_close(
+            moment, inputs_TI.T @ inputs_TI / len(inputs_TI), rtol=1e-5, atol=1e-9
+        )
 
 
 def test_the_same_seed_draws_the_same_edits_and_another_one_others(model: Any) -> None:

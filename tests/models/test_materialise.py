@@ -14,7 +14,7 @@ from pipeline.artifacts import hash_files
 from pipeline.config.models import ModelsConfig, TrainedModel
 from pipeline.errors import ModelError
 from pipeline.models import materialise as materialise_module
-from pipeline.models.edits import read_edits
+from pipeline.models.edits.edit import read_edits
 from pipeline.models.figures import pair_figures
 from pipeline.models.load import load_model, load_tokenizer, read_model
 from pipeline.models.materialise import Workshop, materialise

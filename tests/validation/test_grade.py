@@ -14,7 +14,7 @@ from pipeline.claims import Claim
 from pipeline.config import compose
 from pipeline.config.text import TriggeredSourceConfig
 from pipeline.errors import ConfigError, SourceError
-from pipeline.models.edits import Edit
+from pipeline.models.edits.edit import Edit
 from pipeline.validation.grade import grade_behaviour, grade_nothing, truth_of
 from pipeline.validation.grade_edits import Rows, located
 from tests.analysis.changes.worlds import section

@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from pipeline.models.edits import Edit, made
+from pipeline.models.edits.edit import Edit, made
 from pipeline.models.hook import residual
 
 if TYPE_CHECKING:

@@ -29,7 +29,7 @@ from pipeline.analysis.edits.score import (
 from pipeline.analysis.heldout import as_float
 from pipeline.analysis.opening import Opened
 from pipeline.errors import ArtifactError
-from pipeline.models.edits import Edit, read_edits
+from pipeline.models.edits.edit import Edit, read_edits
 from pipeline.models.load import load_model
 from pipeline.stage import CHANGES, DIFF_SAE, HELDOUT_ACTIVATIONS, MODELS, RESULTS, TOKENS
 

@@ -8,7 +8,7 @@ from transformers import AutoConfig, AutoModelForCausalLM
 
 from pipeline.analysis.edits.alone import control_rows, effect_alone, rows_with
 from pipeline.analysis.edits.null import null_lists, rounded_at_random
-from pipeline.models.edits import Edit
+from pipeline.models.edits.edit import Edit
 from tests.analysis.changes.worlds import section
 
 START, LAYER, TOKEN = 1, 1, 7
