@@ -75,6 +75,8 @@ class Progress:
         self.done += n
         self._figures.update(figures)
         now = time.monotonic()
+        if now - self._window[-1][0] >= LINE_INTERVAL_SECONDS:
+            self._window.append((now, self.done))
         if self._live and now - self._last_line >= LINE_INTERVAL_SECONDS:
             self._last_line = now
             self._draw()
@@ -87,10 +89,10 @@ class Progress:
         self._log(finished=False)
 
     def rate(self) -> float:
-        """Units per second over the last half minute, so that warm-up does not count for ever."""
+        """Units per second over the last half minute, so that warm-up does not count for ever; since
+        the last but one count where units take longer than that."""
         now = time.monotonic()
-        self._window.append((now, self.done))
-        while len(self._window) > 2 and now - self._window[0][0] > RATE_WINDOW_SECONDS:
+        while len(self._window) > 2 and now - self._window[1][0] > RATE_WINDOW_SECONDS:
             self._window.popleft()
         began, done = self._window[0]
         return (self.done - done) / max(now - began, 1e-9)

@@ -50,6 +50,23 @@ def test_the_live_line_shows_done_rate_time_and_memory(
         assert part in line
 
 
+@pytest.mark.parametrize("step_seconds", [0.01, 3, 25, 100, 1000])
+def test_the_rate_is_told_at_every_moment_however_long_a_step_takes(
+    step_seconds: float, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Looked at after every step, and twice before the next is done."""
+    now = 50.0
+    monkeypatch.setattr("time.monotonic", lambda: now)
+    bar = progress.Progress("slow", total=10_000, unit="steps", log_dir=tmp_path)
+    for _ in range(200):
+        now += step_seconds
+        bar.advance(1)
+    assert bar.rate() * step_seconds == pytest.approx(1)
+    for share in (0.5, 0.99):
+        now = 50.0 + step_seconds * (200 + share)
+        assert 0.5 <= bar.rate() * step_seconds <= 1.001
+
+
 @pytest.mark.parametrize(
     ("seconds", "text"),
     [(3, "3 s"), (250, "4 min 10 s"), (7500, "2 h 05 min"), (273600, "3 d 4 h")],
