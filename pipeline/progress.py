@@ -89,8 +89,8 @@ class Progress:
         self._log(finished=False)
 
     def rate(self) -> float:
-        """Units per second over the last half minute, so that warm-up does not count for ever; since
-        the last but one count where units take longer than that."""
+        """Units per second over the last half minute, so that warm-up does not count for ever, or
+        since the last count but one where units take longer than that."""
         now = time.monotonic()
         while len(self._window) > 2 and now - self._window[1][0] > RATE_WINDOW_SECONDS:
             self._window.popleft()
