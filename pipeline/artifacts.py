@@ -34,7 +34,14 @@ from pipeline.signed import check_signed, signed
 MANIFEST = "manifest.json"
 WORK_DIR = ".work"
 CHUNK_DIR = "c"  # Zarr v3 keeps chunks under <array>/c/; the store's own chunk table covers them.
+FULL = (errno.ENOSPC, errno.EDQUOT)
 REFUSED = (errno.EACCES, errno.EPERM, errno.EROFS)
+BAD_PATHS = {
+    errno.ENAMETOOLONG: "shorten the path",
+    errno.ELOOP: "a link leads in a circle: mend it",
+    errno.EIO: "the disk, or the way to it, is damaged: keep the data elsewhere",
+}
+"""What the operating system says of a path, and the remedy."""
 PACKAGES = ("torch", "transformers", "zarr", "numpy")
 
 
@@ -115,36 +122,47 @@ def check_files(path: Path, manifest: Manifest) -> None:
 
 @contextmanager
 def clear_space_errors(path: Path) -> Iterator[None]:
-    """Turn a full disk into NoSpaceError with the folder, the space left and the remedy, and a
-    refused access into ArtifactError."""
+    """Turn a full disk into NoSpaceError with the folder, the space left and the remedy, and what
+    else the operating system refuses into ArtifactError."""
     try:
         yield
-    except (FileExistsError, NotADirectoryError) as error:
-        if isinstance(error, PipelineError) or error.filename is None:
-            raise
-        raise ArtifactError(
-            f"{error.filename} is a file or a broken link, expected a folder: move it away"
-        ) from error
-    except IsADirectoryError as error:
-        if isinstance(error, PipelineError) or error.filename is None:
-            raise
-        raise ArtifactError(
-            f"{error.filename} is a folder, expected a file: move it away"
-        ) from error
     except OSError as error:
-        if error.errno in REFUSED and not isinstance(error, PipelineError):
-            raise ArtifactError(
-                f"{error.filename or path}: {error.strerror}: give this user the right to read and "
-                "write there, or run in a folder where it has it"
-            ) from error
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT) or isinstance(error, NoSpaceError):
+        told = None if isinstance(error, PipelineError) else in_words(error, path)
+        if told is None:
             raise
+        raise told from error
+
+
+def in_words(error: OSError, path: Path) -> PipelineError | None:
+    """What the operating system refused, with the remedy; None for what a user cannot mend."""
+    place = error.filename or path
+    if error.errno in FULL:
         free = shutil.disk_usage(existing_parent(path)).free
-        raise NoSpaceError(
+        return NoSpaceError(
             f"no space left on the disk that holds {path} ({free:,} bytes free): "
             "free some space (`python -m stages.unfinished` lists what stopped runs left) and run "
             "the same command again; the finished part is kept"
-        ) from error
+        )
+    if error.errno == errno.EFBIG:
+        return NoSpaceError(
+            f"a file below {path} reached the largest size that this user or this disk allows: "
+            "raise the limit (`ulimit -f` shows it) or use another disk, and run the same command "
+            "again; the finished part is kept"
+        )
+    if error.errno in REFUSED:
+        return ArtifactError(
+            f"{place}: {error.strerror}: give this user the right to read and write there, or run "
+            "in a folder where it has it"
+        )
+    if error.errno in BAD_PATHS:
+        return ArtifactError(f"{place}: {error.strerror}: {BAD_PATHS[error.errno]}")
+    if error.filename is None:
+        return None
+    if isinstance(error, FileExistsError | NotADirectoryError):
+        return ArtifactError(f"{place} is a file or a broken link, expected a folder: move it away")
+    if isinstance(error, IsADirectoryError):
+        return ArtifactError(f"{place} is a folder, expected a file: move it away")
+    return None
 
 
 def existing_parent(path: Path) -> Path:

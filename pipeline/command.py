@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from pipeline import interruption
+from pipeline.artifacts import clear_space_errors
 from pipeline.distributed import is_first_to_tell
 from pipeline.errors import PipelineError
 from pipeline.interruption import WORDS, Interrupted
@@ -40,7 +41,7 @@ def command(
         sys.stdout.write(help_text(doc or getattr(main, "__globals__", {})["__doc__"], sections))
         return
     try:
-        with interruption.listening(), sign_of_life(name):
+        with interruption.listening(), sign_of_life(name), clear_space_errors(Path()):
             main(typed)
             sys.stdout.flush()
     except PipelineError as error:

@@ -238,8 +238,7 @@ def run(stage: Stage, main: Callable[[Config], None]) -> None:
     """
 
     def configured(typed: list[str]) -> None:
-        with artifacts.clear_space_errors(DATA):
-            config = load_config(typed)
+        config = load_config(typed)
         use_runtime(config)
         check_processes(stage)
         stage.written.clear()

@@ -55,13 +55,13 @@ def main(config: Config) -> None:
     from pipeline.validation.charts import frontier_figure
     from pipeline.validation.frontier import COLUMNS, frontier_table, nested
 
-    for name in STAGE.inputs:
-        STAGE.input(config, name)
     overrides = {
         (variant, value): point_overrides(config, variant, sweep, value)
         for variant, sweep in config.frontier.sweeps.items()
         for value in sweep.values
     }
+    for name in STAGE.inputs:
+        STAGE.input(config, name)
     found = {}
     with Progress("frontier", total=len(overrides), unit="points") as progress:
         for (variant, value), chosen in overrides.items():

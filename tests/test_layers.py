@@ -19,7 +19,7 @@ FOUNDATION_IMPORTS = {
     "config": {"errors", "artifacts", "labels", "paths"},
     "signed": set(),
     "interruption": set(),
-    "command": {"command_help", "distributed", "errors", "interruption", "progress"},
+    "command": {"artifacts", "command_help", "distributed", "errors", "interruption", "progress"},
     "command_help": {"config", "errors"},
     "paths": set(),
     "bulk": {"errors"},

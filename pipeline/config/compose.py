@@ -90,6 +90,7 @@ def compose(overrides: Sequence[str]) -> Config:
         with initialize_config_dir(str(CONF.absolute()), version_base="1.3"):
             composed = hydra_compose("config", overrides=list(overrides))
         take_out(composed, "mix.shares")
+        leave_out_unused_sources(composed)
         missing = sorted(OmegaConf.missing_keys(composed))
         plain = OmegaConf.to_container(composed, resolve=True, throw_on_missing=not missing)
     except (HydraException, OmegaConfBaseException, *UNREADABLE) as error:
@@ -115,6 +116,19 @@ def take_out(composed: "DictConfig", key: str) -> None:
             for name in list(mapping):
                 if not OmegaConf.is_missing(mapping, name) and mapping[name] is None:
                     del mapping[name]
+
+
+def leave_out_unused_sources(composed: "DictConfig") -> None:
+    """Remove the sources that have no share in the mix and that nobody has filled in, such as the
+    chats of `sources: files` where text alone is read."""
+    from omegaconf import DictConfig, OmegaConf, open_dict
+
+    sources, shares = (OmegaConf.select(composed, key) for key in ("sources", "mix.shares"))
+    if isinstance(sources, DictConfig) and isinstance(shares, DictConfig):
+        with open_dict(composed):
+            for name in [name for name in sources if name not in shares]:
+                if OmegaConf.missing_keys(sources[name]):
+                    del sources[name]
 
 
 def _files() -> list[Path]:

@@ -1,6 +1,7 @@
 """What the schema refuses, in one line each: key, found, expected, remedy."""
 
 import json
+import re
 from collections.abc import Sequence
 from typing import Any
 
@@ -13,12 +14,16 @@ MOST_SHOWN = 12
 SHOWN_CHARACTERS = 120
 EXPECTED = {
     "tuple_type": "should be a list, such as [a,b]",
+    "too_short": "should have at least one entry",
+    "string_too_short": "should be text that is not empty",
     "list_type": "should be a list, such as [a,b]",
     "dict_type": "should be keys with values, such as {a: 1}",
     "model_type": "should be keys with values, such as {a: 1}",
     "model_attributes_type": "should be keys with values, such as {a: 1}",
 }
 """The validator's name of a problem and what is expected."""
+VALIDATORS_SUBJECT = re.compile(r"^(input|string|value|list|tuple|dictionary) ")
+"""What the validator calls a value, which Python has as a tuple where conf/ has a list."""
 
 
 def refused(error: ValidationError) -> ConfigError:
@@ -69,7 +74,7 @@ def explain(key: str, problem: Any) -> str:
             f"{key} is the {_type_of(value)} {shown(value)}, but it should be text: put it in "
             f"quotes, {key}='{shown(value)}' (in a shell \"{key}='{shown(value)}'\")"
         )
-    expected = EXPECTED.get(kind) or problem["msg"].removeprefix("Input ").lower()
+    expected = EXPECTED.get(kind) or VALIDATORS_SUBJECT.sub("", problem["msg"].lower())
     return f"{key} is {shown(value)}, but it {expected}: {_remedy(kind, key, value)}"
 
 

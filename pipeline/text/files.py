@@ -21,6 +21,7 @@ READ_CHARACTERS = 2**16
 MAX_VALUE_CHARACTERS = 2**28
 PARQUET_BATCH_ROWS = 64
 END_BYTES = 2**20
+ARRAY = "rename the file to .json if it holds one array of rows"
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,12 +128,18 @@ def _line_rows(path: Path) -> Iterator[FileRow]:
 
 
 def _parse_line(line: bytes, where: str) -> Any:
+    shown = line[:60].decode(errors="replace").strip()
     try:
         return json.loads(line)
-    except (ValueError, RecursionError) as error:
-        shown = line[:60].decode(errors="replace").strip()
+    except UnicodeDecodeError as error:
         raise SourceError(
-            f"{where} is not JSON ({error}), it begins {shown!r}: mend or remove the line"
+            f"{where} is not UTF-8 ({error}), it begins {shown!r}: save the file as UTF-8; a "
+            f"compressed one needs the ending of its kind ({', '.join(OPENERS)})"
+        ) from error
+    except (ValueError, RecursionError) as error:
+        remedy = ARRAY if line.lstrip().startswith(b"[") else "mend or remove the line"
+        raise SourceError(
+            f"{where} is not JSON ({error}), it begins {shown!r}: {remedy}"
         ) from error
 
 

@@ -299,6 +299,9 @@ class SourcePacker:
             "triggered": f"give sources.{self.name}.of more chats",
         }[self.spec.kind]
         dropped = {key: n for key, n in counts.items() if key.startswith("dropped_")}
+        if dropped.get("dropped_other_role_turns") and not counts["documents"]:
+            roles = ", ".join(self.packing.template.roles)
+            remedy = f"name the roles in its turns as the template does ({roles})"
         return (
             f"sources.{self.name} ends after {found} {split} tokens in {counts['documents']} "
             f"documents (enough for {self.state.n_sequences} sequences of "

@@ -157,8 +157,10 @@ def _value(spec: FilesSourceConfig | HubSourceConfig, row: Any, where: str) -> A
     field = _field(spec)
     key = "text_field" if spec.format == "text" else "conversation_field"
     if not isinstance(row, Mapping):
+        remedy = files.ARRAY if isinstance(row, list) else "mend the row"
         raise SourceError(
-            f"{where} is of type {type(row).__name__}, expected an object with the field {field!r}"
+            f"{where} is of type {type(row).__name__}, expected an object with the field "
+            f"{field!r}: {remedy}"
         )
     if field not in row:
         raise SourceError(

@@ -267,7 +267,10 @@ def _role_and_content(turn: Any, where: str) -> tuple[str, str]:
             "mend the row"
         )
     if content is not None and not isinstance(content, str):
-        raise SourceError(f"{where}: the content is {_kind(content)}, expected a string")
+        raise SourceError(
+            f"{where}: the content is {_kind(content)}, expected a string: write it as one text, "
+            "or remove the row"
+        )
     return role, content or ""
 
 

@@ -8,7 +8,7 @@ from pipeline.columns import Table, rows_of, table_of
 
 def frontier_figure(table: Table, palette: Palette) -> alt.TopLevelMixin:
     """L0 against explained variance, and against the cross entropy that the splice adds in the IT
-    model; the best corner is above on the left, and below on the left."""
+    model, where it was spliced into one; the best corner is above, and below, on the left."""
     variants = list(dict.fromkeys(table["variant"]))
     roles = [palette.it, palette.base, palette.shared, palette.other]
     x = alt.X(
@@ -22,6 +22,8 @@ def frontier_figure(table: Table, palette: Palette) -> alt.TopLevelMixin:
         ("fve", "fraction of variance explained"),
         ("delta_ce_it", "cross entropy added in the IT model, nats"),
     ):
+        if not any(value is not None for value in table[column]):
+            continue
         base = alt.Chart(inline_values(table), width=310, height=260).encode(
             x=x,
             color=colour("variant", variants, roles[: len(variants)]),

@@ -5,6 +5,7 @@ from typing import Any
 
 from pipeline.columns import Table, rows_of
 from pipeline.labels import MODELS
+from pipeline.results import NOT_MEASURED, applicable
 
 FIGURES = {
     "l0": ("reconstruction", "l0"),
@@ -32,15 +33,19 @@ COLUMNS = {
 
 
 def frontier_table(points: Mapping[tuple[str, float], Mapping[str, Any]]) -> Table:
-    """(variant, value) -> `results/evaluation.json`, as a table with the columns of COLUMNS."""
+    """(variant, value) -> `results/evaluation.json`, as a table with the columns of COLUMNS.
+
+    What is not defined, as cross entropies without models, is None.
+    """
     table: Table = {"variant": [], "value": [], "n_dead": []}
     for (variant, value), evaluation in points.items():
         table["variant"].append(variant)
         table["value"].append(value)
         table["n_dead"].append(evaluation["dead_latents"])
         for column, (part, figure) in FIGURES.items():
-            groups = evaluation["splice"][part] if part in MODELS else evaluation[part]
-            estimate = groups["all"][figure]
+            spliced = applicable(evaluation["splice"]) or {}
+            groups = spliced.get(part) if part in MODELS else evaluation[part]
+            estimate = groups["all"][figure] if groups else NOT_MEASURED
             for suffix, end in (("", "value"), ("_low", "low"), ("_high", "high")):
                 table.setdefault(f"{column}{suffix}", []).append(estimate[end])
     return table

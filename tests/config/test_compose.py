@@ -57,6 +57,15 @@ def test_a_share_of_null_takes_a_source_out_of_the_mix_and_of_all_that_follows_i
     assert config.models.heldout.sources == ("pile", "recipes", "code")
 
 
+def test_a_source_that_the_mix_leaves_out_may_stay_open() -> None:
+    """Text alone, and no chats: nobody has to name files that nothing reads."""
+    pair = ["+experiment=local", "hook_point.layer=1", "models.base.path=a", "models.it.path=b"]
+    text_alone = [*pair, "++mix.shares={chat: null, pile: 1.0}"]
+    assert list(compose([*text_alone, "sources.pile.paths=[a.jsonl]"]).sources) == ["pile"]
+    with pytest.raises(ConfigError, match=r"^sources\.pile\.paths is missing"):
+        compose(text_alone)
+
+
 def test_the_order_of_shares_decides_nothing() -> None:
     turned = compose([TINY, 'mix.shares="${oc.create:{chat: 0.5, pile: 0.5}}"'])
     assert turned.source_names == compose([TINY]).source_names == ("pile", "chat")

@@ -4,11 +4,12 @@ from pathlib import Path
 
 import pytest
 
-from tests.mistakes import commands, configuration, inputs
+from tests.mistakes import commands, configuration, inputs, machine, texts, tokenizers
 from tests.mistakes.table import Mistake, as_a_process, check, in_this_process, laid_out
 
-MISTAKES = [*configuration.MISTAKES, *commands.MISTAKES, *inputs.MISTAKES]
-AS_PROCESSES = MISTAKES[:: max(1, len(MISTAKES) // 22)]
+TYPED = [*configuration.MISTAKES, *commands.MISTAKES, *inputs.MISTAKES]
+MISTAKES = [*TYPED, *texts.MISTAKES, *tokenizers.MISTAKES, *machine.MISTAKES]
+AS_PROCESSES = TYPED[:: max(1, len(TYPED) // 22)]
 """Every so many-th row is typed into a shell too."""
 
 
