@@ -14,7 +14,6 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
-from torch.nn.functional import log_softmax
 
 BYTES_PER_LOGIT = 20
 """Alive at once per position and token: the clean distribution and its logarithm, a patched one's
@@ -60,9 +59,13 @@ def token_losses(
     """[1 + P, 2, N] in nats, of the clean stream and of the P patched ones [N, D], one at least:
     cross entropy, and KL(clean || it)."""
     found: list[Tensor] = []
+    # Written into anew for every patch: arrays of this size that come and go leave a process with
+    # holes in its memory, into which aligned blocks of the same size do not fit, and it grows.
+    n_at_once = min(head.n_at_once, len(targets_N))
+    room = [torch.empty(n_at_once, head.n_vocab, device=clean_ND.device) for _ in range(3)]
     for streams in head.waiting(patched, clean_ND.nbytes):
         pieces = [
-            _losses(head, targets_N[piece], clean_ND[piece], [x[piece] for x in streams])
+            _losses(head, room, targets_N[piece], clean_ND[piece], [x[piece] for x in streams])
             for piece in head.pieces(len(targets_N))
         ]
         # Every group needs the clean distribution anew, whose own losses count once.
@@ -70,18 +73,20 @@ def token_losses(
     return torch.cat(found)
 
 
-def _losses(head: Head, targets_N: Tensor, clean_ND: Tensor, patched: list[Tensor]) -> Tensor:
-    """`token_losses` of one piece."""
-    log_clean = _log_probabilities(head, clean_ND)
-    clean = log_clean.exp()
+def _losses(
+    head: Head, room: list[Tensor], targets_N: Tensor, clean_ND: Tensor, patched: list[Tensor]
+) -> Tensor:
+    """`token_losses` of one piece. room: three arrays of at least as many positions"""
+    log_clean, clean, log_p = (array[: len(targets_N)] for array in room)
+    _log_probabilities(head, clean_ND, log_clean)
+    torch.exp(log_clean, out=clean)
     ce = -log_clean.gather(1, targets_N[:, None])[:, 0]
     found = [ce, torch.zeros_like(ce)]
     for x in patched:
-        log_p = _log_probabilities(head, x)
+        _log_probabilities(head, x, log_p)
         found.append(-log_p.gather(1, targets_N[:, None])[:, 0])
         # p (log p - log q) term by term, as kl_div has it, but in place: no further array [N, V].
         found.append(-log_p.sub_(log_clean).mul_(clean).sum(dim=-1))
-        del log_p  # before the next logits are made
     return torch.stack(found).unflatten(0, (-1, 2))
 
 
@@ -96,6 +101,6 @@ def target_scores(head: Head, targets_N: Tensor, stream_ND: Tensor) -> tuple[Ten
     return log_prob, is_likeliest.bool()
 
 
-def _log_probabilities(head: Head, stream_ND: Tensor) -> Tensor:
-    """[N, V] in float32."""
-    return log_softmax(head.logits(stream_ND).float(), dim=-1)
+def _log_probabilities(head: Head, stream_ND: Tensor, out: Tensor | None = None) -> Tensor:
+    """[N, V] in float32, written into `out` where that is given."""
+    return torch.log_softmax(head.logits(stream_ND).float(), dim=-1, out=out)
