@@ -1,10 +1,12 @@
 """Tell what an experiment will need here, before anything runs.
 
     python -m stages.plan +experiment=gemma
+    python -m stages.plan +experiment=gemma runtime.measure_rates=false
 
 reads   conf/ (or composed.yaml), the local hub cache, this machine's speed and free space
-writes  nothing; prints a table and what is missing; exit status 1 if the experiment cannot run
-costs   a few seconds
+writes  logs/plan-*.json: the rates measured here; prints a table and what is missing; exit status 1
+        if the experiment cannot run
+costs   up to a minute on a machine and for an experiment it has not measured, then a few seconds
 """
 
 import sys
@@ -23,6 +25,10 @@ ON_A_CARD = (
     "times on a card are arithmetic from its rates: no stage has been measured on one "
     "(docs/performance.md)"
 )
+MEASURED = "times here are priced from short runs of every kind of work on this machine"
+BY_ARITHMETIC = (
+    "times here are arithmetic from the rates above (runtime.measure_rates=true measures)"
+)
 
 
 def main(config: Config) -> None:
@@ -36,12 +42,14 @@ def main(config: Config) -> None:
         ways_table,
     )
     from pipeline.planning.machine import H200
+    from pipeline.planning.measure import rates_here
 
     device = resolve_device(config.runtime.device).type
     bulk = config.runtime.bulk_dir
     disk = in_main_tree(bulk) if bulk else TOKENS
     machine = measure_machine(device, config.runtime.n_threads, disk)
-    costs = estimate(config, machine)
+    rates = rates_here(config, machine) if config.runtime.measure_rates else None
+    costs = estimate(config, machine, rates)
     print(f"experiment {config.experiment}: {config.mix.n_train_tokens:,} training tokens\n")
     print(describe(machine), end="\n\n")
     if costs:
@@ -50,11 +58,11 @@ def main(config: Config) -> None:
         print(f"\nThe same on {H200.device_name} (790 TFLOP/s bf16, disk 2 GB/s):\n")
         print(plan_table(estimate(config, H200)))
     if costs and config.has_models:
-        print(f"\n{ways_table(config, machine)}")
+        print(f"\n{ways_table(config, machine, rates)}")
     if line := explain_line(config):
         print(f"\n{line}")
     if costs:
-        print(f"\n{ON_A_CARD}")
+        print(f"\n{MEASURED if rates else BY_ARITHMETIC}; {ON_A_CARD}")
     if not n_latents_of(config.crosscoder):
         print(
             "\nnot counted above: the latents of the finished crosscoder, whose number nothing "

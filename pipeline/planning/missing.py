@@ -17,11 +17,11 @@ from pipeline.models.skeleton import weight_files
 from pipeline.models.start import choose_start
 from pipeline.models.template import choose_template
 from pipeline.paths import located, located_pattern
-from pipeline.planning.cost import StageCost
+from pipeline.planning.cost import StageCost, peak_disk
 from pipeline.planning.dictionary import WEIGHTS, is_here
-from pipeline.planning.estimate import store_bytes
 from pipeline.planning.machine import Machine
 from pipeline.planning.model_size import cached_hub_file, sizes_of
+from pipeline.planning.terms import terms_of
 
 DAY_SECONDS = 86_400
 DVC_BYTES_PER_SECOND = 370e6  # hashing, per core; measured with DVC 3.67
@@ -37,7 +37,7 @@ def missing_for(config: Config, machine: Machine, costs: Sequence[StageCost]) ->
         *_missing_crosscoder(config),
         *_missing_room(machine, costs),
         *_missing_device(machine, costs),
-        *_missing_bulk(config),
+        *_missing_bulk(config, machine),
     ]
 
 
@@ -168,8 +168,7 @@ def _reachable(spec: HubSourceConfig) -> bool:
 
 def _missing_room(machine: Machine, costs: Sequence[StageCost]) -> list[str]:
     lines = []
-    left = sum(cost.disk_bytes for cost in costs)
-    needed = left + max((cost.scratch_bytes for cost in costs), default=0.0)
+    needed = peak_disk(costs)
     if needed > machine.free_disk_bytes:
         lines.append(
             f"disk: {needed / 1e9:,.0f} GB needed, {machine.free_disk_bytes / 1e9:,.0f} GB free: "
@@ -197,12 +196,11 @@ def _missing_device(machine: Machine, costs: Sequence[StageCost]) -> list[str]:
     return []
 
 
-def _missing_bulk(config: Config) -> list[str]:
+def _missing_bulk(config: Config, machine: Machine) -> list[str]:
     """Stores too large for DVC to hash and to keep twice."""
-    sizes = sizes_of(config)
-    if config.runtime.bulk_dir is not None or sizes is None:
+    if config.runtime.bulk_dir is not None or sizes_of(config) is None:
         return []
-    n_bytes = store_bytes(config, sizes[0].d_model)
+    n_bytes = terms_of(config, machine).store_bytes()
     hours = n_bytes / DVC_BYTES_PER_SECOND / 3600
     if hours < 1:
         return []

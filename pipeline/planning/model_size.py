@@ -13,9 +13,11 @@ from pipeline.config.models import (
     AdapterModel,
     HubModel,
     LocalModel,
+    ModelName,
     ModelsConfig,
     NoModel,
     TrainedModel,
+    TunedModel,
 )
 from pipeline.errors import ModelError
 from pipeline.labels import MODELS
@@ -45,11 +47,15 @@ class ModelSize:
     def n_parameters(self) -> int:
         return self.n_layers * self.n_block_parameters + self.n_embedding_parameters
 
-    def flops_per_token(self, n_layers: int, *, logits: bool = False) -> float:
+    def flops_per_token(self, n_layers: int) -> float:
         """Multiply-adds counted twice, forward pass of `n_layers` blocks (attention scores,
         a few percent at these sequence lengths, left out)."""
-        unembedding = self.d_model * self.vocab_size if logits else 0
-        return 2.0 * (n_layers * self.n_active_parameters + unembedding)
+        return 2.0 * n_layers * self.n_active_parameters
+
+    @property
+    def head_flops_per_token(self) -> float:
+        """The same of the unembedding."""
+        return 2.0 * self.d_model * self.vocab_size
 
 
 # Values of the models' own config.json, so that a plan needs no download.
@@ -121,33 +127,48 @@ def _idle_parameters(block: nn.Module, config: Any) -> float:
 def size_of(models: ModelsConfig, name: str) -> ModelSize | None:
     """Size of the model called `name`; None where nothing on this machine tells it, or where there
     is no model."""
-    from pipeline.models.architecture import configuration_of
-    from pipeline.models.configuration import quiet, read_configuration
-
-    spec: Any = getattr(models, name)
-    if isinstance(spec, NoModel):
-        return None
-    if isinstance(spec, TrainedModel):
-        return size_from_config(configuration_of(spec))
-    if isinstance(spec, AdapterModel) and not isinstance(spec.of, str):
-        spec = spec.of
-    if not isinstance(spec, LocalModel | HubModel):
-        return size_of(models, str(spec.of))
-    folder = folder_of(spec)
     try:
-        with quiet():
-            if folder is not None:
-                return size_from_config(read_configuration(folder))
-            return _known_size(spec)
+        config = configuration_in(models, name)
+        return size_from_config(config) if config else None
     except ModelError:
         return None
 
 
-def _known_size(spec: LocalModel | HubModel) -> ModelSize | None:
+def configuration_in(models: ModelsConfig, name: str) -> PreTrainedConfig | None:
+    """What transformers is told of the model called `name`; None as in `size_of`."""
+    spec: Any = getattr(models, name)
+    if isinstance(spec, AdapterModel) and not isinstance(spec.of, str):
+        spec = spec.of
+    if isinstance(spec, NoModel | TrainedModel | LocalModel | HubModel):
+        return configuration_of_spec(spec)
+    return configuration_in(models, str(spec.of))
+
+
+def configuration_of_spec(
+    spec: NoModel | TrainedModel | LocalModel | HubModel,
+) -> PreTrainedConfig | None:
+    """The same of a model that is made from no other."""
     from transformers import AutoConfig
 
-    known = KNOWN_CONFIGS.get(spec.repo) if isinstance(spec, HubModel) else None
-    return size_from_config(AutoConfig.for_model(**known)) if known else None
+    from pipeline.models.architecture import configuration_of
+    from pipeline.models.configuration import quiet, read_configuration
+
+    if isinstance(spec, NoModel):
+        return None
+    if isinstance(spec, TrainedModel):
+        return configuration_of(spec)
+    folder = folder_of(spec)
+    with quiet():
+        if folder is not None:
+            return read_configuration(folder)
+        known = KNOWN_CONFIGS.get(spec.repo) if isinstance(spec, HubModel) else None
+        return AutoConfig.for_model(**known) if known else None
+
+
+def trained_models(config: Config) -> list[tuple[ModelName, TrainedModel | TunedModel]]:
+    """The models that the stage `models` trains or tunes, by name."""
+    specs: list[tuple[ModelName, Any]] = [("base", config.models.base), ("it", config.models.it)]
+    return [(name, spec) for name, spec in specs if isinstance(spec, TrainedModel | TunedModel)]
 
 
 def folder_of(spec: LocalModel | HubModel) -> Path | None:

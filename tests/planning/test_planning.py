@@ -5,18 +5,19 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import yaml
 
 from pipeline.config import Config, compose
 from pipeline.models.configuration import read_configuration
-from pipeline.planning import Machine, estimate, missing_for, plan_table, size_of
-from pipeline.planning.cost import CODED_SHARE, STAGE_START_SECONDS, StageCost, n_train_rows
+from pipeline.planning import Machine, estimate, measure, missing_for, plan_table, size_of
+from pipeline.planning.cost import StageCost, format_bytes, peak_disk
 from pipeline.planning.dictionary import is_here
 from pipeline.planning.machine import H200
+from pipeline.planning.measure import rates_here
 from pipeline.planning.model_size import size_from_config
-from pipeline.planning.rounds import in_rounds_of, peak_disk
-from pipeline.planning.table import format_bytes
-from pipeline.planning.training_step import StepSize, step_seconds
-from pipeline.planning.ways import round_that_fits, ways_table
+from pipeline.planning.rates import START_SECONDS, Rates, StepSize, step_seconds
+from pipeline.planning.terms import CODED_SHARE, terms_of
+from pipeline.planning.ways import in_rounds_of, round_that_fits, ways_table
 from pipeline.text.tokens import train_tokenizer
 from tests.models.families import family_folder, random_family
 
@@ -129,7 +130,7 @@ def test_a_batch_topk_training_costs_its_measured_share_of_an_l1_one(
             f"train.precision={precision}",
         ]
         costs = estimate(compose(overrides), LAPTOP)
-        return next(cost.seconds for cost in costs if cost.stage == "train") - STAGE_START_SECONDS
+        return next(cost.seconds for cost in costs if cost.stage == "train") - START_SECONDS
 
     assert seconds("batch_topk") == pytest.approx(share * seconds("l1"))
     assert seconds("jumprelu") == seconds("dsf") == seconds("l1")
@@ -253,9 +254,9 @@ def test_the_table_has_a_line_per_stage_and_a_total() -> None:
 
 
 def test_rows_leave_out_one_bos_per_sequence() -> None:
-    mix = gemma().mix
-    assert n_train_rows(gemma()) == mix.n_train_sequences * 1023
-    assert n_train_rows(gemma()) >= 400_000_000
+    n_rows = terms_of(gemma(), H200).n_train
+    assert n_rows == gemma().mix.n_train_sequences * 1023
+    assert n_rows >= 400_000_000
 
 
 @pytest.mark.parametrize(
@@ -351,7 +352,7 @@ def test_rounds_of_the_published_run_fit_300_gigabytes() -> None:
     assert by_stage["dump"].disk_bytes == pytest.approx(18.5e9, rel=0.01)  # held-out rows alone
     assert by_stage["train"].scratch_bytes == pytest.approx(2 * 93.3e9, rel=0.03)
     stored = {cost.stage: cost for cost in estimate(gemma(), H200)}
-    assert "changes" not in stored
+    assert by_stage["changes"].seconds > stored["changes"].seconds
     assert by_stage["train"].seconds > stored["train"].seconds
 
 
@@ -376,6 +377,67 @@ def test_the_proposed_rounds_fill_the_free_disk_and_no_more(free: float) -> None
     told = ways_table(gemma(), machine)
     assert f"dump.rows_per_round={rows} dump.scatter_seed=null" in told
     assert "7.42 TB" in told
+
+
+def test_rates_are_measured_once_and_read_afterwards(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(measure, "LOGS", tmp_path)
+    monkeypatch.setattr(measure, "REPEATED_SECONDS", 0.0)
+    monkeypatch.setattr(measure, "N_DOCUMENTS", 5)
+    monkeypatch.setattr(measure, "start", lambda: None)
+    config = compose(["+experiment=smoke", "crosscoder=batch_topk_k16", "train.batch_rows=64"])
+    found = rates_here(config, LAPTOP)
+    assert found is not None
+    # 100 GFLOP/s and 100 MFLOP/s lie far outside of what one thread does here.
+    assert all(1e-11 < rate < 1e-8 for rate in (found.forward, found.head, found.fit, found.write))
+    assert found.byte == 1 / LAPTOP.disk_bytes_per_second
+    monkeypatch.delattr(measure.Probes, "all")
+    assert rates_here(config, LAPTOP) == found
+    with pytest.raises(AttributeError):  # other steps are measured anew
+        rates_here(compose(["+experiment=smoke"]), LAPTOP)
+
+
+def test_a_stage_takes_its_work_at_the_measured_rates() -> None:
+    """Twice the seconds per operation are twice the time but for the starts, whatever the stage."""
+    config, rates = compose(["+experiment=tiny"]), measured_rates()
+    slow = replace(rates, **{n: 2 * v for n, v in vars(rates).items() if n != "start"})
+    once, twice = (estimate(config, LAPTOP, each) for each in (rates, slow))
+    for one, two in zip(once, twice, strict=True):
+        starts = 2 * one.seconds - two.seconds
+        assert starts == pytest.approx(round(starts / rates.start, 2) * rates.start, rel=0.01)
+    dump = next(cost for cost in once if cost.stage == "dump")
+    passes = 2 * 2 * 3 * 197_000 * (400_050 + 40_132)  # two models of three blocks, by hand
+    assert dump.seconds == pytest.approx(2 * rates.start + passes * rates.forward, rel=0.05)
+
+
+def test_every_stage_of_the_graph_has_a_line_or_costs_nothing() -> None:
+    lines = {
+        cost.stage
+        for name in ("smoke", "planted")
+        for cost in estimate(compose([f"+experiment={name}"]), LAPTOP)
+    }
+    stages = set(yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"])
+    assert stages - lines == {"code", "compose", "local_files"}
+    assert lines <= stages
+
+
+def test_sentences_of_a_local_writer_take_time_and_those_of_an_endpoint_only_ask(
+    tmp_path: Path,
+) -> None:
+    def seconds(*overrides: str) -> float:
+        config = compose(["+experiment=tiny", *overrides])
+        costs = estimate(config, LAPTOP, measured_rates())
+        return next(cost.seconds for cost in costs if cost.stage == "explain")
+
+    folder = family_folder(tmp_path / "writer", "llama")
+    local = seconds("explain/writer=local", f"explain.writer.path={folder}")
+    assert local > seconds() == seconds("explain/writer=endpoint")
+
+
+def measured_rates() -> Rates:
+    """Such as one thread of a CPU has."""
+    return Rates(4.0, 4e-9, 3e-6, 4e-11, 5e-11, 3e-11, 9e-11, 3e-5, 1e-5, 2e-11)
 
 
 def test_a_disk_without_room_for_two_batches_is_told() -> None:
