@@ -60,6 +60,10 @@ class Ranks:
         """This rank's share of `n` things in order; shares differ by one at most."""
         return self.part_of(self.rank, n)
 
+    def turn(self, number: int) -> bool:
+        """Whether thing number `number`, from 0, is this rank's, where ranks take turns."""
+        return number % self.size == self.rank
+
     def part_of(self, rank: int, n: int) -> range:
         return range(n * rank // self.size, n * (rank + 1) // self.size)
 
@@ -91,9 +95,15 @@ class Ranks:
         """Replace booleans by whether they hold on any rank."""
         if self.size > 1:
             import torch
+
+            self.largest(flags.view(torch.uint8))
+
+    def largest(self, tensor: "Tensor") -> None:
+        """Replace numbers by the largest of all ranks, place by place."""
+        if self.size > 1:
             from torch.distributed import ReduceOp
 
-            _all_reduce(flags.view(torch.uint8), ReduceOp.MAX)
+            _all_reduce(tensor, ReduceOp.MAX)
 
     def total(self, n: int) -> int:
         """Sum of a whole number over the ranks."""
@@ -155,6 +165,17 @@ class Ranks:
         with _peers():
             dist.all_gather(everyone, tensor.contiguous())
         return everyone
+
+    def everyones(self, items: "list[T]") -> "list[T]":
+        """The items of all ranks, in the order of the ranks; they travel pickled."""
+        if self.size == 1:
+            return items
+        import torch.distributed as dist
+
+        everyone: list[Any] = [None] * self.size
+        with _peers():
+            dist.all_gather_object(everyone, items)
+        return [item for each in everyone for item in each]
 
     def broadcast(self, tensor: "Tensor") -> None:
         """Replace the tensor by the first rank's."""

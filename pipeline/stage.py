@@ -152,9 +152,12 @@ class Stage:
         self, config: Config, files: Mapping[str, Any], counts: Mapping[str, int] | None = None
     ) -> None:
         """Write `results/<name>` for each file (bytes as they are, anything else as JSON) and
-        then `results/<stage>.manifest.json`, which tells what made them."""
+        then `results/<stage>.manifest.json`, which tells what made them. Of several processes,
+        all of which have the same results, the first writes."""
         missing = set(self.results) ^ set(files)
         assert not missing, f"stage {self.name} declares other results than it writes: {missing}"
+        if not world().is_first:
+            return
         contents = {
             name: value if isinstance(value, bytes) else artifacts.canonical_json(value, indent=2)
             for name, value in files.items()

@@ -18,6 +18,7 @@ from pipeline.stage import CROSSCODER, LATENT_SCALING, MODELS, TOKENS, Stage, ru
 
 STAGE = Stage(
     name="causal",
+    is_parallel=True,
     format_version=3,
     sections=("causal", "hook_point"),
     inputs={

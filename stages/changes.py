@@ -16,6 +16,9 @@ cost    `changes.n_find_rows` rows in memory, 4 * d_model bytes each; per direct
         first round to find changes on
 """
 
+from typing import TYPE_CHECKING
+
+from pipeline.artifacts import Build
 from pipeline.config import Config
 from pipeline.stage import (
     CHANGES,
@@ -29,8 +32,12 @@ from pipeline.stage import (
     run,
 )
 
+if TYPE_CHECKING:
+    from pipeline.analysis.opening import Opened
+
 STAGE = Stage(
     name="changes",
+    is_parallel=True,
     sections=("changes", "causal", "hook_point"),
     inputs={
         "models": MODELS,
@@ -47,15 +54,23 @@ STAGE = Stage(
 )
 
 
+def find_once(opened: "Opened", build: Build) -> None:
+    """Find the changes where that is not done, and publish their directions."""
+    from pipeline.analysis.changes.run import find
+
+    if not build.complete:
+        build.publish(counts=find(opened, build.work), facts={})
+
+
 def main(config: Config) -> None:
-    from pipeline.analysis.changes.run import find, list_changes
+    from pipeline.analysis.changes.run import list_changes
     from pipeline.analysis.opening import Opened
     from pipeline.columns import parquet_bytes
 
     opened = Opened(STAGE, config)
     with STAGE.build(config, "changes") as build:
-        if not build.complete:
-            build.publish(counts=find(opened, build.work), facts={})
+        # One process finds the changes, on a sample that fits into memory; all measure them.
+        opened.ranks.from_first(lambda: find_once(opened, build))
     listed, table = list_changes(opened)
     STAGE.publish_results(
         config,

@@ -27,6 +27,7 @@ from pipeline.stage import (
 
 STAGE = Stage(
     name="dashboards",
+    is_parallel=True,
     format_version=2,
     sections=("dashboards",),
     inputs={
@@ -50,9 +51,12 @@ def main(config: Config) -> None:
     with STAGE.build(config, "dashboards") as build:
         if not config.has_models:
             nothing = not_applicable("the experiment has no models and no text")
-            build.publish(counts={}, facts=nothing)
+            if opened.ranks.is_first:
+                build.publish(counts={}, facts=nothing)
             return
         records = make_records(opened)
+        if not opened.ranks.is_first:
+            return
         n = write_dashboards(build.work / DASHBOARDS, iter(records))
         counts = {"n_latents": n, "n_tokens": records.n_tokens}
         build.publish(counts=counts, facts={"fields": FIELDS})

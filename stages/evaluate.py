@@ -2,6 +2,7 @@
 
     python -m stages.evaluate                   # composed.yaml, as `dvc repro` does
     python -m stages.evaluate +experiment=tiny evaluate.n_sequences=80
+    torchrun --nproc-per-node=2 -m stages.evaluate   # batches of rows and sequences shared
 
 reads   data/crosscoder, data/heldout_activations.zarr, data/models, data/tokens.zarr
 writes  results/evaluation.json (all figures with intervals), results/evaluation_summary.json,
@@ -17,6 +18,7 @@ from pipeline.stage import CROSSCODER, HELDOUT_ACTIVATIONS, MODELS, TOKENS, Stag
 STAGE = Stage(
     name="evaluate",
     format_version=2,
+    is_parallel=True,
     sections=("evaluate",),
     inputs={
         "models": MODELS,

@@ -2,6 +2,7 @@
 
     python -m stages.latent_scaling             # composed.yaml, as `dvc repro` does
     python -m stages.latent_scaling +experiment=tiny latent_scaling.n_rows=65536
+    torchrun --nproc-per-node=2 -m stages.latent_scaling   # batches of rows shared
 
 reads   data/crosscoder, data/heldout_activations.zarr
 writes  results/latents.parquet (one row per latent: pandas.read_parquet), its columns explained in
@@ -30,6 +31,7 @@ STAGE = Stage(
     ),
     memory_keys=("latent_scaling.batch_rows",),
     format_version=2,
+    is_parallel=True,
 )
 
 
@@ -44,7 +46,7 @@ def main(config: Config) -> None:
 
     opened, section = Opened(STAGE, config), config.latent_scaling
     with opened.reader(HELDOUT_ACTIVATIONS) as reader:
-        table = judge(opened.crosscoder(), reader, section)
+        table = judge(opened.crosscoder(), reader, section, opened.ranks)
         window = min(section.n_rows, reader.n_rows)
     limits = (section.max_nu_error, section.max_nu_reconstruction)
     points = scaling_points(table.to_dict("list"))

@@ -2,6 +2,7 @@
 
 import ast
 import csv
+import gzip
 import hashlib
 import itertools
 import json
@@ -9,13 +10,21 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
+from importlib import import_module
 from pathlib import Path
+from typing import Any
 
+import numpy as np
+import pandas as pd
 import pytest
 import yaml
 
+from pipeline.analysis.dashboards.file import DASHBOARDS as FILE
 from pipeline.report.summary import FIGURES
+from pipeline.stage import DASHBOARDS
 from tests.checkout import ALWAYS_RUN, ROOT, STAGES, Checkout
+from tests.forks import Forks, forks
 from tests.store.numbered import bytes_below
 
 # Python runs `sitecustomize` at its start. This one has processes tell what they loaded.
@@ -110,6 +119,60 @@ def test_metrics_and_plots_are_shown(checkout: Checkout) -> None:
         f'"title": "{axis}"' in page for axis in ("l0", "n_dead", "relative_norm", "decoder_cosine")
     )
     shutil.rmtree(checkout.path / "plots")
+
+
+@pytest.fixture(scope="module")
+def job_of_two(checkout: Checkout, module_path: Path) -> Iterator[tuple[Path, Forks]]:
+    """A copy of what the graph made, and what runs stages in it."""
+    copy = module_path / "two"
+    for name in ("data", "results", "conf"):
+        shutil.copytree(checkout.path / name, copy / name, symlinks=True)
+    shutil.copy(checkout.path / "composed.yaml", copy)
+    with forks("tests.stage_runs", module_path) as runs:
+        yield copy, runs
+
+
+@pytest.mark.parametrize("stage", ["evaluate", "latent_scaling", "changes", "causal", "dashboards"])
+def test_two_processes_find_what_one_finds(
+    checkout: Checkout, job_of_two: tuple[Path, Forks], stage: str
+) -> None:
+    """Latent scaling before what reads its table, so that differences would add up."""
+    copy, runs = job_of_two
+    for made in ("data/changes", "results/dashboards"):
+        if Path(made).name == stage:
+            shutil.rmtree(copy / made)
+    runs.finish(str(copy), stage, n_processes=2)
+    declared = import_module(f"stages.{stage}").STAGE
+    dashboards = [str(DASHBOARDS / FILE)] if stage == "dashboards" else []
+    for name in [*(f"results/{name}" for name in declared.results), *dashboards]:
+        if name.endswith((".json", ".parquet", ".gz")):
+            assert_alike(table_at(checkout.path / name), table_at(copy / name), name)
+
+
+def table_at(path: Path) -> Any:
+    """A file of results as plain data."""
+    if path.suffix == ".parquet":
+        frame = pd.read_parquet(path)
+        return {name: [np.asarray(v).tolist() for v in frame[name]] for name in frame}
+    if path.suffix == ".gz":
+        return [json.loads(line) for line in gzip.decompress(path.read_bytes()).splitlines()]
+    return json.loads(path.read_text())
+
+
+def assert_alike(one: Any, two: Any, where: str) -> None:
+    """Counts and words are equal, figures within 1e-6."""
+    if isinstance(one, float):
+        assert two == pytest.approx(one, rel=1e-6, abs=1e-6, nan_ok=True), where
+    elif isinstance(one, dict):
+        assert one.keys() == two.keys(), where
+        for key in one:
+            assert_alike(one[key], two[key], f"{where}.{key}")
+    elif isinstance(one, list):
+        assert len(one) == len(two), where
+        for at, pair in enumerate(zip(one, two, strict=True)):
+            assert_alike(*pair, f"{where}[{at}]")
+    else:
+        assert one == two, where
 
 
 def test_the_graph_is_drawn(checkout: Checkout) -> None:

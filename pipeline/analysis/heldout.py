@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from pipeline.analysis.groups import cells_of
+from pipeline.distributed import ALONE, Ranks
 from pipeline.progress import Progress
 from pipeline.store import StoreReader
 
@@ -76,8 +77,11 @@ def rows_of_blocks(
     *,
     name: str,
     columns: Sequence[str] = (),
+    ranks: Ranks = ALONE,
 ) -> Iterator[Rows]:
-    """The rows of one block after the other. name: of the progress line and log."""
+    """The rows of one block after the other; several processes take turns. name: of the progress
+    line and log."""
+    blocks = blocks[ranks.rank :: ranks.size]
     total = sum(stop - start for start, stop in blocks)
     with Progress(name, total=total, unit="rows") as progress:
         for start, stop in blocks:
@@ -95,10 +99,13 @@ def row_batches(
     batch_rows: int,
     name: str,
     columns: Sequence[str] = (),
+    ranks: Ranks = ALONE,
 ) -> Iterator[Rows]:
-    """At most `n_rows` rows spread evenly over the store, `batch_rows` at a time."""
+    """At most `n_rows` rows spread evenly over the store, `batch_rows` at a time. Of several
+    processes each has every so manieth batch, the first the first: what is summed up over them must
+    be reduced (`Ranks.sum`)."""
     blocks = spread_blocks(reader.n_rows, n_rows, batch_rows)
-    return rows_of_blocks(reader, blocks, device, name=name, columns=columns)
+    return rows_of_blocks(reader, blocks, device, name=name, columns=columns, ranks=ranks)
 
 
 class Units:
@@ -109,6 +116,11 @@ class Units:
     def __init__(self, n_sequences: int) -> None:
         self._width = -(-n_sequences // MAX_UNITS)
         self._first: dict[int, int] = {}
+
+    @property
+    def n(self) -> int:
+        """Units met so far."""
+        return min(-(-len(self._first) // self._width), MAX_UNITS)
 
     def of(self, sequence_B: NDArray[np.generic]) -> Ints:
         values, inverse = np.unique(sequence_B, return_inverse=True)

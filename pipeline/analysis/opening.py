@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from pipeline.config import Config
 from pipeline.config.models import ModelName
+from pipeline.distributed import Ranks, world
 from pipeline.runtime import resolve_device, set_threads
 from pipeline.stage import CROSSCODER, MODELS, RESULTS, Stage
 
@@ -29,6 +30,8 @@ class Opened:
 
     def __init__(self, stage: Stage, config: Config) -> None:
         self.config = config
+        self.ranks: Ranks = world()
+        """The processes of the stage, which share its rows and sequences."""
         self.manifests = {name: stage.input(config, name) for name in stage.inputs}
 
     @cached_property

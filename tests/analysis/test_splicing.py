@@ -153,7 +153,7 @@ def test_groups_add_up() -> None:
 
 def test_batches_merge_to_the_whole() -> None:
     whole = spliced(random_crosscoder())
-    both = merge(iter([whole, whole]))
+    both = merge([whole, whole])
     assert both.n_QC.shape[0] == 2 * whole.n_QC.shape[0]
     assert both.ce_MQCP.shape[1] == 2 * whole.ce_MQCP.shape[1]
 

@@ -65,19 +65,21 @@ def measure_sets(opened: Opened) -> dict[str, Any]:
 
 
 def causal_pass(opened: Opened, replacements: Replacements, *, name: str) -> CausalSums:
-    """Every patch on the chat sequences that `causal` of the configuration asks for, in batches.
+    """Every patch on the chat sequences that `causal` of the configuration asks for, in batches,
+    of which every process has its part and gets all sums.
 
     name: of the progress line and log
     """
     pair, start_id = opened.hooked_models(), opened.start_id
-    sequences = chat_sequences(opened)
-    parts = []
+    chosen, step = chat_sequences(opened), opened.config.causal.batch_sequences
+    own = opened.ranks.part(-(-len(chosen) // step))
+    sequences, parts = chosen[own.start * step : own.stop * step], []
     n_tokens = len(sequences) * opened.config.mix.sequence_length_tokens
     with Progress(name, total=n_tokens, unit="tokens") as progress:
         for batch in batches(opened, sequences):
             parts.append(causal_batch(pair, replacements, batch, start_id))
             progress.advance(batch.token_ids.numel())
-    return merge(parts)
+    return merge(opened.ranks.everyones(parts))
 
 
 def chat_sources(opened: Opened) -> list[str]:

@@ -29,6 +29,7 @@ from pipeline.analysis.splicing import HookedModel, row_pieces, sample_sequences
 from pipeline.config.causal import CausalConfig
 from pipeline.config.changes import ChangesConfig
 from pipeline.crosscoder import Crosscoder
+from pipeline.distributed import Ranks
 from pipeline.labels import TEMPLATE
 from pipeline.progress import Progress
 from pipeline.store import StoreReader
@@ -97,6 +98,7 @@ def random_latents(
 
 
 def weigh(
+    ranks: Ranks,
     models: tuple[HookedModel, HookedModel],
     patches: ChangePatches,
     batches: Iterator[Batch],
@@ -104,16 +106,18 @@ def weigh(
     n_tokens: int,
     start_id: int | None,
 ) -> CausalSums:
-    """The sums of every patch. n_tokens: in all batches, for the progress line."""
+    """The sums of every patch, over the batches of all processes. n_tokens: in all of them, for the
+    progress line"""
     parts = []
-    with Progress("changes_causal", total=n_tokens, unit="tokens") as progress:
+    with Progress("changes_causal", total=n_tokens // ranks.size, unit="tokens") as progress:
         for batch in batches:
             parts.append(causal_batch(models, patches, batch, start_id))
             progress.advance(batch.token_ids.numel())
-    return merge(parts)
+    return merge(ranks.everyones(parts))
 
 
 def heldout_batches(
+    ranks: Ranks,
     tokens: StoreReader,
     first: int,
     stop: int,
@@ -122,14 +126,15 @@ def heldout_batches(
     device: torch.device,
 ) -> tuple[int, Iterator[Batch]]:
     """Held-out sequences of every source, equally many as far as there are enough: how many, and
-    their batches. Changes may act anywhere, so every predicted token is in one group."""
+    this process's batches. Changes may act anywhere, so every predicted token is in one group."""
     chosen = first + sample_sequences(
         tokens.read("source", first, stop)[:, -1], section.n_sequences, random
     )
 
     def batches() -> Iterator[Batch]:
-        for at in range(0, len(chosen), section.batch_sequences):
-            part = chosen[at : at + section.batch_sequences]
+        step = section.batch_sequences
+        for number in ranks.part(-(-len(chosen) // step)):
+            part = chosen[number * step : (number + 1) * step]
             arrays = {n: tokens.take(n, part) for n in ("token_id", "source", "token_class")}
             token_ids = torch.from_numpy(arrays["token_id"]).long().to(device)
             cells = torch.from_numpy(cells_of(arrays["source"], arrays["token_class"]))

@@ -8,6 +8,7 @@ explains the change, or is the concept that changed.
 Letters: B rows, L latents, J changes, M models, D d_model, E examples.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -20,6 +21,7 @@ from pipeline.analysis.changes.where import Where
 from pipeline.analysis.heldout import as_float, spread_blocks
 from pipeline.config.changes import ChangesConfig
 from pipeline.crosscoder import Crosscoder
+from pipeline.distributed import ALONE, Ranks
 from pipeline.progress import Progress
 from pipeline.store import StoreReader
 
@@ -32,7 +34,7 @@ class Shown:
     """The strongest rows of a change, each of another document: document -> (|h|, h, sequence,
     position)."""
 
-    by_document: dict[int, tuple[float, float, int, int]] = field(default_factory=dict)
+    by_document: dict[int, "Row"] = field(default_factory=dict)
 
     def see(self, rows: dict[str, NDArray[np.generic]], h_B: NDArray[np.floating], n: int) -> None:
         """Look at a batch; only its n strongest rows can matter, and n documents are kept."""
@@ -43,8 +45,19 @@ class Shown:
                 place = (int(rows["sequence"][row]), int(rows["position"][row]))
                 self.by_document[document] = (strength, float(h_B[row]), *place)
         if len(self.by_document) > n:
-            kept = sorted(self.by_document.items(), key=lambda item: (-item[1][0], item[0]))[:n]
-            self.by_document = dict(kept)
+            self.by_document = strongest(self.by_document.items(), n)
+
+
+Row = tuple[float, float, int, int]
+
+
+def strongest(rows: Iterable[tuple[int, Row]], n: int) -> dict[int, Row]:
+    """The n documents with the strongest rows, each with its strongest; of equals the earliest."""
+    by_document: dict[int, Row] = {}
+    for document, row in sorted(rows, key=lambda item: (-item[1][0], item[1][2:])):
+        by_document.setdefault(document, row)
+    kept = sorted(by_document.items(), key=lambda item: (-item[1][0], item[0]))[:n]
+    return dict(kept)
 
 
 @dataclass(frozen=True)
@@ -65,9 +78,10 @@ def rests_on(
     reader: StoreReader,
     tokens: StoreReader | None,
     section: ChangesConfig,
+    ranks: Ranks = ALONE,
 ) -> Rests:
     """One pass over the held-out rows that the changes are measured on. tokens: the token store,
-    None where rows have no text."""
+    None where rows have no text; ranks: the processes that take batches in turns"""
     device, L = crosscoder.W_dec.device, crosscoder.n_latents
     sums_JL = torch.zeros(changes.n, L, dtype=torch.float64, device=device)
     of_h, of_f = (torch.zeros(2, n, dtype=torch.float64, device=device) for n in (changes.n, L))
@@ -75,8 +89,10 @@ def rests_on(
     where = [Where() for _ in range(changes.n)]
     blocks = spread_blocks(reader.n_rows, section.n_rows, section.batch_rows)
     n_rows = sum(stop - start for start, stop in blocks)
-    with Progress("changes_latents", total=n_rows, unit="rows") as progress:
-        for start, stop in blocks:
+    own = blocks[ranks.rank :: ranks.size]
+    n_own = sum(stop - start for start, stop in own)
+    with Progress("changes_latents", total=n_own, unit="rows") as progress:
+        for start, stop in own:
             rows = reader.rows(start, stop, ("activations", *PLACE, "source"))
             x_BMD = as_float(rows["activations"], device)
             h_BJ = changes.activity(x_BMD, section).h_BJ
@@ -92,6 +108,8 @@ def rests_on(
                 for h_B, acts in zip(h_JB, where, strict=True):
                     acts.see(token_id_B, rows["source"], h_B)
             progress.advance(stop - start)
+    ranks.sum(sums_JL, of_h, of_f)
+    shown, where = everyones(ranks, shown, where, section.n_examples)
     covariance = sums_JL / n_rows - torch.outer(of_h[0], of_f[0]) / n_rows**2
     deviation_J, deviation_L = (
         (s[1] / n_rows - (s[0] / n_rows) ** 2).clamp_min(0).sqrt() for s in (of_h, of_f)
@@ -102,6 +120,22 @@ def rests_on(
         (changes.direction_JD @ _unit_differences(crosscoder).T).double().cpu().numpy(),
         shown,
         where,
+    )
+
+
+def everyones(
+    ranks: Ranks, shown: list[Shown], where: list[Where], n: int
+) -> tuple[list[Shown], list[Where]]:
+    """What all processes saw of each change; `n` documents are kept."""
+    if ranks.size == 1:
+        return shown, where
+    seen = ranks.everyones([(shown, where)])
+    return (
+        [
+            Shown(strongest([item for s in of_all for item in s.by_document.items()], n))
+            for of_all in zip(*(shown for shown, _ in seen), strict=True)
+        ],
+        [Where.together(of_all) for of_all in zip(*(where for _, where in seen), strict=True)],
     )
 
 

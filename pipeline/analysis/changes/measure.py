@@ -27,6 +27,7 @@ from torch import Tensor
 from pipeline.analysis.changes.lines import BASE, IT, Lines, code, differences
 from pipeline.analysis.heldout import as_float, spread_blocks
 from pipeline.config.changes import ChangesConfig
+from pipeline.distributed import ALONE, Ranks
 from pipeline.progress import Progress
 
 Floats = NDArray[np.float64]
@@ -137,8 +138,10 @@ class Written:
             _add(self._away[:, :, model], key_N, rows_ND.square().sum(dim=1))
             _add(self._along[:, :, model], signed_N, h_N * along_N)
 
-    def finish(self) -> WrittenSums:
+    def finish(self, ranks: Ranks = ALONE) -> WrittenSums:
+        """The sums of all processes."""
         sums = (self._effort, self._written, self._away, self._signed_square, self._along)
+        ranks.sum(*sums)
         return WrittenSums(*(tensor.cpu().numpy() for tensor in sums))
 
 
@@ -184,7 +187,9 @@ class _Running:
         self.square[:, change].index_add_(0, block_N, square_N)
         self.n_active[:, change].index_add_(0, block_N, (square_N > 0).double())
 
-    def finish(self) -> ChangeSums:
+    def finish(self, ranks: Ranks) -> ChangeSums:
+        """The sums of all processes."""
+        ranks.sum(self.rows, self.carried, self.square, self.n_active)
         n_G, total_G, left_G = self.rows.cpu().numpy().T
         return ChangeSums(
             n_G=n_G,
@@ -193,7 +198,7 @@ class _Running:
             carried_GJ=self.carried.cpu().numpy(),
             square_GJ=self.square.cpu().numpy(),
             n_active_GJ=self.n_active.cpu().numpy(),
-            written=self.written.finish(),
+            written=self.written.finish(ranks),
         )
 
 
@@ -215,10 +220,13 @@ class RowReader(Protocol):
 
 
 @torch.inference_mode()
-def measure(changes: Changes, reader: RowReader, section: ChangesConfig) -> ChangeSums:
-    """The sums over `n_rows` held-out rows."""
+def measure(
+    changes: Changes, reader: RowReader, section: ChangesConfig, ranks: Ranks = ALONE
+) -> ChangeSums:
+    """The sums over `n_rows` held-out rows, of which several processes take batches in turns."""
     running, device = _Running(changes, section), changes.lines.mean_MD.device
     blocks = spread_blocks(reader.n_rows, section.n_rows, section.batch_rows)
+    blocks = blocks[ranks.rank :: ranks.size]
     total = sum(stop - start for start, stop in blocks)
     with Progress("changes_measure", total=total, unit="rows") as progress:
         for start, stop in blocks:
@@ -226,4 +234,4 @@ def measure(changes: Changes, reader: RowReader, section: ChangesConfig) -> Chan
             block = torch.from_numpy(reader.read("document", start, stop) % section.n_blocks)
             running.add(x_BMD, block.to(device))
             progress.advance(stop - start)
-    return running.finish()
+    return running.finish(ranks)

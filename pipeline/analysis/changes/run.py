@@ -35,7 +35,7 @@ def list_changes(opened: Opened) -> "tuple[ChangeList, pd.DataFrame]":
     section = opened.config.changes
     changes = Changes(Lines.load(CHANGES).to(opened.device))
     with opened.reader(HELDOUT_ACTIVATIONS) as reader:
-        sums = measure(changes, reader, section)
+        sums = measure(changes, reader, section, opened.ranks)
     judgement = judge(sums, section)
     listed = order(judgement)
     beside = surroundings(opened, changes, listed, sums.n_active_GJ.sum(axis=0))

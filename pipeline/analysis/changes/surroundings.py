@@ -57,7 +57,7 @@ def surroundings(
     model, table = opened.crosscoder(), opened.latents()
     text = opened.reader(TOKENS) if opened.config.has_models else nullcontext()
     with opened.reader(HELDOUT_ACTIVATIONS) as reader, text as tokens:
-        rests = rests_on(changes, model, reader, tokens, section)
+        rests = rests_on(changes, model, reader, tokens, section, opened.ranks)
     verdicts = table["verdict"].tolist()
     under = {change: latents_under(rests, change, verdicts, section) for change in lined}
     if not opened.config.has_models:
@@ -140,6 +140,7 @@ def weigh_first(
     first = counts["n_train_sequences"]
     with opened.reader(TOKENS) as tokens:
         n_sequences, batches = heldout_batches(
+            opened.ranks,
             tokens,
             first,
             first + counts["n_heldout_sequences"],
@@ -148,6 +149,7 @@ def weigh_first(
             opened.device,
         )
         sums = weigh(
+            opened.ranks,
             opened.hooked_models(),
             ChangePatches(changes, model, drawn, section),
             batches,

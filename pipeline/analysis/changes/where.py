@@ -20,6 +20,15 @@ class Where:
     by_token: Counter[int] = field(default_factory=Counter)
     by_source: Counter[int] = field(default_factory=Counter)
 
+    @classmethod
+    def together(cls, parts: Sequence["Where"]) -> "Where":
+        """What several processes counted."""
+        whole = cls()
+        for part in parts:
+            whole.by_token.update(part.by_token)
+            whole.by_source.update(part.by_source)
+        return whole
+
     def see(
         self,
         token_id_B: NDArray[np.integer],

@@ -4,6 +4,7 @@ Letters: B rows, J chosen latents, L latents, T windows kept, W tokens of a wind
 store.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,6 +17,7 @@ from pipeline.analysis.dashboards.histograms import Activity
 from pipeline.analysis.groups import Cells
 from pipeline.analysis.heldout import rows_of_blocks
 from pipeline.crosscoder import Crosscoder
+from pipeline.distributed import ALONE, Ranks
 from pipeline.store import StoreReader
 
 SPARE = 3
@@ -93,10 +95,24 @@ class ExamplePass:
         best = self._best_of_documents(f_BJ, around.place_BF)
         self.kept.top.see(*best, f_BJ, around)
         # The rows with the largest of independent uniform keys are a uniform sample.
-        key = torch.rand(f_BJ.shape, generator=self._random).clamp_min(1e-9).to(f_BJ.device)
+        key = self._keys(len(f_BJ)).clamp_min(1e-9).to(f_BJ.device)
         drawn = (key * (f_BJ > 0)).topk(min(self._n_sampled, len(f_BJ)), dim=0)
         self.kept.sampled.see(drawn.values, drawn.indices, f_BJ, around)
         self.kept.activity.see(f_BJ, cell_B)
+
+    def skip(self, n_rows: int) -> None:
+        """Leave rows to another process: the random numbers that they would take are drawn."""
+        self._keys(n_rows)
+
+    def _keys(self, n_rows: int) -> Tensor:
+        return torch.rand(n_rows, len(self.kept.top.score_JT), generator=self._random)
+
+    def merge(self, ranks: Ranks, first_sequences: Sequence[int]) -> None:
+        """Keep what is best of all processes' rows. first_sequences: of each batch in order"""
+        if ranks.size > 1:
+            self.kept.top.merge(ranks, first_sequences)
+            self.kept.sampled.merge(ranks, first_sequences)
+            self.kept.activity.merge(ranks)
 
     @property
     def _n_sampled(self) -> int:
@@ -129,8 +145,10 @@ def example_pass(
     n_rows: int,
     batch_rows: int,
     random: torch.Generator,
+    ranks: Ranks = ALONE,
 ) -> Kept:
-    """One pass over about `n_rows` held-out rows, in whole sequences spread over the store.
+    """One pass over about `n_rows` held-out rows, in whole sequences spread over the store. ranks:
+    the processes that take batches in turns; each gets what is kept of all
 
     Memory beside the crosscoder: `batch_rows` x (16 J + 24 W) bytes for a batch, and for each
     latent (n_top + n_sampled) x (8 W + 48) + 1,024 bytes for what is kept.
@@ -138,8 +156,16 @@ def example_pass(
     chosen = restricted(crosscoder, latents_J)
     device = chosen.W_dec.device
     running = ExamplePass(len(latents_J), shape, Cells.of(activations), random)
-    blocks = sequence_blocks(activations.read("sequence"), n_rows, batch_rows)
-    for rows in rows_of_blocks(activations, blocks, device, name="dashboards", columns=FIELDS):
+    sequence_N = activations.read("sequence")
+    blocks = sequence_blocks(sequence_N, n_rows, batch_rows)
+    batches = rows_of_blocks(
+        activations, blocks, device, name="dashboards", columns=FIELDS, ranks=ranks
+    )
+    for number, (start, stop) in enumerate(blocks):
+        if not ranks.turn(number):
+            running.skip(stop - start)
+            continue
+        rows = next(batches)
         first, last = (int(rows.columns["sequence"][at]) for at in (0, -1))
         around = sequences_of(
             rows.columns,
@@ -149,4 +175,5 @@ def example_pass(
             after=shape.after,
         )
         running.see(chosen.encode(chosen.normalise(rows.x)), around, rows.cells)
+    running.merge(ranks, [int(sequence_N[start]) for start, _ in blocks])
     return running.kept

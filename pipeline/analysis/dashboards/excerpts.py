@@ -4,7 +4,7 @@ Letters: B rows, J latents, T windows kept, W tokens of a window, Q sequences, S
 F fields.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,6 +12,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+
+from pipeline.distributed import Ranks
 
 FIELDS = ("sequence", "position", "document", "source", "token_class")
 DOCUMENT = FIELDS.index("document")
@@ -81,8 +83,7 @@ class Windows:
 
     @property
     def n_bytes(self) -> int:
-        arrays = (self.score_JT, self.value_JT, self.place_JTF, self.f_JTW, self.token_JTW)
-        return sum(array.nbytes for array in arrays)
+        return sum(array.nbytes for array in self.arrays)
 
     def see(self, score_TJ: Tensor, row_TJ: Tensor, f_BJ: Tensor, around: Sequences) -> None:
         """Offer rows `row_TJ` of a batch, with their scores, for each latent."""
@@ -94,17 +95,35 @@ class Windows:
             return
         score, row = score_JT[better], row_TJ.T.cpu().numpy()[better]
         new = self._gather(score, row, better, f_BJ, around)
-        old = (self.score_JT, self.value_JT, self.place_JTF, self.f_JTW, self.token_JTW)
-        both: list[Any] = [
-            np.concatenate([a[better], b], axis=1) for a, b in zip(old, new, strict=True)
-        ]
+        self._keep(better, [np.concatenate(p, axis=1) for p in self._beside(better, new)])
+
+    def merge(self, ranks: Ranks, first_sequences: Sequence[int]) -> None:
+        """Keep the best rows that any process saw. first_sequences: of each batch in order, of
+        which the earlier one has the better of two equal rows, as in one process"""
+        seen = ranks.everyones([self.arrays])
+        together: list[Any] = [np.concatenate(each, axis=1) for each in zip(*seen, strict=True)]
+        batch_JT = np.searchsorted(first_sequences, together[2][..., 0], side="right")
+        order = np.argsort(batch_JT, axis=1, kind="stable")
+        self._keep(np.arange(len(order)), [_taken(array, order) for array in together])
+
+    @property
+    def arrays(self) -> tuple[np.ndarray, ...]:
+        """Score, value, place, activations and tokens around of every window."""
+        return (self.score_JT, self.value_JT, self.place_JTF, self.f_JTW, self.token_JTW)
+
+    def _beside(
+        self, latents: Ints, new: tuple[np.ndarray, ...]
+    ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        return ((old[latents], own) for old, own in zip(self.arrays, new, strict=True))
+
+    def _keep(self, latents: Ints, both: list[Any]) -> None:
+        """Keep the best of more windows than there is room for, of some latents."""
         if self._one_per_document:
             # A repeated document loses its score, not its place: sorting then drops it.
             both[0] = first_of_each(both[0], both[2][..., DOCUMENT])
         order = np.argsort(-both[0], axis=1, kind="stable")[:, : self.score_JT.shape[1]]
-        for kept, array in zip(old, both, strict=True):
-            index = order.reshape(*order.shape, *[1] * (array.ndim - 2))
-            kept[better] = np.take_along_axis(array, index, axis=1)
+        for kept, array in zip(self.arrays, both, strict=True):
+            kept[latents] = _taken(array, order)
 
     def _gather(
         self, score: Floats, row: Ints, latents: Ints, f_BJ: Tensor, around: Sequences
@@ -124,6 +143,12 @@ class Windows:
             f.float().cpu().numpy(),
             around.token_BW[row],
         )
+
+
+def _taken(array: np.ndarray, order_JT: Ints) -> np.ndarray:
+    """Windows [J, T, ...] of each latent in another order."""
+    index = order_JT.reshape(*order_JT.shape, *[1] * (array.ndim - 2))
+    return np.take_along_axis(array, index, axis=1)
 
 
 def first_of_each(score_JT: Floats, document_JT: Ints) -> Floats:

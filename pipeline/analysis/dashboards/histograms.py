@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from pipeline.analysis.groups import Cells
+from pipeline.distributed import Ranks
 
 N_BINS = 32
 SMALLEST_EXPONENT = -40
@@ -43,15 +44,28 @@ class Activity:
         active = f_BJ > 0
         row, latent = (index.cpu().numpy() for index in active.nonzero(as_tuple=True))
         value = f_BJ[active].double().cpu().numpy()
-        self._widen(f_BJ.amax(dim=0).double().cpu().numpy())
+        # frexp: largest = m 2^e with m < 1, so that bins of 2^e / H hold it.
+        largest_J = f_BJ.amax(dim=0).double().cpu().numpy()
+        self._widen(np.frexp(largest_J)[1] - int(np.log2(N_BINS)))
         bin_of = (value / self.width_J[latent]).astype(np.int64)
         flat = (latent * self.cells.n + cell_B[row]) * N_BINS + bin_of
         counts = np.bincount(flat, minlength=self.count_JCH.size)
         self.count_JCH += counts.reshape(self.count_JCH.shape)
 
-    def _widen(self, largest_J: Floats) -> None:
-        # frexp: largest = m 2^e with m < 1, so that bins of 2^e / H hold it.
-        needed = np.frexp(largest_J)[1] - int(np.log2(N_BINS))
+    def merge(self, ranks: Ranks) -> None:
+        """Count what all processes saw."""
+        seen = ranks.everyones([(self._exponent, self.count_JCH, self.n_C)])
+        exponents, counts, rows = zip(*seen, strict=True)
+        widest, total = np.max(exponents, axis=0), Activity(len(self._exponent), self.cells)
+        for exponent, count_JCH in zip(exponents, counts, strict=True):
+            own = Activity(len(exponent), self.cells)
+            own._exponent, own.count_JCH = exponent, count_JCH
+            own._widen(widest)
+            total.count_JCH += own.count_JCH
+        self._exponent, self.count_JCH, self.n_C = widest, total.count_JCH, np.sum(rows, axis=0)
+
+    def _widen(self, needed: Ints) -> None:
+        """Make the bins of every latent at least 2^needed wide."""
         while (late := np.flatnonzero(self._exponent < needed)).size:
             filled = self.count_JCH[late].any(axis=(1, 2))
             self._exponent[late[~filled]] = needed[late[~filled]]

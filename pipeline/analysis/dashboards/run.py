@@ -52,4 +52,5 @@ def _kept(opened: Opened, crosscoder: Crosscoder, latents: Ints) -> Kept:
             n_rows=section.n_rows,
             batch_rows=section.batch_rows,
             random=generator(section.seed, "dashboards", "examples"),
+            ranks=opened.ranks,
         )

@@ -16,6 +16,7 @@ from pipeline.analysis.heldout import (
     spread_blocks,
 )
 from pipeline.crosscoder import Crosscoder
+from pipeline.distributed import ALONE, Ranks
 from pipeline.store import StoreReader
 
 SERIES = ("base", "it", "difference")
@@ -62,13 +63,15 @@ class HeldoutSums:
 
 
 class _Sums:
-    """The accumulators of the pass, on the device, in float64."""
+    """The accumulators of the pass, on the device, in float64. n_units: of all rows"""
 
-    def __init__(self, crosscoder: Crosscoder, shift_MD: Tensor, cells: Cells) -> None:
+    def __init__(
+        self, crosscoder: Crosscoder, shift_MD: Tensor, cells: Cells, n_units: int
+    ) -> None:
         device, d_model, L = shift_MD.device, shift_MD.shape[1], crosscoder.n_latents
         self.crosscoder, self.cells = crosscoder, cells
         self.shift_KD = torch.stack([*shift_MD, shift_MD[1] - shift_MD[0]])
-        self.n_units = 0
+        self.n_units = n_units
         n = MAX_UNITS * cells.n
 
         def zeros(*shape: int) -> Tensor:
@@ -116,6 +119,11 @@ class _Sums:
         self.figures.index_add_(0, key, figures.double())
         self.sum_KD.index_add_(0, key, centred.double())
 
+    def reduce(self, ranks: Ranks) -> None:
+        """Add up what all processes have."""
+        ranks.sum(self.figures, self.sum_KD, self.n_fired, self.sum_fired)
+        ranks.largest(self.max)
+
     def finish(self) -> HeldoutSums:
         """Move the squares from the shift to the global mean and hand everything out."""
         U, C, K = self.n_units, self.cells.n, len(SERIES)
@@ -159,14 +167,18 @@ def heldout_pass(
     n_rows: int,
     batch_rows: int,
     n_sequences: int,
+    ranks: Ranks = ALONE,
 ) -> HeldoutSums:
     """Every sum the evaluation needs, in one pass over `n_rows` rows spread over the store.
 
     n_sequences: about how many sequences the window holds; they share at most MAX_UNITS units.
+    ranks: the processes that share the rows; each gets the sums over all
     """
     device = crosscoder.W_dec.device
-    sums = _Sums(crosscoder, spread_mean(reader, device), Cells.of(reader))
     units = Units(max(1, n_sequences))
+    for block in spread_blocks(reader.n_rows, n_rows, batch_rows):
+        units.of(reader.read("sequence", *block))  # numbered in order, whoever adds the rows
+    sums = _Sums(crosscoder, spread_mean(reader, device), Cells.of(reader), units.n)
     for rows in row_batches(
         reader,
         device,
@@ -174,8 +186,9 @@ def heldout_pass(
         batch_rows=batch_rows,
         name="evaluate",
         columns=("source", "token_class", "sequence"),
+        ranks=ranks,
     ):
         unit = units.of(rows.columns["sequence"])
-        sums.n_units = max(sums.n_units, int(unit.max()) + 1)
         sums.add(rows.x, *(torch.from_numpy(a).to(device) for a in (rows.cells, unit)))
+    sums.reduce(ranks)
     return sums.finish()

@@ -43,6 +43,7 @@ def over_rows(opened: Opened, crosscoder: Crosscoder) -> HeldoutSums:
             n_rows=section.n_rows,
             batch_rows=section.batch_rows,
             n_sequences=opened.manifests["heldout_activations"].counts["n_sequences"],
+            ranks=opened.ranks,
         )
 
 
@@ -60,10 +61,11 @@ def over_sequences(opened: Opened, crosscoder: Crosscoder, sums: HeldoutSums) ->
     cell_QS = torch.from_numpy(cells_of(arrays["source"], arrays["token_class"]))
     pair, start_id = opened.hooked_models(), opened.start_id
     mean_MD = torch.from_numpy(sums.mean_KD[:2])
-    batches = []
-    with Progress("evaluate", total=len(chosen), unit="sequences") as progress:
-        for at in range(0, len(chosen), section.batch_sequences):
-            batch = slice(at, at + section.batch_sequences)
+    step, batches = section.batch_sequences, []
+    own = opened.ranks.part(-(-len(chosen) // step))
+    with Progress("evaluate", total=len(own) * step, unit="sequences") as progress:
+        for number in own:
+            batch = slice(number * step, (number + 1) * step)
             batches.append(
                 splice_batch(
                     pair,
@@ -76,4 +78,4 @@ def over_sequences(opened: Opened, crosscoder: Crosscoder, sums: HeldoutSums) ->
                 )
             )
             progress.advance(len(token_ids[batch]))
-    return merge(iter(batches))
+    return merge(opened.ranks.everyones(batches))

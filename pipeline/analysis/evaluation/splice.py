@@ -1,6 +1,6 @@
 """A model continued from the crosscoder's reconstruction, and what that costs."""
 
-from collections.abc import Iterator
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -82,9 +82,8 @@ def splice_batch(
     return SpliceSums(where.counts(), np.stack(ce), np.stack(kl), cells)
 
 
-def merge(batches: Iterator[SpliceSums]) -> SpliceSums:
+def merge(parts: Sequence[SpliceSums]) -> SpliceSums:
     """One SpliceSums over all sequences of the batches, in order."""
-    parts = list(batches)
     return SpliceSums(
         np.concatenate([p.n_QC for p in parts]),
         np.concatenate([p.ce_MQCP for p in parts], axis=1),

@@ -6,6 +6,7 @@ own first), N active pairs of row and latent, G blocks of documents, Q looks (ro
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import chain, islice
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -18,6 +19,7 @@ from pipeline.analysis.verdicts.elsewhere import Floats, Tails
 from pipeline.analysis.verdicts.scaling import MAX_ELEMENTS
 from pipeline.crosscoder import Crosscoder
 from pipeline.crosscoder.entries import SparseEntries
+from pipeline.distributed import ALONE, Ranks
 from pipeline.store import StoreReader
 
 if TYPE_CHECKING:
@@ -42,6 +44,7 @@ def tails_elsewhere(
     n_rows: int,
     batch_rows: int,
     n_blocks: int,
+    ranks: Ranks = ALONE,
 ) -> list[Tails]:
     """The counts of each look over `n_rows` held-out rows; no pass where there is no candidate."""
     latent_E = torch.from_numpy(candidate.nonzero()[0])
@@ -50,7 +53,7 @@ def tails_elsewhere(
     own_E = torch.tensor(table["anchor"].eq("it").tolist()).long()[latent_E]
     order_E = torch.argsort(own_E, stable=True)
     n_base = int((own_E == 0).sum())
-    looks = _Looks(crosscoder, reader, latent_E[order_E], n_base, n_rows, batch_rows)
+    looks = _Looks(crosscoder, reader, latent_E[order_E], n_base, n_rows, batch_rows, ranks)
     counts = _counts(looks, _Readout.of(looks, _Moments.of(looks)), n_blocks)
     return [_tails(look[..., torch.argsort(order_E)].numpy()) for look in counts.cpu()]
 
@@ -74,7 +77,9 @@ class _Looks:
         n_base: int,
         n_rows: int,
         batch_rows: int,
+        ranks: Ranks,
     ) -> None:
+        self.ranks = ranks
         self.latent_E = latent_E.to(crosscoder.W_dec.device)
         self.own = (slice(0, n_base), slice(n_base, len(latent_E)))
         """The latents of either model."""
@@ -84,7 +89,7 @@ class _Looks:
 
     def over(self, name: str) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
         """(h and h - x_hat [Q, B, M, D], the candidates' f [B, E], document [B]), once over all
-        rows. name: of the progress line and log."""
+        rows of this process, the first rows with the first. name: of the progress line and log."""
         device = self.d_EMD.device
         n_at_once = max(1, MAX_ELEMENTS // max(self._crosscoder.n_latents, 4 * len(self.latent_E)))
         for rows in row_batches(
@@ -94,6 +99,7 @@ class _Looks:
             batch_rows=self._batch_rows,
             name=name,
             columns=("document",),
+            ranks=self.ranks,
         ):
             document = torch.from_numpy(rows.columns["document"].astype(np.int64)).to(device)
             x = self._crosscoder.normalise(rows.x)
@@ -134,9 +140,12 @@ class _Moments:
         # One pass, and squares of rows whose mean is large against their spread: taken about 0 the
         # mean would cancel away in float32. So everything is summed about an origin near the mean,
         # that of the first rows, and moved to the true mean at the end.
-        for y_QBMD, f_BE, _ in looks.over("latent_scaling_moments"):
-            if n == 0:
-                origin = y_QBMD.mean(1)
+        batches = looks.over("latent_scaling_moments")
+        first = list(islice(batches, 1))
+        if first:
+            origin = first[0][0].mean(1)
+        looks.ranks.broadcast(origin)
+        for y_QBMD, f_BE, _ in chain(first, batches):
             around = y_QBMD - origin[:, None]
             fires = (f_BE > 0).float()
             n += around.shape[1]
@@ -146,6 +155,8 @@ class _Moments:
                 fired[:, own] += fires[:, own].T @ around[:, :, model]
             f_sum += f_BE.sum(0, dtype=torch.float64)
             n_fired += fires.sum(0)
+        looks.ranks.sum(total, square, fired, f_sum, n_fired)
+        n = looks.ranks.total(n)
         shift = total / n
         for q, model in np.ndindex(n_looks, n_models):  # in place: the largest array there is
             square[q, model].addr_(shift[q, model], shift[q, model], beta=1 / n, alpha=-1)
@@ -209,4 +220,5 @@ def _counts(looks: _Looks, readout: _Readout, n_blocks: int) -> Tensor:
                 counted[OWN] &= f_BE > 0
             for which, rows in counted.items():
                 counts[q, which].index_add_(0, document_B % n_blocks, rows.double())
+    looks.ranks.sum(counts)
     return counts

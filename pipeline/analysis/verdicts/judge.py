@@ -1,6 +1,6 @@
 """A crosscoder's verdicts by latent scaling, as `latent_scaling` of the configuration asks."""
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pipeline.analysis.decoders.geometry import decoder_geometry
 from pipeline.analysis.verdicts.elsewhere import look_exclusive, refute_elsewhere
@@ -13,6 +13,7 @@ from pipeline.analysis.verdicts.twins import TwinRule, refute_twinned
 from pipeline.analysis.verdicts.written import written
 from pipeline.config.analysis import LatentScalingConfig
 from pipeline.crosscoder import Crosscoder
+from pipeline.distributed import ALONE, Ranks
 from pipeline.runtime import generator, numpy_generator
 from pipeline.store import StoreReader
 
@@ -21,16 +22,21 @@ if TYPE_CHECKING:
 
 
 def judge(
-    crosscoder: Crosscoder, reader: StoreReader, section: LatentScalingConfig
+    crosscoder: Crosscoder,
+    reader: StoreReader,
+    section: LatentScalingConfig,
+    ranks: Ranks = ALONE,
 ) -> "pd.DataFrame":
-    """One row per latent, with the columns of `results/latents.parquet`."""
+    """One row per latent, with the columns of `results/latents.parquet`. ranks: the processes that
+    share the rows; each gets the whole table"""
+    # The rows of every pass.
+    rows: Any = {"n_rows": section.n_rows, "batch_rows": section.batch_rows, "ranks": ranks}
     sums = scaling_pass(
         crosscoder,
         reader,
-        n_rows=section.n_rows,
-        batch_rows=section.batch_rows,
         n_blocks=section.n_blocks,
         random=generator(section.seed, "latent_scaling", "null"),
+        **rows,
     )
     rule = Rule.of(section)
     table = verdict_table(
@@ -49,13 +55,7 @@ def judge(
         table, max_eps=section.max_nu_error, max_r=section.max_nu_reconstruction
     )
     tails_Q = tails_elsewhere(
-        crosscoder,
-        reader,
-        table,
-        candidate,
-        n_rows=section.n_rows,
-        batch_rows=section.batch_rows,
-        n_blocks=section.n_blocks,
+        crosscoder, reader, table, candidate, n_blocks=section.n_blocks, **rows
     )
     table = refute_elsewhere(
         table,
@@ -64,13 +64,6 @@ def judge(
         max_share=section.max_share_elsewhere,
         max_false_discovery_rate=section.max_false_discovery_rate,
     )
-    products = written(
-        crosscoder,
-        reader,
-        sums,
-        decoupled(table, rule),
-        n_rows=section.n_rows,
-        batch_rows=section.batch_rows,
-    )
+    products = written(crosscoder, reader, sums, decoupled(table, rule), **rows)
     n_effective_L = table["n_effective"].to_numpy()
     return name_kinds(table, differences(products, n_effective_L, rule), rule)

@@ -19,6 +19,7 @@ Letters: B rows, M models, D d_model, L latents, A anchors (base, IT), G blocks 
 Y targets (error, reconstruction), N active pairs.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -26,9 +27,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from pipeline.analysis.heldout import row_batches
+from pipeline.analysis.heldout import row_batches, spread_blocks
 from pipeline.crosscoder import Crosscoder
 from pipeline.crosscoder.entries import SparseEntries
+from pipeline.distributed import ALONE, Ranks
 from pipeline.store import StoreReader
 
 Floats = NDArray[np.float64]
@@ -73,11 +75,27 @@ class ScalingPass:
 
     def add(self, x_BMD: Tensor, block_B: Tensor) -> None:
         """Add normalised rows; block_B [B] numbers the block of documents each belongs to."""
-        n_rows = max(1, MAX_ELEMENTS // self._crosscoder.n_latents)
-        for part, block in zip(x_BMD.split(n_rows), block_B.split(n_rows), strict=True):
-            self._add(part, block)
+        n = self._n_at_once
+        for part, block, drawn_B in zip(
+            x_BMD.split(n), block_B.split(n), self._drawn(len(x_BMD)), strict=True
+        ):
+            self._add(part, block, drawn_B.to(x_BMD.device))
 
-    def _add(self, x_BMD: Tensor, block_B: Tensor) -> None:
+    def skip(self, n_rows: int) -> None:
+        """Leave rows to another process: the random numbers that they would take are drawn."""
+        for _ in self._drawn(n_rows):
+            pass
+
+    @property
+    def _n_at_once(self) -> int:
+        return max(1, MAX_ELEMENTS // self._crosscoder.n_latents)
+
+    def _drawn(self, n_rows: int) -> Iterator[Tensor]:
+        """Another row for each of a batch, by its parts: a random permutation of each."""
+        for part in torch.arange(n_rows).split(self._n_at_once):
+            yield torch.randperm(len(part), generator=self._random)
+
+    def _add(self, x_BMD: Tensor, block_B: Tensor, drawn_B: Tensor) -> None:
         # A sum lives at (block of documents, latent). Few pairs of row and latent are active, so
         # each is dotted with its own decoder and added where it belongs; the dense product over
         # all latents would cost as much as encoding, sixteen times over.
@@ -88,7 +106,6 @@ class ScalingPass:
         x_hat = active.decode(self._crosscoder.W_dec_LP) + self._crosscoder.b_dec_P
         x_hat = x_hat.view(x_BMD.shape)
         # The null pairing: each latent's f stays, the other model's row comes from another token.
-        drawn_B = torch.randperm(len(x_BMD), generator=self._random).to(x_BMD.device)
         self._square.index_add_(0, sum_N, active.values.double().square())
         self._n_active.index_add_(0, sum_N, torch.ones_like(sum_N, dtype=torch.float64))
         for y, target in enumerate((x_BMD - x_hat, x_hat)):
@@ -117,7 +134,10 @@ class ScalingPass:
         put_back_N = f_BL[drawn_B[active.row_N], active.latent_N]
         return inner_N + put_back_N * active.per_latent(self._gram_AML[a, m])
 
-    def finish(self) -> ScalingSums:
+    def finish(self, ranks: Ranks = ALONE) -> ScalingSums:
+        """The sums of all processes."""
+        ranks.sum(self._square, self._n_active, self._product, self._null)
+
         def by_block(sums: Tensor) -> Floats:
             shape = (*sums.shape[:-1], self._n_blocks, -1)
             return sums.view(shape).movedim(-2, 0).cpu().numpy()
@@ -181,21 +201,29 @@ def scaling_pass(
     batch_rows: int,
     n_blocks: int,
     random: torch.Generator,
+    ranks: Ranks = ALONE,
 ) -> ScalingSums:
-    """One pass over `n_rows` held-out rows; documents share `n_blocks` blocks by their number."""
+    """One pass over `n_rows` held-out rows; documents share `n_blocks` blocks by their number.
+    ranks: the processes that share the rows; each gets the sums over all"""
     device = crosscoder.W_dec.device
     running = ScalingPass(crosscoder, n_blocks, random)
-    for rows in row_batches(
+    batches = row_batches(
         reader,
         device,
         n_rows=n_rows,
         batch_rows=batch_rows,
         name="latent_scaling",
         columns=("document",),
-    ):
+        ranks=ranks,
+    )
+    for number, (start, stop) in enumerate(spread_blocks(reader.n_rows, n_rows, batch_rows)):
+        if not ranks.turn(number):
+            running.skip(stop - start)
+            continue
+        rows = next(batches)
         block = torch.from_numpy(rows.columns["document"] % n_blocks)
         running.add(crosscoder.normalise(rows.x), block.to(device))
-    return running.finish()
+    return running.finish(ranks)
 
 
 def _ratio(numerator: Floats, denominator: Floats) -> Floats:

@@ -28,6 +28,7 @@ from pipeline.analysis.heldout import row_batches
 from pipeline.analysis.verdicts.scaling import MAX_ELEMENTS, ScalingSums
 from pipeline.crosscoder import Crosscoder
 from pipeline.crosscoder.entries import SparseEntries
+from pipeline.distributed import ALONE, Ranks
 from pipeline.store import StoreReader
 
 Floats = NDArray[np.float64]
@@ -69,10 +70,13 @@ def written(
     *,
     n_rows: int,
     batch_rows: int,
+    ranks: Ranks = ALONE,
 ) -> Products:
     """Over the rows behind `sums`, whose blocks and squares these are. by_rows_L: the latents whose
     y is the whole row."""
-    halves = _Halves(crosscoder, reader, sums, by_rows_L, n_rows=n_rows, batch_rows=batch_rows)
+    halves = _Halves(
+        crosscoder, reader, sums, by_rows_L, n_rows=n_rows, batch_rows=batch_rows, ranks=ranks
+    )
     return Products(sums.square_GL, halves.products(halves.vectors()))
 
 
@@ -86,8 +90,9 @@ class _Halves:
         *,
         n_rows: int,
         batch_rows: int,
+        ranks: Ranks,
     ) -> None:
-        self._crosscoder, self._reader = crosscoder, reader
+        self._crosscoder, self._reader, self._ranks = crosscoder, reader, ranks
         self._n_rows, self._batch_rows = n_rows, batch_rows
         self._n_blocks = len(sums.square_GL)
         device = crosscoder.W_dec.device
@@ -102,6 +107,7 @@ class _Halves:
             for m, U_LD in enumerate(U_HMLD[half]):
                 U_LD.addmm_(f_BL.T, e_BMD[:, m])
                 U_LD[self._by_rows_L] += f_BL[:, self._by_rows_L].T @ coded_BMD[:, m]
+        self._ranks.sum(U_HMLD)
         for half in range(2):
             put_back_L = self._square_GL[half::2].sum(0).to(U_HMLD) * ~self._by_rows_L
             U_HMLD[half] += put_back_L[:, None] * self._W_MLD
@@ -123,6 +129,7 @@ class _Halves:
                     if self._by_rows_L.any():
                         dot_N = dot_N + coded_N * active.dot(coded_BD, U_LD)
                     a_MMX[m, n].index_add_(0, sum_N, (active.values * dot_N).double())
+        self._ranks.sum(a_MMX)
         a_MMGL = a_MMX.view(2, 2, self._n_blocks, n_latents)
         for half in range(2):
             along_MML = torch.einsum("mld,nld->mnl", self._W_MLD, U_HMLD[1 - half]).double()
@@ -140,11 +147,13 @@ class _Halves:
             batch_rows=self._batch_rows,
             name=name,
             columns=("document",),
+            ranks=self._ranks,
         ):
             block = torch.from_numpy(rows.columns["document"] % self._n_blocks).to(device)
             for half in range(2):
                 mine = (block % 2 == half).nonzero()[:, 0]
-                for part in mine.split(n_rows):
+                # A last batch may be of few documents, and so have no row of a half.
+                for part in mine.split(n_rows) if len(mine) else ():
                     yield half, block[part], *self._coded(rows.x[part])
 
     def _coded(self, x_BMD: Tensor) -> tuple[Tensor, Tensor, Tensor]:

@@ -17,8 +17,10 @@ from pipeline.analysis.verdicts.elsewhere_pass import ERRORS, LEVELS, RIDGE, ROW
 from pipeline.analysis.verdicts.judge import judge
 from pipeline.config import compose
 from pipeline.crosscoder import Crosscoder
+from pipeline.distributed import Ranks
 from pipeline.store import StoreReader
 from tests.analysis.stores import heldout_store, random_crosscoder
+from tests.analysis.two_ranks import in_two
 
 N_ROWS, D_MODEL, N_CONCEPTS = 6000, 16, 6
 SECTION = compose(
@@ -107,6 +109,24 @@ def test_a_concept_that_the_other_model_has_elsewhere_and_weaker_is_not_exclusiv
         rows_say, errors_say = found(one_sided((1,)), reader, (1,), batch_rows=6000)
     assert rows_say.share < 0.05, "none is as strong as where the latent fires"
     assert errors_say.share > 0.6
+
+
+@pytest.mark.parametrize("n_rows", [N_ROWS, 900], ids=["several batches", "one batch"])
+def test_two_processes_judge_as_one_does_also_where_latents_look_exclusive(
+    tmp_path: Path, n_rows: int
+) -> None:
+    crosscoder, rates = one_sided((0, 1) * (N_CONCEPTS // 2)), torch.full((2, N_CONCEPTS), 0.05)
+    rates[0, 1] = 0.0
+    with heldout_store(tmp_path / "store", rows_of(rates)[:n_rows]) as reader:
+        one = judge(crosscoder, reader, SECTION)
+
+    def judged_by(ranks: Ranks) -> pd.DataFrame:
+        with StoreReader.open(tmp_path / "store") as reader:
+            return judge(crosscoder, reader, SECTION, ranks)
+
+    assert np.isfinite(one["share_elsewhere"]).sum() > 0, "none looks exclusive"
+    for table in in_two(judged_by):
+        pd.testing.assert_frame_equal(table, one, rtol=1e-6, atol=1e-9)
 
 
 def test_one_near_the_limit_is_undecided_and_its_p_value_says_so(tmp_path: Path) -> None:
