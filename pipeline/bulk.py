@@ -116,6 +116,12 @@ def _missing(path: Path, folder: Path) -> str:
             "`dvc repro --force --single-item dump`, then run `dvc repro`"
         )
     where = link_beside(path).resolve()
+    if not link_beside(path).is_symlink():
+        return (
+            f"the bulk of {path} is not known in this checkout: run the stage that writes or reads "
+            f"it, which sets the link {link_beside(path)} to runtime.bulk_dir, or set it to the "
+            f"folder that holds {folder.name}"
+        )
     return (
         f"the bulk of {path} is not in {where}: bring {folder.name} back there; or point the link "
         f"{link_beside(path)} to the folder that holds it; or make it again: `dvc repro --force "

@@ -17,7 +17,7 @@ from pipeline.stage import CROSSCODER, HELDOUT_ACTIVATIONS, MODELS, TOKENS, Stag
 
 STAGE = Stage(
     name="evaluate",
-    format_version=2,
+    format_version=3,
     is_parallel=True,
     sections=("evaluate",),
     inputs={

@@ -197,5 +197,7 @@ def test_a_relative_bulk_dir_outlives_the_temporary_copy_of_an_experiment(
     shutil.copytree(copy / "data/x.zarr", main / "data/x.zarr")
     monkeypatch.chdir(main)
     shutil.rmtree(copy)
+    with pytest.raises(MissingArtifactError, match=r"not known in this checkout: run the stage"):
+        resolve(Path("data/x.zarr"))
     use_runtime(config)
     assert verify_store(Path("data/x.zarr")).n_rows == N_ROWS

@@ -23,6 +23,13 @@ def percent(value: float | None, digits: int = 1) -> str:
     return MISSING if value is None or value != value else f"{value:.{digits}%}"
 
 
+def share(value: float | None, digits: int = 0) -> str:
+    """A share of variance or KL, in a sentence. What is worse than nothing has no size that would
+    tell more: where models hardly differ it is hundreds of times the difference."""
+    is_worse = value is not None and round(value, digits + 2) < 0
+    return "less than 0%" if is_worse else percent(value, digits).removeprefix("-")
+
+
 def fixed(value: float | None, digits: int = 3) -> str:
     return MISSING if value is None or value != value else f"{value:.{digits}f}"
 

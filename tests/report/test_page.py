@@ -23,7 +23,7 @@ from pipeline.report.claims.changes import outcome
 from pipeline.report.claims.screen import EQUAL, claims_file, headline
 from pipeline.report.claims.trust import cautions
 from pipeline.report.findings import Findings
-from pipeline.report.format import number, plain, tail, visible
+from pipeline.report.format import number, plain, share, tail, visible
 from pipeline.report.grid import Grid
 from pipeline.report.labels import KIND_NAMES
 from pipeline.report.page import (
@@ -379,6 +379,21 @@ def test_the_page_says_that_two_models_are_equal(tmp_path: Path) -> None:
     )
 
 
+def test_the_page_says_first_that_two_models_hardly_differ(tmp_path: Path) -> None:
+    findings = made_up_findings(tmp_path, proof=PLAIN_TEXT)
+    document = json.loads((tmp_path / "evaluation.json").read_text())
+    everything = document["reconstruction"]["all"]
+    everything["difference_share"] = {"value": 4e-7, "low": 3e-7, "high": 5e-7}
+    everything["fve_difference"] = {"value": -536.8, "low": -800.0, "high": -300.0}
+    (tmp_path / "evaluation.json").write_text(json.dumps(document))
+    overview = shown(findings)["overview"].facts
+    assert overview["lead"].startswith("The two models hardly differ at this hook point")
+    assert "one part in 2,500,000 of the variance" in overview["lead"]
+    assert "it explains less than 0% of the difference between the models" in overview["failings"]
+    tiles = {name: found for name, found, _ in overview["tiles"]}
+    assert tiles["FVE of the difference"] == "less than 0%"
+
+
 def test_every_link_of_the_page_leads_into_it(page: str, findings: Findings) -> None:
     """So that the one file can be sent: the data of a chart are in its link."""
     links = re.findall(r'<a href="([^"]*)"', without_scripts(page))
@@ -511,6 +526,7 @@ def test_numbers_are_written_for_reading() -> None:
         "0.123",
         "123,457",
     ]
+    assert [share(v) for v in (None, 0.625, -0.001, -536.8)] == ["–", "62%", "0%", "less than 0%"]
     assert tail("abcdef", 3) == "…def"
 
 

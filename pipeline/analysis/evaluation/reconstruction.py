@@ -13,6 +13,7 @@ def reconstruction_table(sums: HeldoutSums, bootstrap: Bootstrap) -> dict[str, R
     l0: active latents per token
     fve_<series>: 1 - sum ||x - x_hat||^2 / sum ||x - mean||^2, mean = global held-out mean
     fve_both: the same over both models in the normalised space
+    difference_share: variance of the difference over the mean variance of the two models, raw
     reference_ev_<model>, reference_ev_both: the reference's mean over tokens of
     1 - ||x - x_hat||^2 / ||x - mean||^2 (Kissane et al. 2024), in the normalised space
     """
@@ -39,6 +40,7 @@ def _figures(sums: HeldoutSums, cells: list[int], bootstrap: Bootstrap) -> Recon
         "fve_both": bootstrap.one_minus_ratio(
             error[:, :2] @ squared_scale, total[:, :2] @ squared_scale
         ).to_dict(),
+        "difference_share": bootstrap.ratio(total[:, 2], total[:, :2].mean(axis=1)).to_dict(),
         "reference_ev_base": bootstrap.ratio(ev[:, 0], n).to_dict(),
         "reference_ev_it": bootstrap.ratio(ev[:, 1], n).to_dict(),
         "reference_ev_both": bootstrap.ratio(both, n).to_dict(),

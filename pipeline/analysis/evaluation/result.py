@@ -17,6 +17,7 @@ class Reconstruction(TypedDict):
     fve_it: Measured
     fve_difference: Measured
     fve_both: Measured
+    difference_share: Measured
     reference_ev_base: Measured
     reference_ev_it: Measured
     reference_ev_both: Measured

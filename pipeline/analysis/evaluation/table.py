@@ -17,6 +17,8 @@ UNITS = {
     "l0_training": "the same in the last logged batch of training; null where nothing was trained",
     "l0_gap": "held-out l0 minus l0_training: what the inference threshold changes",
     "fve_*": "1 - sum ||x - x_hat||^2 / sum ||x - mean||^2, mean = global held-out mean",
+    "difference_share": "sum ||d - mean d||^2, d = x_IT - x_base, over the mean of both models' "
+    "sum ||x - mean||^2: how large what the page explains is beside an activation",
     "reference_ev_*": "mean over tokens of 1 - ||x - x_hat||^2 / ||x - mean||^2",
     "ce_*, delta_ce_*, kl_*": "nats per predicted token; groups by the predicted token",
     "*_recovered_*": "1 - (spliced - clean) / (ablated - clean); 1 = nothing lost",
@@ -79,6 +81,7 @@ def summary(full: Evaluation) -> dict[str, Any]:
         "fve_base": everything["fve_base"]["value"],
         "fve_it": everything["fve_it"]["value"],
         "fve_difference": everything["fve_difference"]["value"],
+        "difference_share": everything["difference_share"]["value"],
         "reference_ev_both": everything["reference_ev_both"]["value"],
     }
     for model, groups in (applicable(full["splice"]) or {}).items():

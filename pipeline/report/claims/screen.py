@@ -20,7 +20,7 @@ from pipeline.claims import (
 )
 from pipeline.config.models import ModelConfig
 from pipeline.report.claims.changes import change_claims, outcome
-from pipeline.report.claims.trust import cautions, failings, models_differ
+from pipeline.report.claims.trust import cautions, failings, hardly_differ, models_differ
 from pipeline.report.findings import Findings
 from pipeline.report.labels import VERDICT_NAMES
 from pipeline.report.sections.baselines import rivals
@@ -68,11 +68,13 @@ def first_screen(findings: Findings) -> FirstScreen:
 
 
 def lead(findings: Findings) -> str:
-    """What was found: that nothing can differ, the changes, or else the verdicts."""
+    """What was found: that nothing, or hardly anything, can differ; the changes, or else the
+    verdicts."""
     if not models_differ(findings):
         return EQUAL
     changes = findings.find(CHANGES)
-    return outcome(changes) if changes else headline(findings)
+    found = outcome(changes) if changes else headline(findings)
+    return f"{hardly_differ(findings)}{found}"
 
 
 def accounted(result: ChangeList) -> Accounted:

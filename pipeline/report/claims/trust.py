@@ -2,6 +2,7 @@
 
 from pipeline.analysis.evaluation.result import EVALUATION
 from pipeline.report.findings import Findings
+from pipeline.report.format import share
 from pipeline.results import Measured, applicable
 
 SHRINKING_KINDS = ("l1", "dsf")
@@ -33,7 +34,7 @@ def failings(findings: Findings) -> list[str]:
         )
     difference = value(everything["fve_difference"])
     if difference < limits.min_fve_difference:
-        found.append(f"it explains {difference:.0%} of the difference between the models")
+        found.append(f"it explains {share(difference)} of the difference between the models")
     return found
 
 
@@ -51,15 +52,15 @@ def cautions(findings: Findings) -> list[str]:
     fve = min(value(everything["fve_base"]), value(everything["fve_it"]))
     if fve < limits.good_fve:
         found.append(
-            f"The crosscoder explains only {fve:.0%} of the variance of the worse-fitted model: "
+            f"The crosscoder explains only {share(fve)} of the variance of the worse-fitted model: "
             "what it misses, no latent can show."
         )
     if models_differ(findings):
         difference = value(everything["fve_difference"])
         most = " Most of what fine-tuning changed is not in its latents."
         found.append(
-            f"Of the difference between the two models’ activations it explains {difference:.0%}."
-            + ("" if difference > 0.5 else most)
+            "Of the difference between the two models’ activations it explains "
+            f"{share(difference)}." + ("" if difference > 0.5 else most)
         )
     dead = result["dead_latents"] / result["n_latents"]
     if dead > limits.max_dead_share:
@@ -67,6 +68,21 @@ def cautions(findings: Findings) -> list[str]:
             f"{dead:.0%} of the latents are dead, so the dictionary is smaller than it looks."
         )
     return found
+
+
+def hardly_differ(findings: Findings) -> str:
+    """What a small difference leaves of every figure that is a share of it; empty where the
+    difference is no small one, or none."""
+    everything = findings.read(EVALUATION)["reconstruction"]["all"]
+    size = value(everything["difference_share"])
+    if not (models_differ(findings) and size < findings.config.report.min_difference_share):
+        return ""
+    part = f"one part in {1 / size:,.0f}" if size > 0 else "none"
+    return (
+        f"The two models hardly differ at this hook point: their difference has {part} of the "
+        "variance of an activation, which rounding alone can make, and every share of the "
+        "difference on this page is a share of that. "
+    )
 
 
 def value(figure: Measured) -> float:

@@ -10,7 +10,7 @@ from pipeline.claims import Rival
 from pipeline.labels import MODELS
 from pipeline.report import grid
 from pipeline.report.findings import Findings
-from pipeline.report.format import fixed, percent, visible
+from pipeline.report.format import fixed, share, visible
 from pipeline.report.grid import Cell, Grid, Row
 from pipeline.report.labels import group_names
 from pipeline.report.section import Section, Shown
@@ -135,14 +135,14 @@ def told(result: Baselines) -> str:
     mean = explained["mean"]["explained"]
     kl = {patch: kl_removed(result, patch, "first") for patch in ("full", "diff_sae", "mean")}
     text = (
-        f"Of the square of the difference the crosscoder explains {percent(ours['value'], 0)}, "
-        f"a dictionary of the difference alone (diff-SAE) {percent(rival['value'], 0)}, one mean "
-        f"difference {percent(mean['value'], 0)}"
+        f"Of the square of the difference the crosscoder explains {share(ours['value'])}, "
+        f"a dictionary of the difference alone (diff-SAE) {share(rival['value'])}, one mean "
+        f"difference {share(mean['value'])}"
     )
     if (full := kl["full"]) and (other := kl["diff_sae"]) and (one := kl["mean"]):
         text += (
-            f"; put into the base model they remove {percent(full['value'], 0)}, "
-            f"{percent(other['value'], 0)} and {percent(one['value'], 0)} of the KL on the first "
+            f"; put into the base model they remove {share(full['value'])}, "
+            f"{share(other['value'])} and {share(one['value'])} of the KL on the first "
             "tokens of a response"
         )
     return text + f".{conclusion(ours, rival)}"

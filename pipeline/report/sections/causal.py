@@ -7,7 +7,7 @@ from pipeline.analysis.causal.result import CAUSAL, CAUSAL_COLUMNS, Causal
 from pipeline.report import grid
 from pipeline.report.chart import Chart
 from pipeline.report.findings import Findings
-from pipeline.report.format import percent
+from pipeline.report.format import percent, share
 from pipeline.report.grid import Grid, Row
 from pipeline.report.section import Section, Shown
 from pipeline.results import table
@@ -67,7 +67,7 @@ def caption(result: Causal) -> str:
     names |= {"random_nu_low": "random ones that fire as often"}
     return (
         ", ".join(
-            f"{name} {percent(removed(result, patch), 0)}"
+            f"{name} {share(removed(result, patch))}"
             for patch, name in names.items()
             if patch in result["patches"]
         )
@@ -85,12 +85,12 @@ def told(result: Causal) -> list[str]:
     beside = (
         ""
         if low is None or random is None
-        else f"; the half with the lowest ν covers {low:.0%}, random latents that fire as often "
-        f"{random:.0%}"
+        else f"; the half with the lowest ν covers {share(low)}, random latents that fire as often "
+        f"{share(random)}"
     )
     return [
         "Put into the base model’s activations, all latents together cover "
-        f"{percent(removed(result, 'all'), 0)} of the distance (KL) to the IT model on the first "
+        f"{share(removed(result, 'all'))} of the distance (KL) to the IT model on the first "
         f"{result['n_first_tokens']} tokens of a response{beside}.{conclusion(result)}"
     ]
 

@@ -16,7 +16,7 @@ from pipeline.analysis.evaluation.result import (
 from pipeline.report import grid
 from pipeline.report.chart import Chart, Table
 from pipeline.report.findings import Findings
-from pipeline.report.format import percent
+from pipeline.report.format import percent, share
 from pipeline.report.grid import Grid, Row
 from pipeline.report.labels import MODEL_NAMES, group_names
 from pipeline.report.section import Section, Shown
@@ -30,6 +30,7 @@ RECONSTRUCTION: Final = (
     ("fve_base", "FVE base", 3),
     ("fve_it", "FVE IT", 3),
     ("fve_difference", "FVE of the difference", 3),
+    ("difference_share", "size of the difference", 4),
     ("reference_ev_both", "per-token EV", 3),
 )
 SPLICED: Final = (
@@ -140,8 +141,8 @@ def explained(result: Evaluation, groups: Groups) -> Chart:
     ]
     everything = result["reconstruction"]["all"]
     caption = (
-        f"{percent(everything['fve_both']['value'], 0)} of the variance explained, "
-        f"{percent(everything['fve_difference']['value'], 0)} of what differs between the models"
+        f"{share(everything['fve_both']['value'])} of the variance explained, "
+        f"{share(everything['fve_difference']['value'])} of what differs between the models"
     )
     roles = {title: role for _, title, role in EXPLAINED}
     return intervals(points, "fraction of variance explained", roles, caption)

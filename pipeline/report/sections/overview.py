@@ -11,7 +11,7 @@ from pipeline.report import grid
 from pipeline.report.claims.changes import change_claims
 from pipeline.report.claims.screen import first_screen
 from pipeline.report.findings import Findings
-from pipeline.report.format import fixed, percent
+from pipeline.report.format import fixed, share
 from pipeline.report.grid import Grid, Row
 from pipeline.report.labels import MODEL_NAMES, VERDICT_COLOURS, VERDICT_NAMES
 from pipeline.report.section import Section, Shown
@@ -58,10 +58,10 @@ def tiles(fit: Fit) -> list[tuple[str, str, str]]:
     """Name, value and meaning of the figures that say how well the crosscoder fits."""
     found = [
         ("L0", fixed(fit["l0"]["value"], 1), "latents on per token"),
-        ("FVE", percent(fit["fve"]["value"]), "of the variance explained, both models"),
+        ("FVE", share(fit["fve"]["value"], 1), "of the variance explained, both models"),
         (
             "FVE of the difference",
-            percent(fit["fve_difference"]["value"]),
+            share(fit["fve_difference"]["value"], 1),
             "of what differs between the models",
         ),
     ]

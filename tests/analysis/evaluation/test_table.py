@@ -76,6 +76,16 @@ def test_the_l0_gap_is_held_out_minus_training_with_its_interval() -> None:
     assert summary(full)["l0_gap"] == pytest.approx(full["l0_gap"]["value"], abs=1e-6)
 
 
+def test_the_size_of_the_difference_is_its_variance_beside_that_of_the_models() -> None:
+    sums = heldout()
+    base, it, difference = sums.total_UCK.sum(axis=(0, 1))
+    full = evaluated(8.0)
+    share = full["reconstruction"]["all"]["difference_share"]
+    assert share["value"] == pytest.approx(difference / ((base + it) / 2))
+    assert share["low"] < share["value"] < share["high"]
+    assert summary(full)["difference_share"] == pytest.approx(share["value"], abs=1e-6)
+
+
 def test_a_crosscoder_that_was_not_trained_here_has_no_gap() -> None:
     full = evaluated(None)
     assert full["l0_gap"] == {"value": None, "low": None, "high": None}
