@@ -198,6 +198,6 @@ def test_a_relative_bulk_dir_outlives_the_temporary_copy_of_an_experiment(
     monkeypatch.chdir(main)
     shutil.rmtree(copy)
     with pytest.raises(MissingArtifactError, match=r"not known in this checkout: run the stage"):
-        resolve(Path("data/x.zarr"))
+        bulk.resolve(Path("data/x.zarr"))
     use_runtime(config)
     assert verify_store(Path("data/x.zarr")).n_rows == N_ROWS
