@@ -23,22 +23,26 @@ LEFT_OUT = shutil.ignore_patterns(
     "dvc.lock",
     ".*_cache",
 )
+OWN_PROGRAMS = [str(Path(sys.executable).parent)]
 GRAPH = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
 STAGES = list(GRAPH)
 ALWAYS_RUN = [name for name in STAGES if GRAPH[name].get("always_changed")]
 
 
 class Checkout:
-    """A copy of the repository with its own git history and DVC cache."""
+    """A copy of the repository with its own git history and DVC cache.
 
-    def __init__(self, path: Path) -> None:
-        self.path = path
+    programs: the folder of `tests.warm` with a `dvc` and a `python` that start in no time, if any
+    """
+
+    def __init__(self, path: Path, programs: str | None = None) -> None:
+        self.path, self.programs = path, programs
 
     @classmethod
-    def fresh(cls, path: Path) -> Self:
+    def fresh(cls, path: Path, programs: str | None = None) -> Self:
         """Copied to `path` and committed; nothing has run."""
         shutil.copytree(ROOT, path, ignore=LEFT_OUT)
-        copy = cls(path)
+        copy = cls(path, programs)
         copy.run("git", "init", "-q")
         copy.run("git", "config", "user.email", "test@example.org")
         copy.run("git", "config", "user.name", "test")
@@ -48,12 +52,12 @@ class Checkout:
         return copy
 
     def run(self, *command: str, check: bool = True) -> subprocess.CompletedProcess[str]:
-        bin_dir = str(Path(sys.executable).parent)
+        first = [self.programs] if self.programs else []
         environment = {
             **os.environ,
-            "PATH": f"{bin_dir}{os.pathsep}{os.environ['PATH']}",
+            "PATH": os.pathsep.join([*first, *OWN_PROGRAMS, os.environ["PATH"]]),
             "HF_HUB_OFFLINE": "1",
-            "PYTHONDONTWRITEBYTECODE": "1",
+            "PYTHONPYCACHEPREFIX": f"{self.path}.compiled",
         }
         done = subprocess.run(
             command, cwd=self.path, capture_output=True, text=True, env=environment, check=False
@@ -64,7 +68,7 @@ class Checkout:
 
     def run_stages(self, *stages: str) -> None:
         """Run stages without DVC, in one process, which starts once."""
-        self.run(sys.executable, "-m", "stages.chain", ",".join(stages))
+        self.run("python", "-m", "stages.chain", ",".join(stages))
 
     def repro(self, *targets: str) -> list[str]:
         """Run `dvc repro` and tell which stages ran, but for those that run every time."""

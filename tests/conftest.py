@@ -12,6 +12,8 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
+from tests.warm import warm
+
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 # A deadline per example fails on a busy machine and finds nothing that --durations does not show.
 settings.register_profile("busy", deadline=None)
@@ -26,6 +28,13 @@ def module_path(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     path = tmp_path_factory.mktemp("module")
     yield path
     shutil.rmtree(path)
+
+
+@pytest.fixture(scope="session")
+def programs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A folder with a `dvc` and a `python` that start in no time."""
+    with warm(tmp_path_factory.mktemp("warm") / "programs") as folder:
+        yield folder
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -44,11 +44,11 @@ for out in map(Path, [*stage["outs"], *stage.get("metrics", [])]):
 
 
 @pytest.fixture(scope="module")
-def clone(module_path: Path) -> Checkout:
+def clone(module_path: Path, programs: str) -> Checkout:
     """Every stage has run, but none of what it made is committed."""
     from pipeline.report.summary import FIGURES
 
-    copy = Checkout.fresh(module_path / "clone")
+    copy = Checkout.fresh(module_path / "clone", programs)
     (copy.path / "stub.py").write_text(STUB.replace("FIGURES", repr(list(FIGURES))))
     (copy.path / "dvc.yaml").write_text(yaml.safe_dump({"stages": part()}, sort_keys=False))
     (copy.path / "params.yaml").write_text((ROOT / "params.yaml").read_text())

@@ -52,8 +52,8 @@ def loaded(module_path: Path) -> Path:
 
 
 @pytest.fixture(scope="module")
-def checkout(module_path: Path, loaded: Path) -> Checkout:
-    copy = Checkout.fresh(module_path / "clone")
+def checkout(module_path: Path, loaded: Path, programs: str) -> Checkout:
+    copy = Checkout.fresh(module_path / "clone", programs)
     with pytest.MonkeyPatch.context() as environment:
         environment.setenv("PYTHONPATH", str(loaded))
         assert copy.repro() == [name for name in STAGES if name not in ALWAYS_RUN]
@@ -325,7 +325,7 @@ def test_pushed_and_pulled_every_byte_comes_back_without_a_second_copy(
 def test_a_stage_that_writes_anew_leaves_the_cache_as_it_was(checkout: Checkout) -> None:
     """Files in data/ may be links to DVC's; they are replaced, never written through."""
     again = ("-m", "stages.shuffle", "+experiment=smoke", "shuffle.seed=7")
-    checkout.run(sys.executable, *again)
+    checkout.run("python", *again)
     assert "data/shuffled.zarr" in checkout.run("dvc", "status", "shuffle").stdout
     objects = [p for p in (checkout.path / ".dvc/cache/files/md5").glob("??/*") if p.is_file()]
     assert len(objects) > 50

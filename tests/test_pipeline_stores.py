@@ -11,8 +11,8 @@ from tests.store.numbered import bytes_below
 
 
 @pytest.fixture(scope="module")
-def checkout(module_path: Path) -> Checkout:
-    copy = Checkout.fresh(module_path / "clone")
+def checkout(module_path: Path, programs: str) -> Checkout:
+    copy = Checkout.fresh(module_path / "clone", programs)
     before_train = STAGES[: STAGES.index("train") + 1]
     assert copy.repro("train") == [name for name in before_train if name not in ALWAYS_RUN]
     return copy
@@ -62,11 +62,8 @@ def test_a_large_store_is_dealt_kept_out_of_dvc_and_dropped_once_shuffled(
 
 
 def test_a_stage_by_hand_refuses_a_store_of_another_configuration(checkout: Checkout) -> None:
-    done = checkout.run(
-        sys.executable,
-        *("-m", "stages.shuffle", "+experiment=smoke", "hook_point.layer=0"),
-        check=False,
-    )
+    typed = ("python", "-m", "stages.shuffle", "+experiment=smoke", "hook_point.layer=0")
+    done = checkout.run(*typed, check=False)
     assert done.returncode == 2
     assert "hook_point.layer = 1, but the configuration says 0" in done.stderr
     assert "Traceback" not in done.stderr
