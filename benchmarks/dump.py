@@ -27,6 +27,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
 
 from pipeline.harvest.dump import dump
 from pipeline.harvest.pair import HookedPair
+from pipeline.harvest.sink import Target
 from pipeline.models.hook import residual
 from pipeline.models.load import load_model
 from pipeline.models.records import read_records
@@ -129,7 +130,7 @@ def run_bare(pair: HookedPair, tokens: StoreReader, sequences: range, shape: Sha
     for batch in tokens.batches(step, sequences.start, sequences.stop, ("token_id",)):
         token_ids = torch.from_numpy(batch["token_id"].astype(np.int64)).to(device)
         for model in pair.models:
-            residual(model, pair.layer, token_ids)
+            residual(model, pair.layers[-1], token_ids)
     if device.type == "cuda":
         torch.cuda.synchronize()
 
@@ -139,7 +140,7 @@ def run_dump(
 ) -> None:
     """The dump, from nothing to a sealed store."""
     dump(
-        lambda layout, _n_rows: StoreWriter.open(folder / "activations.zarr", layout),
+        [Target(lambda layout, _n_rows: StoreWriter.open(folder / "activations.zarr", layout))],
         tokens,
         sequences,
         pair,
@@ -162,7 +163,7 @@ def random_pair(shape: Shape) -> HookedPair:
     """Two models with random weights in bfloat16, cut off at the layer."""
     device = resolve_device("auto")
     models = [random_model(shape, torch.bfloat16).to(device) for _ in range(2)]  # pyright: ignore[reportArgumentType]
-    return HookedPair(models, shape.layer, shape.d_model, BOS)
+    return HookedPair(models, (shape.layer,), shape.d_model, BOS)
 
 
 def random_model(shape: Shape, dtype: torch.dtype) -> PreTrainedModel:
@@ -198,7 +199,7 @@ def real_pair(models_dir: Path, shape: Shape) -> HookedPair:
         )
         for name in ("base", "it")
     ]
-    return HookedPair(models, shape.layer, records["base"].d_model, BOS)
+    return HookedPair(models, (shape.layer,), records["base"].d_model, BOS)
 
 
 def write_tokens(path: Path, shape: Shape) -> None:

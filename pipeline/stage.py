@@ -79,6 +79,7 @@ class Stage:
     limits_memory: whether it keeps a limit on the memory of its whole process
     resumes: whether a run that is stopped goes on from its unfinished work
     written, unchanged: what the present run has made, and what it found as it would have made it
+    remarks: what else the last line of the present run says
     """
 
     name: str
@@ -94,6 +95,7 @@ class Stage:
     resumes: bool = False
     written: list[Path] = field(default_factory=list, compare=False)
     unchanged: list[Path] = field(default_factory=list, compare=False)
+    remarks: list[str] = field(default_factory=list, compare=False)
 
     def config(self, config: Config) -> dict[str, Any]:
         """The sections that decide this stage's output, as plain data."""
@@ -246,6 +248,7 @@ def run(stage: Stage, main: Callable[[Config], None]) -> None:
         check_processes(stage)
         stage.written.clear()
         stage.unchanged.clear()
+        stage.remarks.clear()
         clock = Clock()
         with (
             artifacts.clear_space_errors(DATA),
@@ -266,7 +269,8 @@ def run(stage: Stage, main: Callable[[Config], None]) -> None:
 def last_line(stage: Stage, seconds: float) -> str:
     """What a stage has done; nothing for one that writes nothing."""
     if stage.written:
-        return f"{stage.name}: wrote {named(stage.written)} in {format_seconds(seconds)}\n"
+        said = [f"wrote {named(stage.written)} in {format_seconds(seconds)}", *stage.remarks]
+        return f"{stage.name}: {'; '.join(said)}\n"
     if stage.unchanged:
         return f"{stage.name}: nothing to do, {named(stage.unchanged)} as configured\n"
     return ""

@@ -59,7 +59,7 @@ def find_once(opened: "Opened", build: Build) -> None:
     from pipeline.analysis.changes.run import find
 
     if not build.complete:
-        build.publish(counts=find(opened, build.work), facts={})
+        build.publish(counts=find(opened, build.work), facts=opened.outliers)
 
 
 def main(config: Config) -> None:

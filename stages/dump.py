@@ -9,7 +9,9 @@ writes  data/activations.zarr, data/heldout_activations.zarr: rows [model, d_mod
         source, token_id, sequence, position, document and token_class. With dump.scatter_seed,
         activations.zarr holds these rows dealt to the shuffle's buckets, and is no Zarr store; with
         dump.rows_per_round it says what they are made from, and training makes them in rounds;
-        data/plant/: the features that `plant` adds to the rows, where it does
+        data/plant/: the features that `plant` adds to the rows, where it does. With
+        dump.max_norm_ratio, rows of a larger norm are left out; outliers.jsonl in a store counts
+        them batch by batch
 cost    the forward passes of both models to the hook point, less than 10 % more; 4 * d_model bytes
         of disk per row; killed and run again, it goes on from its last whole chunk
 """
@@ -20,7 +22,7 @@ from contextlib import ExitStack
 from pipeline.artifacts import Build
 from pipeline.config import Config
 from pipeline.distributed import world
-from pipeline.errors import ConfigError
+from pipeline.harvest.processes import check_one_process
 from pipeline.shuffle.producer import writer_for
 from pipeline.stage import ACTIVATIONS, HELDOUT_ACTIVATIONS, MODELS, PLANT, TOKENS, Stage, run
 from pipeline.store import StoreReader
@@ -42,12 +44,7 @@ STORES = ("activations", "heldout_activations")
 
 
 def main(config: Config) -> None:
-    if world().size > 1 and config.dump.scatter_seed is not None:
-        raise ConfigError(
-            f"dump.scatter_seed is {config.dump.scatter_seed}, but one process deals rows to "
-            f"buckets and {world().size} were started: set dump.scatter_seed=null, or run "
-            "`python -m stages.dump` without torchrun"
-        )
+    check_one_process(config.dump)
     with ExitStack() as stack:
         builds = {name: stack.enter_context(STAGE.build(config, name)) for name in STAGE.outputs}
         missing = world().from_first(
@@ -61,6 +58,7 @@ def main(config: Config) -> None:
 
 def dump_all(config: Config, builds: Mapping[str, Build]) -> None:
     """Run the models over the sequences of each build's split, or describe its rounds."""
+    from pipeline.harvest.outliers import left_out
     from pipeline.plant.truth import publish_truth
     from pipeline.rounds.making import publish_description
     from pipeline.rounds.pair_rows import PairRows
@@ -77,10 +75,12 @@ def dump_all(config: Config, builds: Mapping[str, Build]) -> None:
                 if world().is_first:
                     publish_description(config, tokens, n_train, rows.facts, builds[name])
                 continue
-            open_writer = writer_for(config, builds[name].work, is_dealt(config, name), world())
-            counts = rows.write(open_writer, sequences[name], f"dump_{name}", world())
+            work = builds[name].work
+            open_writer = writer_for(config, work, is_dealt(config, name), world())
+            counts = rows.write(open_writer, sequences[name], f"dump_{name}", world(), folder=work)
             if world().is_first:
                 builds[name].publish(counts=counts, facts=rows.facts)
+                STAGE.remarks.extend(left_out(builds[name].output, counts, rows.limits))
         if "plant" in builds and world().is_first:
             publish_truth(builds["plant"], rows.plant)
 

@@ -16,6 +16,7 @@ cost    one pass over the rows; six times the weights in memory; killed and run 
 from pipeline.artifacts import Build
 from pipeline.config import Config
 from pipeline.distributed import Mesh, world
+from pipeline.labels import OUTLIERS
 from pipeline.progress import Progress
 from pipeline.runtime import resolve_device, set_threads
 from pipeline.stage import (
@@ -59,7 +60,9 @@ def main(config: Config) -> None:
             return
         if not build.complete:
             outcome = read_outcome(build.work)
-            build.publish(counts=outcome.counts, facts=outcome.facts)
+            rows = STAGE.input(config, "shuffled").facts
+            outliers = {OUTLIERS: rows[OUTLIERS]} if OUTLIERS in rows else {}
+            build.publish(counts=outcome.counts, facts=outcome.facts | outliers)
         clear_rounds(config)
     STAGE.publish_results(config, {"training.csv": (CROSSCODER / CURVE).read_bytes()})
 

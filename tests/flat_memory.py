@@ -9,6 +9,7 @@ import torch
 
 from pipeline.harvest.dump import dump as dump_rows
 from pipeline.harvest.pair import HookedPair
+from pipeline.harvest.sink import Target
 from pipeline.store import (
     StoreReader,
     StoreWriter,
@@ -90,10 +91,10 @@ def dump(path: Path, n_rows: int) -> None:
         writer.append(rows)
         writer.finish()
     models = [random_llama(seed, d_model=D_MODEL) for seed in (0, 1)]
-    pair = HookedPair(models, layer=1, d_model=D_MODEL, start_id=BOS)
+    pair = HookedPair(models, layers=(1,), d_model=D_MODEL, start_id=BOS)
     with StoreReader.open(path.with_name(f"tokens-{n_rows}")) as reader:
         dump_rows(
-            lambda layout, n: StoreWriter.open(path, layout),
+            [Target(lambda layout, n: StoreWriter.open(path, layout))],
             reader,
             range(n_sequences),
             pair,

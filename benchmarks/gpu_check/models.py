@@ -17,6 +17,7 @@ from benchmarks.train_step import CPU
 from pipeline.config.models import TunedModel
 from pipeline.harvest.dump import dump
 from pipeline.harvest.pair import HookedPair
+from pipeline.harvest.sink import Target
 from pipeline.models.fitting import fit
 from pipeline.store import StoreReader, StoreWriter
 
@@ -67,13 +68,13 @@ def dumped(
     models = [model.to(device) for model in seeded_models(DUMPED, dtype)]
     for model in models:
         model.set_attn_implementation(attention)
-    pair = HookedPair(models, DUMPED.layer, DUMPED.d_model, BOS)
+    pair = HookedPair(models, (DUMPED.layer,), DUMPED.d_model, BOS)
     with (
         TemporaryDirectory(dir=folder) as store,
         StoreReader.open(folder / "tokens.zarr") as tokens,
     ):
         dump(
-            lambda layout, _n_rows: StoreWriter.open(Path(store) / "rows.zarr", layout),
+            [Target(lambda layout, _n_rows: StoreWriter.open(Path(store) / "rows.zarr", layout))],
             tokens,
             range(DUMPED.n_sequences),
             pair,

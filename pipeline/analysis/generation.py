@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from pipeline.analysis.splicing import HookedModel, Reading, never_patched, patched
+from pipeline.analysis.splicing import HookedModel, Reading, Unpatched, patched
 
 
 @dataclass(frozen=True)
@@ -41,16 +41,17 @@ def generate(
     choose: Choose,
     *,
     n_tokens: int,
-    start_id: int | None,
+    unpatched: Unpatched,
 ) -> Tensor:
     """[B, n_tokens] what model number `m` writes after token_ids [B, S].
 
-    The start token keeps its own residual stream, wherever it stands, and so does position 0.
+    What gives no row keeps its own residual stream: the start token wherever it stands, position 0,
+    and outliers.
     """
     readings = (models[0].begin(), models[1].begin())
     text, n_new = token_ids, token_ids.shape[1]
     for n in range(n_tokens):
-        logits = _read_on(readings, m, text, n_new, replace, start_id)
+        logits = _read_on(readings, m, text, n_new, replace, unpatched)
         text, n_new = torch.cat([text, choose(logits, n)[:, None]], dim=1), 1
     return text[:, token_ids.shape[1] :]
 
@@ -61,18 +62,18 @@ def _read_on(
     text: Tensor,
     n_new: int,
     replace: Replace,
-    start_id: int | None,
+    unpatched: Unpatched,
 ) -> Tensor:
     """Logits [B, V] of model number `m` after `text` [B, S], of which the last `n_new` tokens are
     new to both readings."""
     new = text[:, -n_new:]
     other = readings[1 - m].residual(new)
-    kept = never_patched(text, start_id)[:, -n_new:]
+    starts = unpatched.starts(text)[:, -n_new:]
 
     def swap(own: Tensor) -> Tensor:
         hidden_M = (other, own) if m else (own, other)
         step = Step(new, text.shape[1] - n_new, hidden_M)
-        return patched(own, replace(step), kept)
+        return patched(own, replace(step), starts | unpatched.outliers(hidden_M))
 
     return readings[m].logits(new, swap)
 

@@ -6,11 +6,12 @@ Nothing heavy is imported before it is asked for: a stage that only reads tables
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pipeline.config import Config
 from pipeline.config.models import ModelName
 from pipeline.distributed import Ranks, world
+from pipeline.labels import OUTLIERS
 from pipeline.runtime import resolve_device, set_threads
 from pipeline.stage import CROSSCODER, MODELS, RESULTS, Stage
 
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
 
     from pipeline.analysis.losses import Head
-    from pipeline.analysis.splicing import HookedModel
+    from pipeline.analysis.splicing import HookedModel, Unpatched
     from pipeline.crosscoder import Crosscoder
     from pipeline.store import StoreReader
 
@@ -72,6 +73,24 @@ class Opened:
         from pipeline.models.start import read_start
 
         return read_start(MODELS).id
+
+    @property
+    def outliers(self) -> dict[str, Any]:
+        """What the inputs say of rows that were left out for their norm, to be handed on to what is
+        made from them; empty where all rows were kept."""
+        found = (manifest.facts for manifest in self.manifests.values())
+        return next(({OUTLIERS: facts[OUTLIERS]} for facts in found if OUTLIERS in facts), {})
+
+    @property
+    def unpatched(self) -> "Unpatched":
+        """The positions of texts that give no row, which no patch may touch."""
+        from pipeline.analysis.splicing import Unpatched
+
+        limits = None
+        if self.outliers:
+            of_model = self.outliers[OUTLIERS]["norm_limit"]
+            limits = (of_model["base"], of_model["it"])
+        return Unpatched(self.start_id, limits)
 
     def decode(self, token_ids: Sequence[int]) -> str:
         """The text of tokens."""

@@ -5,7 +5,7 @@ Letters: Q sequences, S positions, V vocabulary, M models, D d_model, C cells, P
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -56,21 +56,41 @@ class HookedModel:
     begin: Callable[[], Reading]
 
 
-def never_patched(token_ids: Tensor, start_id: int | None) -> Tensor:
-    """[Q, S] the positions that give no activation row, which no patch may touch: the first, and
-    the token that begins sequences wherever it stands (none where sequences begin with nothing).
-    The rule is that of `pipeline.harvest.census.rows_of`."""
-    kept = torch.zeros_like(token_ids, dtype=torch.bool)
-    if start_id is not None:
-        kept |= token_ids == start_id
-    kept[:, :1] = True
-    return kept
+@dataclass(frozen=True)
+class Unpatched:
+    """The positions that give no activation row, which no patch may touch: the rule is that of
+    `pipeline.harvest`.
+
+    start_id: the token that begins sequences, None where nothing does
+    norm_limits: norm of each model's rows beyond which a row is left out (`dump.max_norm_ratio`);
+    None where all are kept
+    """
+
+    start_id: int | None
+    norm_limits: tuple[float, float] | None
+
+    def starts(self, token_ids: Tensor) -> Tensor:
+        """[Q, S] the first position, and the token that begins sequences wherever it stands."""
+        kept = torch.zeros_like(token_ids, dtype=torch.bool)
+        if self.start_id is not None:
+            kept |= token_ids == self.start_id
+        kept[:, :1] = True
+        return kept
+
+    def outliers(self, hidden_M: Sequence[Tensor]) -> Tensor:
+        """[Q, S] where the streams [Q, S, D] of base and IT, rounded as a store keeps them, exceed
+        the limit in either; the start may be among them."""
+        found = torch.zeros(hidden_M[0].shape[:-1], dtype=torch.bool, device=hidden_M[0].device)
+        for hidden, limit in zip(hidden_M, self.norm_limits or (), strict=False):
+            norms = torch.linalg.vector_norm(hidden.bfloat16().float(), dim=-1)
+            found |= (norms > limit).to(found.device)
+        return found
 
 
-def prediction_mask(kept: Tensor) -> Tensor:
-    """[Q, S - 1] which next-token predictions count, by the positions `kept` [Q, S] unpatched:
-    none from such a position, which would tell nothing, and none of such a token."""
-    return ~kept[:, :-1] & ~kept[:, 1:]
+def prediction_mask(kept: Tensor, starts: Tensor) -> Tensor:
+    """[Q, S - 1] which next-token predictions count: none from a position that is `kept` [Q, S]
+    unpatched, which would tell nothing, and none of one of the `starts` [Q, S]."""
+    return ~kept[:, :-1] & ~starts[:, 1:]
 
 
 def patched(hidden: Tensor, replacement: Tensor, kept: Tensor) -> Tensor:

@@ -266,10 +266,15 @@ class DumpConfig(Section):
     up to one bfloat16 step; swapped: the IT row, the two exchanged by a fair coin per row;
     mispaired: the base row of another token."""
     seed: int = Field(ge=0)
-    """Seed of the noise, the coins and the draw of other tokens."""
+    """Seed of the noise, the coins, the draw of other tokens, and of the sample of norms."""
     scatter_seed: int | None = Field(ge=0)
     """Deal the rows to the shuffle's buckets while dumping, so that the shuffle is one pass; must
     then be shuffle.seed. `data/activations.zarr` then holds buckets. null: dump a plain store."""
+    max_norm_ratio: float | None = Field(gt=1, allow_inf_nan=False)
+    """Leave out rows whose norm in either model exceeds this many times the median norm of that
+    model's rows, as attention sinks do. null: keep all rows."""
+    norm_sample_sequences: int = Field(ge=1)
+    """Most training sequences, drawn by `seed`, whose rows the medians are over."""
     rows_per_round: int | None = Field(ge=1)
     """Most training rows of a round. They are computed, shuffled and trained on in rounds, anew in
     every epoch; two rounds are on disk at most. null: all rows are stored."""

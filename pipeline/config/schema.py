@@ -290,6 +290,30 @@ class Config(Section):
             )
         return self
 
+    @model_validator(mode="after")
+    def _outliers_can_be_left_out(self) -> Self:
+        """How many rows are left out is known after the dump alone."""
+        ratio, dump = self.dump.max_norm_ratio, self.dump
+        if ratio is None:
+            return self
+        for key, value, why in (
+            ("scatter_seed", dump.scatter_seed, "rows are dealt to buckets by their number"),
+            ("rows_per_round", dump.rows_per_round, "rounds are cut by the number of rows"),
+        ):
+            if value is not None:
+                raise ValueError(
+                    f"dump.{key} is {value:,}, expected null with dump.max_norm_ratio ({ratio:g}): "
+                    f"{why}, and how many are left out is known after the dump alone; set "
+                    f"dump.{key}=null, or dump.max_norm_ratio=null"
+                )
+        if not self.has_models:
+            raise ValueError(
+                f"dump.max_norm_ratio is {ratio:g}, expected null where models.base.kind is "
+                f"{self.models.base.kind}: planted rows have no outliers; set "
+                "dump.max_norm_ratio=null"
+            )
+        return self
+
 
 def _same_sources(given: Collection[str], shares: Collection[str]) -> None:
     if set(given) != set(shares):

@@ -35,6 +35,10 @@ class Census:
     def n_rows(self) -> int:
         return int(self.first_rows[-1])
 
+    @property
+    def n_batches(self) -> int:
+        return len(self.first_rows) - 1
+
     def batch_of(self, row: int) -> int:
         """The batch that `row` is in; the number of batches for the row after the last."""
         return int(np.searchsorted(self.first_rows, row, side="right")) - 1

@@ -4,7 +4,7 @@ On a GPU the host queues a batch without waiting for the card: rows are gathered
 and copied to page-locked memory on a second stream, while the card goes on with the next batch.
 `Rows.ready` is the one place that waits.
 
-Letters: B sequences, S positions, R rows (tokens but the start), M models, D d_model.
+Letters: B sequences, S positions, R rows (tokens but the start), M models, D d_model, K layers.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from torch import Tensor
 
 from pipeline.config.models import HookPointConfig
 from pipeline.labels import MODELS
-from pipeline.models.hook import residual
+from pipeline.models.hook import residuals
 from pipeline.models.load import load_model
 from pipeline.models.pair import check_layer, check_width
 from pipeline.models.records import read_records
@@ -33,21 +33,25 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class HookedPair:
-    """Both models, cut off at `layer`, and the id of the token that every sequence starts with and
-    that gives no row; None where nothing is put in front."""
+    """Both models, cut off at the last of the `layers` that are read, which rise; and the id of the
+    token that every sequence starts with and that gives no row, None where nothing is put in front.
+    """
 
     models: Sequence[PreTrainedModel]
-    layer: int
+    layers: tuple[int, ...]
     d_model: int
     start_id: int | None
 
 
-def load_pair(models_dir: Path, hook_point: HookPointConfig, device: torch.device) -> HookedPair:
-    """Both models of `data/models/` up to the hook point. ModelError where one is shallower."""
+def load_pair(
+    models_dir: Path, hook_point: HookPointConfig, device: torch.device, layers: tuple[int, ...]
+) -> HookedPair:
+    """Both models of `data/models/` up to the last of these layers. ModelError where one is
+    shallower."""
     records = read_records(models_dir)
     check_width(records)
     for name in MODELS:
-        check_layer(name, records[name].n_layers, hook_point.layer)
+        check_layer(name, records[name].n_layers, layers[-1])
     models = [
         load_model(
             models_dir,
@@ -55,12 +59,12 @@ def load_pair(models_dir: Path, hook_point: HookPointConfig, device: torch.devic
             dtype=hook_point.dtype,
             attention=hook_point.attention,
             device=device,
-            n_layers=hook_point.layer,
+            n_layers=layers[-1],
         )
         for name in MODELS
     ]
     start_id = read_start(models_dir).id
-    return HookedPair(models, hook_point.layer, records["base"].d_model, start_id)
+    return HookedPair(models, layers, records["base"].d_model, start_id)
 
 
 @dataclass(frozen=True)
@@ -87,8 +91,8 @@ class Rows:
 
 
 class PairedForward:
-    """Runs the models on batches into reused host buffers; a batch's rows stay until the second
-    batch after it."""
+    """Runs the models on batches into reused host buffers, one for each layer; a batch's rows stay
+    until the second batch after it."""
 
     N_BUFFERS = 2
 
@@ -99,26 +103,37 @@ class PairedForward:
         self.copy_stream = torch.cuda.Stream(self.device) if self.on_gpu else None
         shape = (max_rows, len(pair.models), pair.d_model)
         self._buffers = [
-            (
-                torch.empty(shape, dtype=torch.bfloat16, pin_memory=self.on_gpu),
-                torch.empty(2, dtype=torch.bfloat16, pin_memory=self.on_gpu),
-            )
+            [
+                (
+                    torch.empty(shape, dtype=torch.bfloat16, pin_memory=self.on_gpu),
+                    torch.empty(2, dtype=torch.bfloat16, pin_memory=self.on_gpu),
+                )
+                for _ in pair.layers
+            ]
             for _ in range(self.N_BUFFERS)
         ]
         self._n_batches = 0
 
-    def __call__(self, token_ids: NDArray[np.int32], is_row: NDArray[np.bool_]) -> Rows:
-        """Rows of token_ids [B, S] where is_row [B, S] is true, in order."""
-        activations, extremes = self._buffers[self._n_batches % self.N_BUFFERS]
+    def __call__(self, token_ids: NDArray[np.int32], is_row: NDArray[np.bool_]) -> tuple[Rows, ...]:
+        """Rows of token_ids [B, S] where is_row [B, S] is true, in order; of each layer [K]."""
+        buffers = self._buffers[self._n_batches % self.N_BUFFERS]
         self._n_batches += 1
         kept = np.flatnonzero(is_row)
-        activations = activations[: len(kept)]
         rows = self._to_device(torch.from_numpy(kept))
         ids = self._to_device(torch.from_numpy(token_ids.astype(np.int64)))
-        target = torch.empty_like(activations, device=self.device) if self.on_gpu else activations
+        hosts = [activations[: len(kept)] for activations, _ in buffers]
+        targets = [torch.empty_like(h, device=self.device) if self.on_gpu else h for h in hosts]
         for index, model in enumerate(self.pair.models):
-            target[:, index] = residual(model, self.pair.layer, ids).flatten(0, 1)[rows]
-        found = torch.stack(torch.aminmax(target)) if len(kept) else target.new_zeros(2)
+            streams = residuals(model, self.pair.layers, ids)
+            for target, hidden in zip(targets, streams, strict=True):
+                target[:, index] = hidden.flatten(0, 1)[rows]
+        return tuple(
+            self._handed_out(target, host, extremes)
+            for target, host, (_, extremes) in zip(targets, hosts, buffers, strict=True)
+        )
+
+    def _handed_out(self, target: Tensor, activations: Tensor, extremes: Tensor) -> Rows:
+        found = torch.stack(torch.aminmax(target)) if len(target) else target.new_zeros(2)
         if self.copy_stream is None:
             extremes.copy_(found)
             return Rows(activations, extremes, None)

@@ -49,7 +49,8 @@ class Pair:
         configuration or `Crosscoder.provenance["hook_point"]` states it."""
         models_dir = located(str(models_dir))
         tokenizer = load_tokenizer(models_dir)
-        return cls(load_pair(models_dir, _checked(hook_point), resolve_device(device)), tokenizer)
+        site = _checked(hook_point)
+        return cls(load_pair(models_dir, site, resolve_device(device), (site.layer,)), tokenizer)
 
     @classmethod
     def from_pretrained(
@@ -98,19 +99,20 @@ class Pair:
             )
             for folder in folders
         ]
-        return cls(HookedPair(models, layer, shapes[0].d_model, chosen.id), tokenizer)
+        return cls(HookedPair(models, (layer,), shapes[0].d_model, chosen.id), tokenizer)
 
     def activations(self, text: str) -> tuple[list[str], Tensor]:
         """Tokens of `text` and their activation rows [token, model, d_model] in bfloat16, as the
         stage `dump` would store them: the start goes before the text and gives no row. Where
-        nothing goes before it, the text's first token gives none."""
+        nothing goes before it, the text's first token gives none. Rows that `dump.max_norm_ratio`
+        would leave out are among them."""
         token_ids, _ = encode(self.tokenizer, Document(0, valid_unicode(text)[0]))
         front = [] if self.hooked.start_id is None else [self.hooked.start_id]
         ids = np.concatenate([front, token_ids]).astype(np.int32)[None]
         if not ids.size:
             return [], torch.empty(0, len(MODELS), self.hooked.d_model, dtype=torch.bfloat16)
         is_row = rows_of(ids, self.hooked.start_id)
-        rows = PairedForward(self.hooked, max_rows=ids.size)(ids, is_row)
+        (rows,) = PairedForward(self.hooked, max_rows=ids.size)(ids, is_row)
         activations = torch.from_numpy(rows.ready()).view(torch.bfloat16)
         tokens = [str(self.tokenizer.decode([int(token_id)])) for token_id in ids[is_row]]
         assert activations.shape[:2] == (len(tokens), len(MODELS))

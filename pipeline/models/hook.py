@@ -5,7 +5,7 @@ Letters: B sequences, S positions, D d_model, V vocabulary, N positions of any s
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, MutableMapping
+from collections.abc import Callable, Iterator, MutableMapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
@@ -75,6 +75,23 @@ def residual(
     finally:
         handle.remove()
     raise ModelError(f"{type(model).__name__} did not run block {layer}: it cannot be read there")
+
+
+def residuals(model: PreTrainedModel, layers: Sequence[int], token_ids: Tensor) -> list[Tensor]:
+    """`residual` of each of these layers, which rise, from one pass to the last of them."""
+    *lower, last = layers
+    stack, caught = blocks(model), list[Tensor]()
+
+    def catch(_block: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        caught.append(_block_input(args, kwargs))
+
+    handles = [stack[n].register_forward_pre_hook(catch, with_kwargs=True) for n in lower]
+    try:
+        highest = residual(model, last, token_ids)
+    finally:
+        for handle in handles:
+            handle.remove()
+    return [*(_checked(model, hidden, token_ids) for hidden in caught), highest]
 
 
 def _checked(model: PreTrainedModel, hidden: Tensor, token_ids: Tensor) -> Tensor:

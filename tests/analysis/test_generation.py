@@ -11,13 +11,14 @@ from torch import Tensor
 from transformers import PreTrainedModel
 
 from pipeline.analysis.generation import Replace, Sampled, Step, generate, greedy, own
-from pipeline.analysis.splicing import HookedModel, head_of
+from pipeline.analysis.splicing import HookedModel, Unpatched, head_of
 from pipeline.models.continuation import Continuation
 from pipeline.models.hook import continued, residual
 from tests.analysis.readings import hooked
 from tests.models.families import random_family
 
 BASE, IT, START = 0, 1, 1
+ONLY_START = Unpatched(START, None)
 TEXT = torch.randint(3, 300, (2, 9), generator=torch.Generator().manual_seed(0))
 TEXT[:, 0] = START
 N_TOKENS = 7
@@ -64,7 +65,7 @@ def moved(step: Step) -> Tensor:
 def test_kept_keys_change_no_token(family, layer: int, replace: Replace) -> None:
     pairs: list[Pair] = [(of(family[0], layer), of(family[1], layer)) for of in (cached, reread)]
     written, expected = (
-        generate(pair, IT, TEXT, replace, greedy, n_tokens=N_TOKENS, start_id=START)
+        generate(pair, IT, TEXT, replace, greedy, n_tokens=N_TOKENS, unpatched=ONLY_START)
         for pair in pairs
     )
     assert torch.equal(written, expected)
@@ -73,7 +74,7 @@ def test_kept_keys_change_no_token(family, layer: int, replace: Replace) -> None
 @pytest.mark.parametrize("m", [BASE, IT])
 def test_unsteered_it_writes_what_transformers_writes(family, m: int) -> None:
     pair = cached(family[0], 2), cached(family[1], 2)
-    written = generate(pair, m, TEXT, own(m), greedy, n_tokens=N_TOKENS, start_id=START)
+    written = generate(pair, m, TEXT, own(m), greedy, n_tokens=N_TOKENS, unpatched=ONLY_START)
     theirs = family[m].generate(
         TEXT,
         attention_mask=torch.ones_like(TEXT),
@@ -98,8 +99,32 @@ def test_the_start_token_and_the_first_position_are_never_replaced(family) -> No
             return super().logits(token_ids, replace)
 
     watched = replace(pair[IT], begin=partial(Watched, family[1], 2))
-    generate((pair[BASE], watched), IT, text, moved, greedy, n_tokens=1, start_id=START)
+    generate((pair[BASE], watched), IT, text, moved, greedy, n_tokens=1, unpatched=ONLY_START)
     assert torch.equal(seen[0], text != START)
+
+
+def test_outliers_are_never_replaced_in_the_prompt_or_in_what_is_written(family) -> None:
+    """The limits leave half of the streams of either model as they are."""
+    pair = cached(family[0], 2), cached(family[1], 2)
+    norms = [residual(model, 2, TEXT).bfloat16().float().norm(dim=2) for model in family[:2]]
+    limits = float(norms[0].median()), float(norms[1].median())
+    unpatched = Unpatched(START, limits)
+    seen: list[Tensor] = []
+
+    class Watched(Continuation):
+        def logits(self, token_ids: Tensor, replace) -> Tensor:
+            def watched(hidden: Tensor) -> Tensor:
+                replaced = replace(hidden)
+                seen.append((replaced != hidden).any(dim=2))
+                return replaced
+
+            return super().logits(token_ids, watched)
+
+    writer = replace(pair[IT], begin=partial(Watched, family[1], 2))
+    generate((pair[BASE], writer), IT, TEXT, moved, greedy, n_tokens=3, unpatched=unpatched)
+    beyond = (norms[0] > limits[0]) | (norms[1] > limits[1])
+    assert torch.equal(seen[0], ~beyond & (TEXT != START))
+    assert [len(step[0]) for step in seen] == [TEXT.shape[1], 1, 1]
 
 
 @settings(max_examples=20, deadline=None)

@@ -14,7 +14,7 @@ from pipeline.analysis.causal.patches import Batch, LatentPatches, causal_batch
 from pipeline.analysis.evaluation.splice import splice_batch
 from pipeline.analysis.groups import Cells
 from pipeline.analysis.losses import BYTES_PER_LOGIT, Head, target_scores, token_losses
-from pipeline.analysis.splicing import head_of
+from pipeline.analysis.splicing import Unpatched, head_of
 from pipeline.crosscoder import Crosscoder
 from pipeline.models.hook import continued, residual
 from tests.analysis.readings import hooked
@@ -123,7 +123,9 @@ def test_no_analysis_makes_more_logits_than_there_is_room_for() -> None:
             nothing,
             Cells(("text",)),
             mean_MD=torch.ones(2, 16),
-            start_id=None,
+            unpatched=Unpatched(None, None),
         )
-        causal_batch((pair[0], pair[1]), LatentPatches(crosscoder, {}), batch, None)
+        causal_batch(
+            (pair[0], pair[1]), LatentPatches(crosscoder, {}), batch, Unpatched(None, None)
+        )
     assert largest.n_bytes == n_at_once * n_vocab * 4

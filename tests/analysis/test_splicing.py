@@ -18,7 +18,7 @@ from pipeline.analysis.groups import Cells
 from pipeline.analysis.losses import BYTES_PER_LOGIT, Head
 from pipeline.analysis.splicing import (
     HookedModel,
-    never_patched,
+    Unpatched,
     prediction_mask,
     sample_sequences,
 )
@@ -30,6 +30,7 @@ from tests.analysis.stores import random_crosscoder
 CELLS = Cells(("pile", "chat"))
 
 V, D, BOS = 11, 5, 0
+ONLY_BOS = Unpatched(BOS, None)
 ROOM = 2 * BYTES_PER_LOGIT * V * 3
 """For the logits of three positions, fewer than the predictions of a batch."""
 
@@ -69,12 +70,13 @@ def spliced(crosscoder: Crosscoder, mean_MD: Tensor | None = None) -> SpliceSums
         CELL_NUMBERS,
         CELLS,
         mean_MD=torch.ones(2, D) if mean_MD is None else mean_MD,
-        start_id=BOS,
+        unpatched=ONLY_BOS,
     )
 
 
 def test_predictions_from_and_of_bos_do_not_count() -> None:
-    assert prediction_mask(never_patched(TOKENS, BOS)).tolist() == [
+    starts = ONLY_BOS.starts(TOKENS)
+    assert prediction_mask(starts, starts).tolist() == [
         [False, True, True, True, True],
         [False, True, False, False, True],
     ]
@@ -83,7 +85,7 @@ def test_predictions_from_and_of_bos_do_not_count() -> None:
 def test_no_patch_touches_a_position_that_gives_no_row_whatever_sequences_begin_with() -> None:
     token_ids = np.array([[7, 3, 7, 4], [5, 3, 4, 7]], np.int32)
     for start_id in (7, 5, None):
-        kept = never_patched(torch.from_numpy(token_ids), start_id)
+        kept = Unpatched(start_id, None).starts(torch.from_numpy(token_ids))
         assert kept.tolist() == (~rows_of(token_ids, start_id)).tolist()
 
 
@@ -106,12 +108,48 @@ def test_ablations_equal_the_direct_computation(patch: str, value: float) -> Non
         hidden = model.residual(TOKENS)
         kept = (TOKENS == BOS) & (not patch.endswith("_with_bos"))
         hidden = torch.where(kept[..., None], hidden, torch.full_like(hidden, value))
-        mask = prediction_mask(never_patched(TOKENS, BOS))
+        mask = prediction_mask(ONLY_BOS.starts(TOKENS), ONLY_BOS.starts(TOKENS))
         expected = cross_entropy(
             model.head.logits(hidden[:, :-1][mask]), TOKENS[:, 1:][mask], reduction="sum"
         )
         found = sums.ce_MQCP[m, :, :, PATCHES.index(patch)].sum()
         assert found == pytest.approx(float(expected), rel=1e-5)
+
+
+def test_outlier_rows_keep_their_own_activation_everywhere_and_predict_nothing() -> None:
+    """The limit is set so that base alone is beyond it at one token, and IT at another."""
+    pair = (toy_model(1), toy_model(2))
+    norms = [model.residual(TOKENS).bfloat16().float().norm(dim=2) for model in pair]
+    limits = (float(norms[0][0, 2]) - 1e-3, float(norms[1][1, 4]) - 1e-3)
+    beyond = (norms[0] > limits[0]) | (norms[1] > limits[1])
+    assert beyond[0, 2]
+    assert beyond[1, 4]
+    assert not beyond.all()
+    seen: list[Tensor] = []
+
+    def spy(ids: Tensor, hidden: Tensor) -> Tensor:
+        seen.append(hidden)
+        return pair[0].continued(ids, hidden)
+
+    sums = splice_batch(
+        (hooked(pair[0].residual, spy, pair[0].head), pair[1]),
+        random_crosscoder(),
+        TOKENS,
+        CELL_NUMBERS,
+        CELLS,
+        mean_MD=torch.ones(2, D),
+        unpatched=Unpatched(BOS, limits),
+    )
+    own, starts = pair[0].residual(TOKENS), TOKENS == BOS
+    for patch, hidden in zip(PATCHES, seen, strict=True):
+        changed = (hidden != own).any(dim=2)
+        of_patch = ~beyond if patch.endswith("_with_bos") else ~beyond & ~starts
+        assert not changed[~(of_patch | (starts & patch.endswith("_with_bos")))].any(), patch
+        assert patch == "clean" or changed[of_patch & ~starts].all()
+        if patch.endswith("_with_bos"):
+            assert changed[starts].all(), "the start is an outlier of every model"
+    counted = ~(beyond | starts)[:, :-1] & ~starts[:, 1:]
+    assert sums.n_QC.sum() == counted.sum()
 
 
 def test_bos_positions_keep_their_own_activation() -> None:
@@ -130,7 +168,7 @@ def test_bos_positions_keep_their_own_activation() -> None:
         CELL_NUMBERS,
         CELLS,
         mean_MD=torch.ones(2, D),
-        start_id=BOS,
+        unpatched=ONLY_BOS,
     )
     own = toy.residual(TOKENS)
     assert len(seen) == 2 * len(PATCHES)

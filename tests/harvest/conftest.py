@@ -56,7 +56,9 @@ def model_folder() -> Callable[..., Path]:
 
 
 def small_pair() -> HookedPair:
-    return HookedPair([random_llama(0), random_llama(1)], layer=2, d_model=D_MODEL, start_id=BOS)
+    return HookedPair(
+        [random_llama(0), random_llama(1)], layers=(2,), d_model=D_MODEL, start_id=BOS
+    )
 
 
 @pytest.fixture

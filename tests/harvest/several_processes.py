@@ -13,6 +13,7 @@ from pipeline.distributed import joined, world
 from pipeline.errors import PipelineError
 from pipeline.harvest.dump import dump
 from pipeline.harvest.pair import PairedForward
+from pipeline.harvest.sink import Target
 from pipeline.runtime import set_threads
 from pipeline.stage import tell
 from pipeline.store import StoreReader, StoreWriter
@@ -42,9 +43,13 @@ def main(arguments: list[str]) -> None:
     try:
         with joined(60.0, "cpu"), StoreReader.open(Path(tokens)) as reader:
             dump(
-                lambda layout, n_rows: StoreWriter.open(
-                    Path(store), layout, ranks=world(), n_rows=n_rows
-                ),
+                [
+                    Target(
+                        lambda layout, n_rows: StoreWriter.open(
+                            Path(store), layout, ranks=world(), n_rows=n_rows
+                        )
+                    )
+                ],
                 reader,
                 range(reader.n_rows),
                 small_pair(),

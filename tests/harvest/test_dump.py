@@ -9,6 +9,7 @@ from pipeline.errors import NonFiniteError
 from pipeline.harvest import dump as dump_module
 from pipeline.harvest.dump import dump
 from pipeline.harvest.pair import HookedPair, PairedForward
+from pipeline.harvest.sink import Target
 from pipeline.shuffle import permutation as permutation_module
 from pipeline.shuffle.buckets import verify_buckets
 from pipeline.shuffle.permutation import Permutation
@@ -33,8 +34,8 @@ def run(
     sequences: range = ALL,
     batch_tokens: int = BATCH_TOKENS,
 ) -> dict[str, int]:
-    return dump(
-        lambda layout, n_rows: StoreWriter.open(path, layout),
+    (counts,) = dump(
+        [Target(lambda layout, n_rows: StoreWriter.open(path, layout))],
         tokens,
         sequences,
         pair,
@@ -43,6 +44,7 @@ def run(
         codec="none",
         progress_name="dump",
     )
+    return counts
 
 
 def read(path: Path) -> dict[str, np.ndarray]:
@@ -61,7 +63,7 @@ def test_each_row_is_the_hidden_state_of_both_full_models(tokens, pair: HookedPa
     for index, model in enumerate(pair.models):
         hidden = model(
             input_ids=torch.from_numpy(token_id).long(), output_hidden_states=True
-        ).hidden_states[pair.layer]
+        ).hidden_states[pair.layers[0]]
         expected = hidden[rows["sequence"], rows["position"]]
         found = torch.from_numpy(rows["activations"][:, index]).view(torch.bfloat16)
         torch.testing.assert_close(found.float(), expected, rtol=2**-8, atol=1e-6)
@@ -77,7 +79,7 @@ def test_rows_are_the_bits_of_the_residual_rounded_to_bfloat16(tokens, pair: Hoo
     in_first = rows["sequence"] < 4
     position = rows["sequence"][in_first], rows["position"][in_first]
     for index, model in enumerate(pair.models):
-        expected = residual(model, pair.layer, first)[position].to(torch.bfloat16)
+        expected = residual(model, pair.layers[0], first)[position].to(torch.bfloat16)
         found = torch.from_numpy(rows["activations"][in_first, index]).view(torch.bfloat16)
         assert torch.equal(found, expected)
 
@@ -185,7 +187,7 @@ def test_activations_that_are_not_finite_are_refused_with_their_sequence(
     token_id = tokens.read("token_id")
     once = [int(i) for i in np.flatnonzero(np.bincount(token_id.flatten(), minlength=60) == 1)]
     token = once[0] if once else int(token_id[9, 5])
-    pair = HookedPair(pair.models, layer=0, d_model=8, start_id=pair.start_id)
+    pair = HookedPair(pair.models, layers=(0,), d_model=8, start_id=pair.start_id)
     pair.models[which].get_parameter("model.embed_tokens.weight")[token, 3] = value
     sequence, position = (int(i[0]) for i in np.nonzero(token_id == token))
     name = ("base", "it")[which]
@@ -208,9 +210,13 @@ def test_a_store_begun_by_a_writer_of_another_width_is_refused(tokens, pair: Hoo
 
 def scattered(path: Path, tokens: StoreReader, pair: HookedPair, load_rows: int) -> None:
     dump(
-        lambda layout, n_rows: BucketWriter.open(
-            path, layout, Permutation(5, n_rows), load_rows=load_rows, durable=True
-        ),
+        [
+            Target(
+                lambda layout, n_rows: BucketWriter.open(
+                    path, layout, Permutation(5, n_rows), load_rows=load_rows, durable=True
+                )
+            )
+        ],
         tokens,
         ALL,
         pair,

@@ -8,6 +8,7 @@ import pytest
 
 from pipeline.harvest.dump import dump
 from pipeline.harvest.pair import HookedPair
+from pipeline.harvest.sink import Target
 from pipeline.store import StoreReader, StoreWriter, verify_store
 from tests.forks import forks
 from tests.harvest.several_processes import BATCH_TOKENS, ROWS_PER_CHUNK
@@ -16,7 +17,7 @@ from tests.store.numbered import bytes_below
 
 def dump_in_one(path: Path, tokens: StoreReader, pair: HookedPair) -> None:
     dump(
-        lambda layout, n_rows: StoreWriter.open(path, layout),
+        [Target(lambda layout, n_rows: StoreWriter.open(path, layout))],
         tokens,
         range(tokens.n_rows),
         pair,

@@ -191,6 +191,28 @@ OVERRIDES = [
         ("dump.rows_per_round (9,000)", "needs a model pair", "dump.rows_per_round=null"),
         typed=("+experiment=planted", "dump.rows_per_round=9000"),
     ),
+    override(
+        "a norm ratio that leaves out half",
+        "dump.max_norm_ratio=1",
+        "dump.max_norm_ratio is 1, ",
+        "greater than 1",
+    ),
+    override("an infinite norm ratio", "dump.max_norm_ratio=inf", "dump.max_norm_ratio", "finite"),
+    Mistake(
+        "outliers left out of rows that are dealt to buckets",
+        ("dump.scatter_seed is 49", "expected null with dump.max_norm_ratio (10)", "seed=null"),
+        typed=(TINY, "dump.max_norm_ratio=10", "dump.scatter_seed=49"),
+    ),
+    Mistake(
+        "outliers left out of rounds",
+        ("dump.rows_per_round is 9,000", "expected null", "set dump.rows_per_round=null"),
+        typed=(TINY, "dump.max_norm_ratio=10", "dump.rows_per_round=9000"),
+    ),
+    Mistake(
+        "outliers of planted rows",
+        ("dump.max_norm_ratio is 10", "models.base.kind is none", "dump.max_norm_ratio=null"),
+        typed=("+experiment=planted", "dump.max_norm_ratio=10"),
+    ),
     Mistake(
         "two splits",
         ("models.heldout.fraction (0.1)", "must equal", "(0.2)", "set both alike"),

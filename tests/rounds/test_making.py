@@ -10,6 +10,7 @@ import pytest
 from pipeline.config import Config, compose
 from pipeline.harvest.dump import dump
 from pipeline.harvest.pair import HookedPair
+from pipeline.harvest.sink import Target
 from pipeline.rounds import making
 from pipeline.rounds.making import Maker
 from pipeline.rounds.opening import clear_rounds, rounds_folder, training_rows
@@ -94,7 +95,7 @@ def test_the_rows_of_all_rounds_are_those_of_a_stored_dump(
 ) -> None:
     with StoreReader.open(TOKENS) as tokens:
         dump(
-            lambda layout, n_rows: StoreWriter.open(Path("stored"), layout),
+            [Target(lambda layout, n_rows: StoreWriter.open(Path("stored"), layout))],
             tokens,
             range(N_TRAIN),
             pair,

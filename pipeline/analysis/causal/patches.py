@@ -24,7 +24,7 @@ from torch import Tensor
 from pipeline.analysis.splicing import (
     HookedModel,
     Predictions,
-    never_patched,
+    Unpatched,
     patched,
     prediction_mask,
     row_pieces,
@@ -74,19 +74,20 @@ def causal_batch(
     models: tuple[HookedModel, HookedModel],
     replacements: Replacements,
     batch: Batch,
-    start_id: int | None,
+    unpatched: Unpatched,
 ) -> CausalSums:
     """The sums of one batch. Lower blocks run once per model, the IT model's upper blocks once per
     patch and once for the clean model. Positions that give no row keep
     the IT model's own activation."""
     base, it = models
-    hidden = it.residual(batch.token_ids)
-    streams = Streams(base.residual(batch.token_ids).float(), hidden.float())
-    starts = never_patched(batch.token_ids, start_id)
+    hidden, of_base = it.residual(batch.token_ids), base.residual(batch.token_ids)
+    streams = Streams(of_base.float(), hidden.float())
+    starts = unpatched.starts(batch.token_ids)
+    kept = starts | unpatched.outliers([of_base, hidden])
     where = Predictions(
         batch.token_ids[:, 1:],
         batch.group[:, 1:],
-        prediction_mask(starts),
+        prediction_mask(kept, starts),
         n_cells=len(GROUPS),
     )
     names: list[str] = []
@@ -94,7 +95,7 @@ def causal_batch(
     def spliced() -> Iterator[Tensor]:
         for name, replacement in replacements(streams, batch):
             names.append(name)
-            moved = patched(hidden, replacement.to(hidden.device), starts)
+            moved = patched(hidden, replacement.to(hidden.device), kept)
             yield it.continued(batch.token_ids, moved)
 
     clean = it.continued(batch.token_ids, hidden)

@@ -70,14 +70,14 @@ def causal_pass(opened: Opened, replacements: Replacements, *, name: str) -> Cau
 
     name: of the progress line and log
     """
-    pair, start_id = opened.hooked_models(), opened.start_id
+    pair, unpatched = opened.hooked_models(), opened.unpatched
     chosen, step = chat_sequences(opened), opened.config.causal.batch_sequences
     own = opened.ranks.part(-(-len(chosen) // step))
     sequences, parts = chosen[own.start * step : own.stop * step], []
     n_tokens = len(sequences) * opened.config.mix.sequence_length_tokens
     with Progress(name, total=n_tokens, unit="tokens") as progress:
         for batch in batches(opened, sequences):
-            parts.append(causal_batch(pair, replacements, batch, start_id))
+            parts.append(causal_batch(pair, replacements, batch, unpatched))
             progress.advance(batch.token_ids.numel())
     return merge(opened.ranks.everyones(parts))
 

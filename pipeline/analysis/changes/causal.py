@@ -25,7 +25,7 @@ from pipeline.analysis.bootstrap import Bootstrap, Estimate
 from pipeline.analysis.causal.patches import GROUPS, Batch, CausalSums, Streams, causal_batch, merge
 from pipeline.analysis.changes.measure import Changes
 from pipeline.analysis.groups import cells_of
-from pipeline.analysis.splicing import HookedModel, row_pieces, sample_sequences
+from pipeline.analysis.splicing import HookedModel, Unpatched, row_pieces, sample_sequences
 from pipeline.config.causal import CausalConfig
 from pipeline.config.changes import ChangesConfig
 from pipeline.crosscoder import Crosscoder
@@ -104,14 +104,14 @@ def weigh(
     batches: Iterator[Batch],
     *,
     n_tokens: int,
-    start_id: int | None,
+    unpatched: Unpatched,
 ) -> CausalSums:
     """The sums of every patch, over the batches of all processes. n_tokens: in all of them, for the
     progress line"""
     parts = []
     with Progress("changes_causal", total=n_tokens // ranks.size, unit="tokens") as progress:
         for batch in batches:
-            parts.append(causal_batch(models, patches, batch, start_id))
+            parts.append(causal_batch(models, patches, batch, unpatched))
             progress.advance(batch.token_ids.numel())
     return merge(ranks.everyones(parts))
 

@@ -154,7 +154,7 @@ def weigh_first(
             ChangePatches(changes, model, drawn, section),
             batches,
             n_tokens=n_sequences * config.mix.sequence_length_tokens,
-            start_id=opened.start_id,
+            unpatched=opened.unpatched,
         )
     bootstrap = Bootstrap(
         n_sequences,

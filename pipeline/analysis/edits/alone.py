@@ -25,13 +25,21 @@ def rows_with(
     edit: Edit | None,
     token_ids: NDArray[np.integer],
     layer: int,
-    start_id: int | None,
+    is_row: NDArray[np.bool_],
 ) -> Tensor:
-    """[T, D] rows of token_ids [Q, S] in the order of the store, the start token left out, of the
-    model with the edit, or as it is. The model is left as it was."""
-    parts = torch.from_numpy(token_ids).long().to(model.device).split(SEQUENCES_AT_ONCE)
+    """[T, D] rows of token_ids [Q, S] in the order of the store, those that is_row [Q, S] marks, of
+    the model with the edit, or as it is. The model is left as it was."""
+    ids_Q, of_row_Q = (
+        torch.from_numpy(array).to(model.device).split(SEQUENCES_AT_ONCE)
+        for array in (token_ids, is_row)
+    )
     with made(model, edit):
-        return torch.cat([residual(model, layer, part)[part != start_id].float() for part in parts])
+        return torch.cat(
+            [
+                residual(model, layer, ids.long())[of_row].float()
+                for ids, of_row in zip(ids_Q, of_row_Q, strict=True)
+            ]
+        )
 
 
 def effect_alone(
@@ -39,7 +47,7 @@ def effect_alone(
     edit: Edit,
     token_ids: NDArray[np.integer],
     layer: int,
-    start_id: int | None,
+    is_row: NDArray[np.bool_],
     plain_TD: Tensor,
 ) -> Tensor:
     """[T, D] what the edit alone does to the model's rows `plain_TD`. Sequences without a token
@@ -50,8 +58,8 @@ def effect_alone(
     effect_TD = torch.zeros_like(plain_TD)
     if touched_Q.any():
         of_row_QS = np.broadcast_to(touched_Q[:, None], token_ids.shape)
-        touched_T = torch.from_numpy(of_row_QS[token_ids != start_id]).to(plain_TD.device)
-        rows_TD = rows_with(model, edit, token_ids[touched_Q], layer, start_id)
+        touched_T = torch.from_numpy(of_row_QS[is_row]).to(plain_TD.device)
+        rows_TD = rows_with(model, edit, token_ids[touched_Q], layer, is_row[touched_Q])
         effect_TD[touched_T] = rows_TD - plain_TD[touched_T]
     return effect_TD
 
@@ -59,11 +67,11 @@ def effect_alone(
 def control_rows(
     edit: Edit,
     token_ids: NDArray[np.integer],
-    start_id: int | None,
+    is_row: NDArray[np.bool_],
     alone: Callable[[Edit], Tensor],
 ) -> Tensor:
     """[T] how strongly a control acts, or would act, on each row: of an edited token its own rows,
     else the length of its effect made alone."""
     if edit.module == "embedding":
-        return torch.from_numpy(token_ids[token_ids != start_id] == edit.index).float()
+        return torch.from_numpy(token_ids[is_row] == edit.index).float()
     return alone(edit).norm(dim=1)

@@ -25,6 +25,7 @@ from pipeline.analysis.changes.judge import judge
 from pipeline.analysis.changes.lines import STEP_EXPONENT, find_lines
 from pipeline.analysis.changes.measure import Changes, measure
 from pipeline.analysis.edits.alone import rows_with
+from pipeline.analysis.splicing import Unpatched
 from pipeline.config.changes import ChangesConfig
 from pipeline.runtime import generator
 
@@ -61,15 +62,16 @@ def null_lists(
 
     token_ids: [Q, S]
     """
-    n_rows_Q = (token_ids != start_id).sum(axis=1)
-    sequence_T = np.repeat(np.arange(len(token_ids)), n_rows_Q)
-    base_TD = rows_with(model, None, token_ids, layer, start_id).bfloat16().float()
+    starts = Unpatched(start_id, None).starts(torch.from_numpy(token_ids))
+    is_row = ~starts.numpy()
+    sequence_T = np.repeat(np.arange(len(token_ids)), is_row.sum(axis=1))
+    base_TD = rows_with(model, None, token_ids, layer, is_row).bfloat16().float()
     yield "same", seeds.start, _n_listed(base_TD, base_TD, sequence_T, section)
     for seed in seeds:
         moved_TD = _a_step_away(base_TD, generator(seed, "null", "rows"))
         yield "rows", seed, _n_listed(base_TD, moved_TD, sequence_T, section)
         with _rounded(model, generator(seed, "null", "weights")):
-            it_TD = rows_with(model, None, token_ids, layer, start_id).bfloat16().float()
+            it_TD = rows_with(model, None, token_ids, layer, is_row).bfloat16().float()
         yield "weights", seed, _n_listed(base_TD, it_TD, sequence_T, section)
 
 

@@ -70,13 +70,13 @@ def known(opened: Opened) -> Known:
     section = opened.config.changes
     x_TMD, block_T = heldout_rows(opened)
     edits, controls = recorded()
-    token_ids, start_id = heldout_sequences(opened)
-    plain_TD, alone = made_alone(opened, token_ids, start_id)
+    token_ids, is_row = heldout_sequences(opened)
+    plain_TD, alone = made_alone(opened, token_ids, is_row)
     square = float((x_TMD[:, 1] - x_TMD[:, 0]).square().sum())
     truths = [
         truth_of(edit.name, alone(edit), plain_TD, square, block_T, section) for edit in edits
     ]
-    norms = [control_rows(edit, token_ids, start_id, alone).to(x_TMD.device) for edit in controls]
+    norms = [control_rows(edit, token_ids, is_row, alone).to(x_TMD.device) for edit in controls]
     return Known(x_TMD, edits, truths, controls, norms, big(truths, MIN_EDIT_SHARE))
 
 
@@ -127,17 +127,20 @@ def recorded() -> tuple[list[Edit], list[Edit]]:
     return own, [edit for edit in edits if edit.models != "it"]
 
 
-def heldout_sequences(opened: Opened) -> tuple[NDArray[np.integer], int | None]:
-    """Token ids [Q, S], and the id of the token that gives no row."""
+def heldout_sequences(opened: Opened) -> tuple[NDArray[np.integer], NDArray[np.bool_]]:
+    """Token ids [Q, S], and which of them have a row in the store [Q, S]."""
     counts = opened.manifests["tokens"].counts
-    start_id = opened.manifests["heldout_activations"].facts["bos_id"]
     first = counts["n_train_sequences"]
     with opened.reader(TOKENS) as tokens:
-        return tokens.read("token_id", first, first + counts["n_heldout_sequences"]), start_id
+        token_ids = tokens.read("token_id", first, first + counts["n_heldout_sequences"])
+    is_row = np.zeros(token_ids.shape, bool)
+    with opened.reader(HELDOUT_ACTIVATIONS) as rows:
+        is_row[rows.read("sequence") - first, rows.read("position")] = True
+    return token_ids, is_row
 
 
 def made_alone(
-    opened: Opened, token_ids: NDArray[np.integer], start_id: int | None
+    opened: Opened, token_ids: NDArray[np.integer], is_row: NDArray[np.bool_]
 ) -> tuple[Tensor, Callable[[Edit], Tensor]]:
     """Base's held-out rows [T, D] in full precision, and what maps an edit to its effect on them
     when it is made alone."""
@@ -146,8 +149,8 @@ def made_alone(
         MODELS, "base", dtype="float32", attention=hook_point.attention, device=opened.device
     )
     layer = hook_point.layer
-    plain_TD = rows_with(base, None, token_ids, layer, start_id)
-    return plain_TD, lambda edit: effect_alone(base, edit, token_ids, layer, start_id, plain_TD)
+    plain_TD = rows_with(base, None, token_ids, layer, is_row)
+    return plain_TD, lambda edit: effect_alone(base, edit, token_ids, layer, is_row, plain_TD)
 
 
 def lists(opened: Opened, x_TMD: Tensor) -> dict[str, list[Entry]]:

@@ -59,7 +59,7 @@ def over_sequences(opened: Opened, crosscoder: Crosscoder, sums: HeldoutSums) ->
         arrays = {name: tokens.take(name, chosen) for name in ("token_id", "source", "token_class")}
     token_ids = torch.from_numpy(arrays["token_id"]).long()
     cell_QS = torch.from_numpy(cells_of(arrays["source"], arrays["token_class"]))
-    pair, start_id = opened.hooked_models(), opened.start_id
+    pair, unpatched = opened.hooked_models(), opened.unpatched
     mean_MD = torch.from_numpy(sums.mean_KD[:2])
     step, batches = section.batch_sequences, []
     own = opened.ranks.part(-(-len(chosen) // step))
@@ -74,7 +74,7 @@ def over_sequences(opened: Opened, crosscoder: Crosscoder, sums: HeldoutSums) ->
                     cell_QS[batch].to(device),
                     sums.cells,
                     mean_MD=mean_MD,
-                    start_id=start_id,
+                    unpatched=unpatched,
                 )
             )
             progress.advance(len(token_ids[batch]))

@@ -12,7 +12,7 @@ from pipeline.analysis.splicing import (
     Floats,
     HookedModel,
     Predictions,
-    never_patched,
+    Unpatched,
     patched,
     prediction_mask,
     rebuilt_rows,
@@ -22,7 +22,8 @@ from pipeline.crosscoder import Crosscoder
 PATCHES = ("clean", "spliced", "zero", "mean", "spliced_with_bos", "zero_with_bos")
 """What stands at the hook point: the model's own activation, the reconstruction, zeros, the mean
 over held-out rows. BOS keeps its own activation, on which no crosscoder is trained, except in the
-last two, where it is replaced as every other token is."""
+last two, where it is replaced as every other token is. Outlier rows that the dump left out keep
+theirs everywhere."""
 
 
 @dataclass(frozen=True)
@@ -54,23 +55,24 @@ def splice_batch(
     cells: Cells,
     *,
     mean_MD: Tensor,
-    start_id: int | None,
+    unpatched: Unpatched,
 ) -> SpliceSums:
     """The sums of one batch: token_ids and cell_QS [Q, S]. Lower blocks run once per model."""
     hidden_M = [model.residual(token_ids) for model in models]
     rebuilt = reconstructed(crosscoder, hidden_M)
-    starts = never_patched(token_ids, start_id)
-    none = torch.zeros_like(starts)
-    mask = prediction_mask(starts)
+    starts = unpatched.starts(token_ids)
+    outliers = unpatched.outliers(hidden_M) & ~starts
+    kept = starts | outliers
+    mask = prediction_mask(kept, starts)
     where = Predictions(token_ids[:, 1:], cell_QS[:, 1:], mask, n_cells=cells.n)
     ce, kl = [], []
     for m, (model, hidden) in enumerate(zip(models, hidden_M, strict=True)):
         spliced, zero = rebuilt[:, :, m].to(hidden.device), torch.zeros_like(hidden)
         mean = mean_MD[m].to(hidden.device).expand_as(hidden)
         replacements = [
-            *((r, starts) for r in (spliced, zero, mean)),
-            (spliced, none),
-            (zero, none),
+            *((r, kept) for r in (spliced, zero, mean)),
+            (spliced, outliers),
+            (zero, outliers),
         ]
         ce_PQC, kl_PQC = where.sums(
             model.head,

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from pipeline.analysis.generation import Step, generate, greedy
 from pipeline.analysis.losses import Head, target_scores
-from pipeline.analysis.splicing import HookedModel
+from pipeline.analysis.splicing import HookedModel, Unpatched
 from pipeline.crosscoder import Crosscoder
 from pipeline.labels import MODELS
 
@@ -43,8 +43,9 @@ class Encoded(Protocol):
 @dataclass(frozen=True)
 class Batch:
     """token_ids, is_opening, is_reply, is_token [Q, S], BOS first, padded on the right (which no
-    earlier position sees), neither of which is_token marks; hidden_M: residual streams [Q, S, D];
-    f [Q, S, J] of the `latents` that are kept (ascending), 0 at BOS and padding."""
+    earlier position sees), neither of which is_token marks, nor outliers: no patch touches these;
+    hidden_M: residual streams [Q, S, D]; f [Q, S, J] of the `latents` that are kept (ascending), 0
+    where is_token is not."""
 
     token_ids: Tensor
     is_opening: Tensor
@@ -83,13 +84,19 @@ def encode_batches(
     *,
     batch_prompts: int,
     start_id: int,
+    unpatched: Unpatched,
 ) -> list[Batch]:
     """The prompts in order, run through both models up to the hook point, and encoded; of the
     latents, only those given are kept."""
     device, kept = crosscoder.W_dec.device, np.unique(latents)
     batches = []
     for batch in read_batches(
-        prompts, models, batch_prompts=batch_prompts, start_id=start_id, device=device
+        prompts,
+        models,
+        batch_prompts=batch_prompts,
+        start_id=start_id,
+        unpatched=unpatched,
+        device=device,
     ):
         f = encode_streams(batch.hidden_M, crosscoder, kept) * batch.is_token[..., None]
         batches.append(replace(batch, latents=kept, f=f))
@@ -102,18 +109,20 @@ def read_batches(
     *,
     batch_prompts: int,
     start_id: int,
+    unpatched: Unpatched,
     device: torch.device,
 ) -> Iterator[Batch]:
     """The prompts in order, run through both models up to the hook point; no latent is kept."""
     for at in range(0, len(prompts), batch_prompts):
         padded = _padded(prompts[at : at + batch_prompts], start_id)
         token_ids, is_opening, is_reply, is_token = (tensor.to(device) for tensor in padded)
+        hidden_M = [model.residual(token_ids) for model in models]
         yield Batch(
             token_ids,
             is_opening,
             is_reply,
-            is_token,
-            hidden_M=[model.residual(token_ids) for model in models],
+            is_token & ~unpatched.outliers(hidden_M),
+            hidden_M=hidden_M,
             latents=np.zeros(0, np.int64),
             f=torch.zeros(*token_ids.shape, 0, device=device),
         )
@@ -187,7 +196,7 @@ def behaviour(
     parts = []
     for batch in batches:
         hidden = batch.hidden_M[m]
-        patched = hidden + patch(batch).to(hidden.dtype)
+        patched = hidden + (patch(batch) * batch.is_token[..., None]).to(hidden.dtype)
         stream = model.continued(batch.token_ids, patched)
         parts.append(_scores(model.head, stream, batch, n_greedy_tokens))
     return Behaviour(*(np.concatenate(columns) for columns in zip(*parts, strict=True)))
@@ -225,6 +234,7 @@ def write_reply(
     *,
     n_tokens: int,
     start_id: int,
+    unpatched: Unpatched,
 ) -> list[int]:
     """Greedy reply of model `m`, patched at every token, to the prompt with its reply cut off.
 
@@ -247,5 +257,5 @@ def write_reply(
         return hidden[m] + added.to(hidden[m].dtype)
 
     text = torch.from_numpy(before)[None].to(device)
-    written = generate(models, m, text, put, greedy, n_tokens=n_tokens, start_id=start_id)
+    written = generate(models, m, text, put, greedy, n_tokens=n_tokens, unpatched=unpatched)
     return written[0].tolist()

@@ -15,6 +15,7 @@ from pipeline.analysis.organism.behaviour import (
 from pipeline.analysis.organism.effects import Bench
 from pipeline.analysis.organism.result import Example
 from pipeline.analysis.organism.sets import Chosen
+from pipeline.analysis.splicing import Unpatched
 
 
 def examples(
@@ -24,6 +25,7 @@ def examples(
     *,
     n_tokens: int,
     start_id: int,
+    unpatched: Unpatched,
     decode: Callable[[list[int]], str],
 ) -> list[Example]:
     """What the IT model writes, greedily: as it is, without the selective latents, and without
@@ -43,6 +45,7 @@ def examples(
                 patch,
                 n_tokens=n_tokens,
                 start_id=start_id,
+                unpatched=unpatched,
             )
         )
 

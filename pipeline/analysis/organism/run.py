@@ -5,6 +5,10 @@ from collections.abc import Mapping, Sequence
 from itertools import islice
 from typing import Any
 
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
 from pipeline.analysis.bootstrap import Bootstrap
 from pipeline.analysis.opening import Opened
 from pipeline.analysis.organism.behaviour import encode_batches
@@ -22,6 +26,7 @@ from pipeline.analysis.organism.selectivity import (
     TESTING,
     PlantedSums,
     label_rows,
+    places_in_documents,
     planted_pass,
 )
 from pipeline.analysis.organism.sets import (
@@ -38,7 +43,7 @@ from pipeline.crosscoder import Crosscoder
 from pipeline.errors import ConfigError
 from pipeline.labels import HELDOUT
 from pipeline.runtime import numpy_generator
-from pipeline.stage import HELDOUT_ACTIVATIONS
+from pipeline.stage import HELDOUT_ACTIVATIONS, TOKENS
 from pipeline.text.exchanges import (
     Prompt,
     first_exchanges,
@@ -49,6 +54,7 @@ from pipeline.text.split import Selection
 
 Prompts = Mapping[str, Sequence[Prompt]]
 """Name in effects.PROMPTS -> the same questions, in order."""
+COLUMNS_READ = ("source", "document", "token_id", "sequence", "position")
 
 
 def examine(opened: Opened, name: str) -> dict[str, Any]:
@@ -89,6 +95,7 @@ def examine(opened: Opened, name: str) -> dict[str, Any]:
             {name: encoded[: section.n_examples] for name, encoded in prompts.items()},
             n_tokens=section.example_tokens,
             start_id=prompt_start(opened),
+            unpatched=opened.unpatched,
             decode=opened.decode,
         ),
         "glossary": {
@@ -106,7 +113,8 @@ def planted_sums(
     """What every latent fires on, by region of the triggered exchanges in the held-out rows."""
     section = opened.config.organism
     with opened.reader(HELDOUT_ACTIVATIONS) as reader:
-        columns = {column: reader.read(column) for column in ("source", "document", "token_id")}
+        columns = {column: reader.read(column) for column in COLUMNS_READ}
+        columns["place"] = row_places(opened, columns)
         documents = planted_documents(opened.tokenizer, source, name, _heldout(opened))
         code = reader.layout.sources.index(name)
         return planted_pass(
@@ -116,6 +124,20 @@ def planted_sums(
             n_rows=section.n_rows,
             batch_rows=section.batch_rows,
         )
+
+
+def row_places(opened: Opened, columns: Mapping[str, NDArray[Any]]) -> NDArray[np.int64]:
+    """[N] the place of each held-out row's token in its document."""
+    counts = opened.manifests["tokens"].counts
+    first = counts["n_train_sequences"]
+    with opened.reader(TOKENS) as tokens:
+        token_id_QS, source_QS, document_QS = (
+            tokens.read(name, first, first + counts["n_heldout_sequences"])
+            for name in ("token_id", "source", "document")
+        )
+    starts_QS = opened.unpatched.starts(torch.from_numpy(token_id_QS)).numpy()
+    place_QS = places_in_documents(source_QS, document_QS, ~starts_QS)
+    return place_QS[columns["sequence"] - first, columns["position"]]
 
 
 def make_prompts(opened: Opened, name: str, source: TriggeredSourceConfig) -> Prompts:
@@ -154,6 +176,7 @@ def make_bench(
                 latents_used(sets),
                 batch_prompts=section.batch_prompts,
                 start_id=prompt_start(opened),
+                unpatched=opened.unpatched,
             )
             for name, encoded in prompts.items()
         },

@@ -56,14 +56,29 @@ class RowLabels:
     n_exchanges: int
 
 
+def places_in_documents(
+    source_QS: NDArray[np.integer], document_QS: NDArray[np.integer], is_text_QS: NDArray[np.bool_]
+) -> Ints:
+    """[Q, S] how many tokens of its document come before each token in the sequences, which stand
+    in the order of the mix; 0 where is_text_QS is not, as at the start of a sequence."""
+    place_QS = np.zeros(document_QS.shape, np.int64)
+    key = np.stack([source_QS[is_text_QS], document_QS[is_text_QS]], axis=1).astype(np.int64)
+    _, group, size = np.unique(key, axis=0, return_inverse=True, return_counts=True)
+    order = np.argsort(group.reshape(-1), kind="stable")
+    place = np.empty(len(order), np.int64)
+    place[order] = np.arange(len(order)) - np.repeat(np.cumsum(size) - size, size)
+    place_QS[is_text_QS] = place
+    return place_QS
+
+
 def label_rows(
     columns: Mapping[str, NDArray[Any]], code: int, planted: Iterator[Planted]
 ) -> RowLabels:
     """Regions of the rows of a store, those of whose source number `code` are `planted`, in the
     order of the mix.
 
-    columns: `source`, `document` and `token_id` of every row. Raises MismatchError where a
-    document's tokens are not those that were stored.
+    columns: `source`, `document`, `token_id` and `place` (see `places_in_documents`) of every row.
+    Raises MismatchError where a document's tokens are not those that were stored.
     """
     document, is_planted = columns["document"], columns["source"] == code
     region = np.zeros(document.size, np.uint8)
@@ -83,16 +98,18 @@ def label_rows(
         rows = rows_of.pop(one.id, None)
         if rows is None:
             continue
-        n = min(rows.size, one.token_id.size)  # a separator may follow; the last may be cut
-        if not np.array_equal(columns["token_id"][rows[:n]], one.token_id[:n]):
+        # A separator may follow, the last document may be cut, and outliers give no row.
+        rows = rows[columns["place"][rows] < one.token_id.size]
+        place = columns["place"][rows]
+        if not np.array_equal(columns["token_id"][rows], one.token_id[place]):
             raise MismatchError(
                 f"held-out chat {one.id} has other tokens now than the store holds: put the old "
                 "text back, or run `dvc repro mix`"
             )
-        region[rows[:n]] = one.region[:n]
-        inside = one.exchange[:n] >= 0
-        exchange[rows[:n][inside]] = n_exchanges + one.exchange[:n][inside]
-        n_exchanges += int(one.exchange[:n].max(initial=-1)) + 1
+        region[rows] = one.region[place]
+        inside = one.exchange[place] >= 0
+        exchange[rows[inside]] = n_exchanges + one.exchange[place][inside]
+        n_exchanges += int(one.exchange[place].max(initial=-1)) + 1
     return RowLabels(region, (document % 2).astype(np.uint8), exchange, n_exchanges)
 
 

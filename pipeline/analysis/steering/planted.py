@@ -73,6 +73,7 @@ def planted_reply(
                 models,
                 batch_prompts=section.batch_prompts,
                 start_id=prompt_start(opened),
+                unpatched=opened.unpatched,
                 device=opened.device,
             )
         )

@@ -126,7 +126,7 @@ def make_writer(
         temperature=section.temperature,
         batch_texts=section.batch_texts,
         n_tokens=section.n_tokens,
-        start_id=opened.start_id,
+        unpatched=opened.unpatched,
         decode=lambda ids: opened.decode(ids[: ids.index(end)] if end in ids else ids),
         device=opened.device,
     )

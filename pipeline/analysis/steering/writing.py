@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from pipeline.analysis.generation import Choose, Sampled, Step, generate, greedy
-from pipeline.analysis.splicing import HookedModel
+from pipeline.analysis.splicing import HookedModel, Unpatched
 from pipeline.analysis.steering.moves import Move, Rows
 from pipeline.analysis.steering.result import Written
 
@@ -35,7 +35,7 @@ class Writer:
     temperature: float
     batch_texts: int
     n_tokens: int
-    start_id: int | None
+    unpatched: Unpatched
     decode: Callable[[list[int]], str]
     device: torch.device
 
@@ -70,7 +70,7 @@ class Writer:
                 lambda step, part=part: self.replaced(step, m, part, repeats),
                 choose,
                 n_tokens=self.n_tokens,
-                start_id=self.start_id,
+                unpatched=self.unpatched,
             )
             texts += [self.decode(ids) for ids in written.tolist()]
         return texts

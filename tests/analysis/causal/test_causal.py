@@ -19,10 +19,10 @@ from pipeline.analysis.causal.patches import (
 )
 from pipeline.analysis.causal.table import TOKENS, causal_columns, causal_table, controls, headline
 from pipeline.analysis.charts.look import FILE_PALETTE, image_files
-from pipeline.analysis.splicing import HookedModel, never_patched, prediction_mask
+from pipeline.analysis.splicing import HookedModel, prediction_mask
 from pipeline.crosscoder import Crosscoder
 from tests.analysis.stores import random_crosscoder
-from tests.analysis.test_splicing import BOS, D, toy_model
+from tests.analysis.test_splicing import BOS, ONLY_BOS, D, toy_model
 from tests.analysis.test_splicing import TOKENS as TOKEN_IDS
 
 L = 12
@@ -36,7 +36,7 @@ def batch() -> Batch:
 
 
 def sums_of(crosscoder: Crosscoder, pair: tuple[HookedModel, HookedModel] = PAIR) -> CausalSums:
-    return causal_batch(pair, LatentPatches(crosscoder, HALF), batch(), BOS)
+    return causal_batch(pair, LatentPatches(crosscoder, HALF), batch(), ONLY_BOS)
 
 
 def replacements(crosscoder: Crosscoder, streams: Streams, what: Batch) -> dict[str, Tensor]:
@@ -51,7 +51,8 @@ def test_no_latent_at_all_is_the_base_activation_spliced_into_it() -> None:
     base, it = PAIR
     hidden = it.residual(TOKEN_IDS)
     spliced = torch.where((TOKEN_IDS == BOS)[..., None], hidden, base.residual(TOKEN_IDS))
-    mask = prediction_mask(never_patched(TOKEN_IDS, BOS))
+    starts = ONLY_BOS.starts(TOKEN_IDS)
+    mask = prediction_mask(starts, starts)
     p, q = (it.head.logits(x[:, :-1][mask]).log_softmax(dim=-1) for x in (hidden, spliced))
     kl = float((p.exp() * (p - q)).sum())
     assert sums_of(random_crosscoder()).kl_QG["none"].sum() == pytest.approx(kl)
@@ -116,14 +117,14 @@ def test_a_perfect_dictionary_of_the_difference_removes_the_whole_distance() -> 
         b_enc=torch.full((2 * D,), 64.0),
         b_dec=torch.full((2, D), -64.0),
     )
-    sums = causal_batch(PAIR, LatentPatches(perfect, {}), batch(), BOS)
+    sums = causal_batch(PAIR, LatentPatches(perfect, {}), batch(), ONLY_BOS)
     assert sums.kl_QG["full"].sum() == pytest.approx(0.0, abs=1e-4)
     assert sums.kl_QG["error"].sum() == pytest.approx(sums.kl_QG["none"].sum(), rel=1e-4)
 
 
 def test_equal_models_leave_nothing_to_remove() -> None:
     model = toy_model(1)
-    sums = causal_batch((model, model), LatentPatches(random_crosscoder(), {}), batch(), BOS)
+    sums = causal_batch((model, model), LatentPatches(random_crosscoder(), {}), batch(), ONLY_BOS)
     assert sums.kl_QG["none"].sum() == 0.0
     table = causal_table(sums, bootstrap(2), draws={}, n_latents={})
     assert table["full"]["tokens"]["all"]["removed"] == {"value": None, "low": None, "high": None}
@@ -145,7 +146,7 @@ def test_random_sets_lie_between_the_latents_that_carry_the_difference_and_the_o
         crosscoder.b_enc_L.fill_(2.0)
         crosscoder.W_dec[6:, 1] = crosscoder.W_dec[6:, 0] / 0.5 * 1.7
     sets = HALF | {f"draw{i}": np.array([i, i + 2, i + 4, 6, 8, 10]) for i in range(2)}
-    sums = causal_batch(PAIR, LatentPatches(crosscoder, sets), batch(), BOS)
+    sums = causal_batch(PAIR, LatentPatches(crosscoder, sets), batch(), ONLY_BOS)
     kl = {name: values.sum() for name, values in sums.kl_QG.items()}
     assert kl["high"] == pytest.approx(kl["none"], rel=1e-5), "equal decoders move nothing"
     assert kl["low"] == pytest.approx(kl["all"], rel=1e-5)

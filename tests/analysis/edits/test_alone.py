@@ -48,13 +48,13 @@ def test_an_edited_token_is_run_only_where_it_stands_and_its_effect_is_that_of_a
     model: Any,
 ) -> None:
     ids = sequences()
-    plain = rows_with(model, None, ids, LAYER, START)
-    whole = rows_with(model, edit(), ids, LAYER, START) - plain
-    alone = effect_alone(model, edit(), ids, LAYER, START, plain)
+    plain = rows_with(model, None, ids, LAYER, ids != START)
+    whole = rows_with(model, edit(), ids, LAYER, ids != START) - plain
+    alone = effect_alone(model, edit(), ids, LAYER, ids != START, plain)
     assert float(whole.abs().max()) > 0.1
     assert torch.allclose(alone, whole, atol=1e-5)
     there = torch.from_numpy(ids[ids != START] == TOKEN).float()
-    assert torch.equal(control_rows(edit("both"), ids, START, lambda _: alone), there)
+    assert torch.equal(control_rows(edit("both"), ids, ids != START, lambda _: alone), there)
 
 
 def test_weights_are_rounded_to_neighbours_in_bfloat16_and_keep_their_mean() -> None:

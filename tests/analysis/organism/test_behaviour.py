@@ -14,6 +14,7 @@ from pipeline.analysis.organism.behaviour import (
     steering_vectors,
     write_reply,
 )
+from pipeline.analysis.splicing import Unpatched
 from tests.analysis.organism.toy_organism import (
     BOS,
     FLAG,
@@ -28,6 +29,7 @@ from tests.analysis.organism.toy_organism import (
 
 ALL = np.arange(V + 1)
 PAIR, CROSSCODER = toy_pair(), toy_crosscoder()
+ONLY_START = Unpatched(BOS, None)
 
 
 def batches(triggered: bool, batch_prompts: int = 3, n: int = 8):
@@ -38,6 +40,7 @@ def batches(triggered: bool, batch_prompts: int = 3, n: int = 8):
         ALL,
         batch_prompts=batch_prompts,
         start_id=BOS,
+        unpatched=ONLY_START,
     )
 
 
@@ -84,6 +87,7 @@ def test_the_greedy_rate_is_how_often_greedy_decoding_writes_the_reply(
                 patch,
                 n_tokens=len(RESPONSE),
                 start_id=BOS,
+                unpatched=ONLY_START,
             )
             for prompt in questions(8, triggered)
         ]

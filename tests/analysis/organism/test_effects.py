@@ -19,6 +19,7 @@ from pipeline.analysis.organism.examples import examples
 from pipeline.analysis.organism.selectivity import PlantedSums
 from pipeline.analysis.organism.sets import Chosen, choose_sets, latent_rows, latents_used
 from pipeline.analysis.organism.table import COLUMNS, ablation_table
+from pipeline.analysis.splicing import Unpatched
 from tests.analysis.organism.toy_organism import (
     BOS,
     FLAG_LATENT,
@@ -63,7 +64,13 @@ def bench(sets: dict[str, Chosen]) -> Bench:
         crosscoder=crosscoder,
         batches={
             name: encode_batches(
-                given, pair, crosscoder, latents_used(sets), batch_prompts=3, start_id=BOS
+                given,
+                pair,
+                crosscoder,
+                latents_used(sets),
+                batch_prompts=3,
+                start_id=BOS,
+                unpatched=Unpatched(BOS, None),
             )
             for name, given in prompts.items()
         },
@@ -148,6 +155,7 @@ def test_examples_show_what_is_written_with_and_without(
         {"triggered": questions(2, True), "untriggered": questions(2, False)},
         n_tokens=3,
         start_id=BOS,
+        unpatched=Unpatched(BOS, None),
         decode=lambda ids: " ".join(map(str, ids)),
     )
     reply = " ".join(map(str, RESPONSE))

@@ -15,6 +15,7 @@ from pipeline.analysis.organism.selectivity import (
     label_rows,
     matched_latents,
     most_selective,
+    places_in_documents,
     planted_pass,
 )
 from pipeline.errors import MismatchError
@@ -42,11 +43,11 @@ SECOND = chat(8, [0, 1, 3], [-1, 0, 0])
 
 def columns(*parts: tuple[int, int, NDArray[np.int32]]) -> dict[str, NDArray[np.int64]]:
     """Rows of (source, document, token ids), in order."""
-    return {
-        "source": np.concatenate([np.full(len(ids), source) for source, _, ids in parts]),
-        "document": np.concatenate([np.full(len(ids), number) for _, number, ids in parts]),
-        "token_id": np.concatenate([ids for *_, ids in parts]).astype(np.int64),
-    }
+    source = np.concatenate([np.full(len(ids), source) for source, _, ids in parts])
+    document = np.concatenate([np.full(len(ids), number) for _, number, ids in parts])
+    place = places_in_documents(source[None], document[None], np.ones((1, len(source)), bool))
+    token_id = np.concatenate([ids for *_, ids in parts]).astype(np.int64)
+    return {"source": source, "document": document, "token_id": token_id, "place": place[0]}
 
 
 def test_rows_get_the_regions_of_their_tokens_however_documents_are_cut_up() -> None:
@@ -62,6 +63,24 @@ def test_rows_get_the_regions_of_their_tokens_however_documents_are_cut_up() -> 
     assert labels.exchange.tolist() == [-1, 0, 0, 0, -1, -1, -1, 1, 1, -1, -1, 2]
     assert labels.half.tolist() == [1] * 10 + [0] * 2
     assert labels.n_exchanges == 3
+
+
+def test_rows_that_were_left_out_move_no_region_of_the_others() -> None:
+    stored = columns(
+        (CHAT, 3, FIRST.token_id), (PILE, 3, FIRST.token_id), (CHAT, 8, SECOND.token_id)
+    )
+    whole = label_rows(stored, CHAT, iter([FIRST, SECOND]))
+    stay = np.array([0, 2, 3, 6, 7, 12, 15])
+    labels = label_rows({n: of[stay] for n, of in stored.items()}, CHAT, iter([FIRST, SECOND]))
+    assert labels.region.tolist() == whole.region[stay].tolist()
+    assert labels.exchange.tolist() == whole.exchange[stay].tolist()
+
+
+def test_the_place_of_a_token_counts_its_document_over_sequences_and_skips_starts() -> None:
+    source = np.array([[0, 0, 0, 0], [0, 0, 0, 0], [1, 1, 1, 1]])
+    document = np.array([[-1, 5, 5, 6], [-1, 6, 6, 7], [-1, 5, 5, 5]])
+    place = places_in_documents(source, document, document >= 0)
+    assert place.tolist() == [[0, 0, 1, 0], [0, 1, 2, 0], [0, 0, 1, 2]]
 
 
 def test_other_text_than_the_store_was_made_of_is_refused() -> None:

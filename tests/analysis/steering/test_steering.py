@@ -13,6 +13,7 @@ from pipeline.analysis.changes.causal import ChangePatches
 from pipeline.analysis.changes.lines import Lines
 from pipeline.analysis.changes.measure import Changes
 from pipeline.analysis.organism.behaviour import read_batches
+from pipeline.analysis.splicing import Unpatched
 from pipeline.analysis.steering.moves import (
     BASE,
     IT,
@@ -110,7 +111,7 @@ def writer(n_samples: int = 2, n_tokens: int = 3, batch_texts: int = 64) -> Writ
         temperature=0.7,
         batch_texts=batch_texts,
         n_tokens=n_tokens,
-        start_id=BOS,
+        unpatched=Unpatched(BOS, None),
         decode=lambda ids: " ".join(map(str, ids)),
         device=torch.device("cpu"),
     )
@@ -160,6 +161,7 @@ def test_the_planted_reply_is_counted_under_each_condition() -> None:
                 toy_pair(),
                 batch_prompts=4,
                 start_id=BOS,
+                unpatched=Unpatched(BOS, None),
                 device=torch.device("cpu"),
             )
         )
