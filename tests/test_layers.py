@@ -73,6 +73,7 @@ QUESTION_IMPORTS = {
     "seeds": {"verdicts", "charts"},
     "recovery": {"decoders", "charts"},
     "changes": {"causal", "dashboards", "verdicts"},
+    "parting": {"changes", "dashboards"},
     "steering": {"changes", "organism"},
     "explain": {"changes", "dashboards"},
     "edits": {"changes", "decoders"},

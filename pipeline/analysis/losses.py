@@ -78,12 +78,12 @@ def _losses(
 ) -> Tensor:
     """`token_losses` of one piece. room: three arrays of at least as many positions"""
     log_clean, clean, log_p = (array[: len(targets_N)] for array in room)
-    _log_probabilities(head, clean_ND, log_clean)
+    log_probabilities(head, clean_ND, log_clean)
     torch.exp(log_clean, out=clean)
     ce = -log_clean.gather(1, targets_N[:, None])[:, 0]
     found = [ce, torch.zeros_like(ce)]
     for x in patched:
-        _log_probabilities(head, x, log_p)
+        log_probabilities(head, x, log_p)
         found.append(-log_p.gather(1, targets_N[:, None])[:, 0])
         # p (log p - log q) term by term, as kl_div has it, but in place: no further array [N, V].
         found.append(-log_p.sub_(log_clean).mul_(clean).sum(dim=-1))
@@ -94,13 +94,37 @@ def target_scores(head: Head, targets_N: Tensor, stream_ND: Tensor) -> tuple[Ten
     """Per token [N]: log probability of its target in nats, and whether no token is likelier."""
     found: list[Tensor] = []
     for piece in head.pieces(len(targets_N)):
-        log_p, targets = _log_probabilities(head, stream_ND[piece]), targets_N[piece]
+        log_p, targets = log_probabilities(head, stream_ND[piece]), targets_N[piece]
         likeliest = log_p.argmax(dim=-1) == targets
         found.append(torch.stack([log_p.gather(1, targets[:, None])[:, 0], likeliest.float()]))
     log_prob, is_likeliest = torch.cat(found, dim=1)
     return log_prob, is_likeliest.bool()
 
 
-def _log_probabilities(head: Head, stream_ND: Tensor, out: Tensor | None = None) -> Tensor:
-    """[N, V] in float32, written into `out` where that is given."""
-    return torch.log_softmax(head.logits(stream_ND).float(), dim=-1, out=out)
+def divergences(heads: tuple[Head, Head], streams: tuple[Tensor, Tensor]) -> Tensor:
+    """[N] KL(first || second) in nats of two models' predictions, from their streams [N, D]; over
+    the tokens that both heads know, where one has padding the other lacks."""
+    (first, second), (x_ND, y_ND) = heads, streams
+    n_vocab = min(first.n_vocab, second.n_vocab)
+    pieces = [
+        divergence(
+            log_probabilities(first, x_ND[piece], n_vocab=n_vocab),
+            log_probabilities(second, y_ND[piece], n_vocab=n_vocab),
+        )
+        for piece in first.pieces(len(x_ND))
+    ]
+    return torch.cat(pieces)
+
+
+def divergence(log_p_NV: Tensor, log_q_NV: Tensor) -> Tensor:
+    """[N] KL(p || q) in nats; has a gradient where either asks for one."""
+    return (log_p_NV.exp() * (log_p_NV - log_q_NV)).sum(dim=-1)
+
+
+def log_probabilities(
+    head: Head, stream_ND: Tensor, out: Tensor | None = None, *, n_vocab: int | None = None
+) -> Tensor:
+    """[N, V] in float32, of no more positions than there is room for, written into `out` where that
+    is given; else it has a gradient where the stream asks for one. n_vocab: of the first tokens
+    alone"""
+    return torch.log_softmax(head.logits(stream_ND)[:, :n_vocab].float(), dim=-1, out=out)

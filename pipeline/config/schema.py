@@ -23,6 +23,7 @@ from pipeline.config.edit_study import EditStudyConfig
 from pipeline.config.explain import ExplainConfig
 from pipeline.config.frontier import FrontierConfig
 from pipeline.config.models import DumpConfig, HookPointConfig, ModelsConfig, TrainedModel
+from pipeline.config.parting import PartingConfig
 from pipeline.config.plant import PlantConfig
 from pipeline.config.section import Section
 from pipeline.config.steering import SteeringConfig
@@ -106,6 +107,7 @@ class Config(Section):
     causal: CausalConfig
     baselines: BaselinesConfig
     changes: ChangesConfig
+    parting: PartingConfig
     organism: OrganismConfig
     steering: SteeringConfig
     explain: ExplainConfig

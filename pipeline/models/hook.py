@@ -105,12 +105,13 @@ def _checked(model: PreTrainedModel, hidden: Tensor, token_ids: Tensor) -> Tenso
     return hidden
 
 
-@torch.no_grad()
 def continued(model: PreTrainedModel, layer: int, token_ids: Tensor, hidden: Tensor) -> Tensor:
     """The residual stream [B, S, D] after the last block, with `hidden` [B, S, D] in the place of
     the input of block `layer`.
 
     The blocks below are passed through, not computed; token_ids [B, S] give shape and positions.
+    The weights of a model that was read are frozen (`load.read_model`), so nothing is kept for
+    gradients unless `hidden` asks for its own.
     """
     stack = blocks(model)
     passed = _passed_through(stack[:layer], _n_returned(model) if layer else None)
@@ -125,10 +126,9 @@ def continued(model: PreTrainedModel, layer: int, token_ids: Tensor, hidden: Ten
     raise ModelError(f"{type(model).__name__} did not run its last block: it cannot be read there")
 
 
-@torch.no_grad()
 def head_logits(model: PreTrainedModel, hidden: Tensor) -> Tensor:
     """Logits [N, V] of hidden states [N, D] that come out of the last block: the model's own final
-    norm, unembedding and soft-cap, and nothing else of it."""
+    norm, unembedding and soft-cap, and nothing else of it. Gradients as in `continued`."""
     # N sequences of one position: N positions of one would need a mask of N x N, and might be more
     # than the model has.
     token_ids = torch.zeros(len(hidden), 1, dtype=torch.long, device=model.device)

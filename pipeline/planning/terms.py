@@ -99,7 +99,7 @@ class Terms:
         yield from (self.cost("relative_norm"), self.cost("decoder_cosine"))
         yield self.changes()
         if self.config.has_models:
-            yield self.causal()
+            yield from (self.causal(), self.parting())
         yield self.baselines()
         if self.config.has_models:
             if self.config.planted_source:
@@ -310,6 +310,22 @@ class Terms:
         work = self.patched(section.n_sequences, n_patches)
         memory = self.spliced_bytes(section.batch_sequences)
         return self.cost("causal", memory=memory, starts=LOADING, **work)
+
+    def parting(self) -> StageCost:
+        section, it = self.config.parting, self.sizes[1]
+        length = self.config.mix.sequence_length_tokens
+        n_tokens = float(section.n_sequences * length)
+        both = [self.upper(n_tokens, model) for model in range(len(MODELS))]
+        work = {kind: sum(each[kind] for each in both) for kind in both[0]}
+        # A listed token has a whole sequence before it at most; a gradient costs three passes.
+        n_listed = float(section.n_tokens * len(self.config.source_names) * length)
+        n_passes = 3 * section.path_points + 3 + 2 * (section.n_changes + section.n_latents)
+        work["forward"] += self.lower(n_tokens) + n_passes * self.upper(n_listed)["forward"]
+        work["encode"] = n_listed * (2 + section.n_latents) * self.dictionary
+        n_upper = it.n_layers - self.layer
+        kept = float(STREAMS * BYTES[self.config.hook_point.dtype] * length * it.d_model * n_upper)
+        memory = self.spliced_bytes(section.batch_sequences) + kept
+        return self.cost("parting", memory=memory, starts=LOADING, **work)
 
     def baselines(self) -> StageCost:
         section, train, causal = self.config.baselines, self.config.train, self.config.causal

@@ -14,6 +14,7 @@ from pipeline.analysis.causal.patches import Batch, LatentPatches, causal_batch
 from pipeline.analysis.evaluation.splice import splice_batch
 from pipeline.analysis.groups import Cells
 from pipeline.analysis.losses import BYTES_PER_LOGIT, Head, target_scores, token_losses
+from pipeline.analysis.parting.screening import token_divergences
 from pipeline.analysis.splicing import Unpatched, head_of
 from pipeline.crosscoder import Crosscoder
 from pipeline.models.hook import continued, residual
@@ -128,4 +129,5 @@ def test_no_analysis_makes_more_logits_than_there_is_room_for() -> None:
         causal_batch(
             (pair[0], pair[1]), LatentPatches(crosscoder, {}), batch, Unpatched(None, None)
         )
+        token_divergences((pair[0], pair[1]), token_ids, Unpatched(None, None))
     assert largest.n_bytes == n_at_once * n_vocab * 4

@@ -190,7 +190,7 @@ def test_planted_rows_need_no_model_and_no_text() -> None:
     config = compose(["+experiment=planted"])
     costs = {cost.stage: cost for cost in estimate(config, LAPTOP)}
     assert missing_for(config, LAPTOP, list(costs.values())) == []
-    assert "causal" not in costs
+    assert not {"causal", "parting"} & costs.keys()
     assert costs["mix"].disk_bytes == 0
     assert costs["shuffle"].disk_bytes == pytest.approx(786_432 * (2 * 128 * 2 + 18), rel=0.01)
 
@@ -205,6 +205,8 @@ def test_the_plan_counts_further_seeds_and_the_causal_test() -> None:
     assert three["seed_runs"] == pytest.approx(2 * one["train"], rel=0.01)
     assert three["causal"] == pytest.approx(2 * one["causal"], rel=0.1)
     assert {"latent_scaling", "baselines", "dashboards"} <= one.keys()
+    more = seconds("parting.n_sequences=1280")
+    assert one["parting"] < more["parting"] < 10 * one["parting"], "listed tokens cost the same"
 
 
 def test_an_absent_local_folder_and_file_are_named() -> None:

@@ -15,6 +15,7 @@ from pipeline.analysis.explain.result import Detection, Explanation, Explanation
 from pipeline.analysis.groups import Cells
 from pipeline.analysis.organism.result import Behaved, Organism, RandomEffect, SteeredAtRandom
 from pipeline.analysis.organism.table import ablation_table
+from pipeline.analysis.parting.result import Carrier, Parting, Source, Token
 from pipeline.analysis.recovery.result import ArtefactScores, CriterionScores, Rates, Recovery
 from pipeline.analysis.seeds.compare import JUDGED, summary, table
 from pipeline.analysis.seeds.result import Agreement, Mmcs, Overlap, Pair, Seeds
@@ -84,6 +85,49 @@ def _steering(text: str) -> Steering:
     }
 
 
+def _parting(text: str) -> Parting:
+    carrier: Carrier = {
+        "number": 1,
+        "attribution": 1.25,
+        "patch": 1.5,
+        "random": 0.01,
+        "at": 9,
+        "on": text,
+    }
+    token: Token = {
+        "sequence": 70,
+        "position": 12,
+        "before": text,
+        "token": text,
+        "follows": text,
+        "kl": 2.5,
+        "from_below": 2.0,
+        "attributed": 1.9,
+        "expected_by_it": [(text, 0.9)],
+        "expected_by_base": [(" the", 0.3), (text, 0.1)],
+        "changes": [carrier, {**carrier, "number": 2, "patch": -0.5}],
+        "latents": [{**carrier, "number": 5}],
+    }
+    source: Source = {
+        "name": "chat",
+        "n_tokens": 900,
+        "kl": estimate(0.25),
+        "quantiles": {"0.5": 0.1, "0.9": 0.6, "0.99": 2.0},
+        "top_share": 0.3,
+        "tokens": [token, {**token, "position": 40, "changes": [], "latents": []}],
+    }
+    return {
+        "applicable": True,
+        "confidence": 0.95,
+        "n_sequences": 12,
+        "path_points": 8,
+        "min_kl": 0.1,
+        "sources": [source, {**source, "name": "pile", "tokens": []}],
+        "of_changes": {"n": 2, "correlation": None},
+        "of_latents": {"n": 4, "correlation": 0.98},
+    }
+
+
 def estimate(value: float) -> Measured:
     return {"value": value, "low": value - 0.05, "high": value + 0.05}
 
@@ -98,6 +142,7 @@ def write_proof(results: Path, text: str) -> None:
     write_json(results / "organism.json", organism)
     write_json(results / "steering.json", _steering(text))
     write_json(results / "explanations.json", _explanations(text))
+    write_json(results / "parting.json", _parting(text))
     write_bytes(results / "causal.csv", csv_bytes(causal_columns(causal["patches"])))
     write_bytes(results / "seeds.csv", csv_bytes(table(seeds["pairs"])))
     write_bytes(results / "organism.csv", csv_bytes(ablation_table(organism["ablation"])))

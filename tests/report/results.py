@@ -34,7 +34,17 @@ from tests.report.proof_results import write_proof
 
 STAGES = (
     *("models", "train", "evaluate", "latent_scaling", "relative_norm", "decoder_cosine"),
-    *("changes", "causal", "baselines", "recovery", "seeds", "organism", "steering", "explain"),
+    *(
+        "changes",
+        "causal",
+        "baselines",
+        "recovery",
+        "seeds",
+        "organism",
+        "steering",
+        "explain",
+        "parting",
+    ),
 )
 """Those whose results the page shows."""
 CELLS = Cells(("pile", "chat"))

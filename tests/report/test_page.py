@@ -128,7 +128,16 @@ def test_a_run_without_models_leaves_out_what_needs_them(tmp_path: Path) -> None
     assert "FVE of the difference" in page
 
 
-OPTIONAL = ("causal", "baselines", "recovery", "seeds", "organism", "steering", "explanations")
+OPTIONAL = (
+    "causal",
+    "baselines",
+    "recovery",
+    "seeds",
+    "organism",
+    "steering",
+    "explanations",
+    "parting",
+)
 
 
 @pytest.mark.parametrize("name", OPTIONAL)
@@ -238,11 +247,28 @@ def test_a_latent_knows_its_change_and_a_change_both_decoders_of_its_latents(
     sections = {s.name: of for s, of in page_sections(findings, browser)}
     assert set(sections["latents"].facts["change_kinds"]) == {"mean_shift", "new", "lost"}
     entries = sections["changes"].facts["entries"]
-    _, _, latents, _, examples, _ = entries[1]
+    _, _, latents, _, examples, *_ = entries[1]
     row = latents.rows[0].cells
     assert len(row) == len(latents.columns) - 1
     assert all(cell.text.startswith("<code>") for cell in row[-2:]), "tokens of both decoders"
     assert [cell.text for cell in examples.rows[0].cells[:2]] == ["2", "2"]
+
+
+def test_a_token_leads_to_its_changes_and_a_change_to_its_tokens(tmp_path: Path) -> None:
+    findings = made_up_findings(tmp_path, proof=PLAIN_TEXT)
+    write_changes(tmp_path, 3)
+    page = drawn(findings)
+    parting, changes = section_of(page, "parting"), section_of(page, "changes")
+    places = set(re.findall(r'id="(token-\d+-\d+)"', parting))
+    assert places == {"token-70-12", "token-70-40"}
+    assert set(re.findall(r'href="#(token-\d+-\d+)"', changes)) == {"token-70-12"}
+    assert changes.count("It parts the models after") == 2
+    for link in ("#change-1", "#change-2", "#latent-5", "#token-70-12"):
+        assert f'href="{link}"' in parting
+    assert "correlate at 0.98" in parting
+    assert parting.count("correlate") == 1, "nothing is said of what cannot be told"
+    assert "After no token the predictions differ" in parting
+    assert "0.25 on chat, 0.25 on pile." in page, "on the first screen"
 
 
 @pytest.mark.parametrize(

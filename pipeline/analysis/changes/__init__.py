@@ -2,6 +2,7 @@
 
 lines.py          `Lines`: the directions that difference rows lie along, found and coded by
 measure.py        `ChangeSums`: one pass over held-out rows, sums per block of documents
+rows.py           `ChangeRows`: what each change puts into the difference of any other rows
 judge.py          `Judgement`: sums -> shares, kinds, tests, what is listed
 latents.py        `Rests`: the crosscoder latents that a change rests on
 causal.py         `Weight`: a change undone in the IT model, or made in base

@@ -11,11 +11,12 @@ import torch
 from torch import Tensor
 
 from pipeline.analysis.bootstrap import Bootstrap
+from pipeline.analysis.changes.rows import Rows
 from pipeline.analysis.opening import Opened
 from pipeline.analysis.organism.behaviour import Batch, behaviour, read_batches
 from pipeline.analysis.organism.run import make_prompts, prompt_start
 from pipeline.analysis.splicing import HookedModel
-from pipeline.analysis.steering.moves import Move, Rows
+from pipeline.analysis.steering.moves import Move
 from pipeline.analysis.steering.result import Replies
 from pipeline.config.text import TriggeredSourceConfig
 

@@ -9,9 +9,10 @@ from torch import Tensor
 from pipeline.analysis.changes.lines import Lines
 from pipeline.analysis.changes.measure import Changes
 from pipeline.analysis.changes.result import CHANGES as LIST
+from pipeline.analysis.changes.rows import ChangeRows
 from pipeline.analysis.opening import Opened
 from pipeline.analysis.splicing import HookedModel
-from pipeline.analysis.steering.moves import ChangeRows, Condition, added, change_conditions
+from pipeline.analysis.steering.moves import Condition, added, change_conditions
 from pipeline.analysis.steering.planted import PlantedReply, planted_reply
 from pipeline.analysis.steering.prompts import Ids, encode_prompts, read_prompts
 from pipeline.analysis.steering.result import (

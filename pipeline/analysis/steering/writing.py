@@ -15,9 +15,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from pipeline.analysis.changes.rows import Rows
 from pipeline.analysis.generation import Choose, Sampled, Step, generate, greedy
 from pipeline.analysis.splicing import HookedModel, Unpatched
-from pipeline.analysis.steering.moves import Move, Rows
+from pipeline.analysis.steering.moves import Move
 from pipeline.analysis.steering.result import Written
 
 Ids = NDArray[np.int64]

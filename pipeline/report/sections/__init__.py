@@ -14,6 +14,7 @@ from pipeline.report.sections import (
     latents,
     organism,
     overview,
+    parting,
     provenance,
     recovery,
     seeds,
@@ -25,6 +26,7 @@ from pipeline.report.sections import (
 SECTIONS: tuple[Section, ...] = (
     overview.SECTION,
     changes.SECTION,
+    parting.SECTION,
     explanations.SECTION,
     verdicts.SECTION,
     decoders.SECTION,

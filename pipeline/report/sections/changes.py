@@ -14,6 +14,7 @@ from pipeline.report.grid import Cell, Grid, Row
 from pipeline.report.labels import ALL_VERDICT_NAMES, KIND_NAMES
 from pipeline.report.section import Section, Shown
 from pipeline.report.sections.explanations import in_words
+from pipeline.report.sections.parting import of_changes, token_links
 
 N_DECODER = 3
 """Tokens shown of what a latent's decoder promotes."""
@@ -42,7 +43,7 @@ def show(findings: Findings) -> Shown | None:
     result = findings.find(CHANGES)
     if result is None:
         return None
-    words = in_words(findings, "change")
+    words, carries = in_words(findings, "change"), of_changes(findings)
     entries = [
         (
             told(change["rank"], claim),
@@ -51,6 +52,7 @@ def show(findings: Findings) -> Shown | None:
             lens(change),
             examples(change),
             words.get(change["rank"], ""),
+            token_links(carries[rank]) if (rank := change["rank"]) in carries else None,
         )
         for change, claim in zip(result["changes"], change_claims(findings), strict=True)
     ]

@@ -12,12 +12,12 @@ from pipeline.analysis.causal.patches import Batch, Streams
 from pipeline.analysis.changes.causal import ChangePatches
 from pipeline.analysis.changes.lines import Lines
 from pipeline.analysis.changes.measure import Changes
+from pipeline.analysis.changes.rows import ChangeRows
 from pipeline.analysis.organism.behaviour import read_batches
 from pipeline.analysis.splicing import Unpatched
 from pipeline.analysis.steering.moves import (
     BASE,
     IT,
-    ChangeRows,
     Condition,
     Move,
     added,
