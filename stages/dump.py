@@ -29,6 +29,7 @@ from pipeline.store import StoreReader
 
 STAGE = Stage(
     name="dump",
+    format_version=2,
     sections=("dump", "hook_point", "plant"),
     inputs={"models": MODELS, "tokens": TOKENS},
     outputs={

@@ -40,7 +40,7 @@ def write_blocks(
     stage: aligned memory to write from
     """
     # What the block holds before the data is written again with it, and what the data leaves in the
-    # last block is kept as the next tail. Bytes after it in that block are of no meaning yet.
+    # last block is kept as the next tail. Bytes after it in that block are zeros as yet.
     while len(data):
         head = offset % BLOCK_BYTES
         n = min(len(data), len(stage) - head)
@@ -48,7 +48,9 @@ def write_blocks(
         stage[head : head + n] = data[:n]
         left = (head + n) % BLOCK_BYTES
         tail[:left] = stage[head + n - left : head + n]
-        write_all(descriptor, stage[: whole_blocks(head + n)], offset - head)
+        end = whole_blocks(head + n)
+        stage[head + n : end] = bytes(end - head - n)
+        write_all(descriptor, stage[:end], offset - head)
         data, offset = data[n:], offset + n
 
 

@@ -5,7 +5,8 @@ a producer that knows its row count can scatter while it produces, and the shuff
 writes every row once more instead of twice.
 
 `buckets.json`    layout, seed, row count
-`progress.json`   rows dealt so far, and the crc32c of every bucket so far; replaced atomically
+`progress.json`   rows dealt so far, and the crc32c of every bucket so far; replaced atomically.
+                  While several processes deal, each has one of its own, named by its rows
 `c/NNNNN.bin`     runs of buckets. A bucket is one region per wide array and one for all narrow ones
 """
 
@@ -32,6 +33,7 @@ from pipeline.store.seal import read_manifest
 
 HEADER = "buckets.json"
 PROGRESS = "progress.json"
+PARTS = "progress.*-*.json"
 
 
 @dataclass
@@ -178,13 +180,20 @@ def remove_buckets(path: Path) -> None:
     shutil.rmtree(path, ignore_errors=True)
 
 
-def read_progress(path: Path, geometry: Geometry) -> Done | None:
+def progress_of(rows: range) -> str:
+    """Name of the progress of one of several processes, which deals these input rows. Another
+    number of processes finds none of its own, and deals anew: the same bytes to the same places."""
+    return f"progress.{rows.start}-{rows.stop}.json"
+
+
+def read_progress(path: Path, geometry: Geometry, name: str = PROGRESS) -> Done | None:
+    """What a progress file says; None where there is none."""
     try:
-        plain = json.loads((path / PROGRESS).read_bytes())
+        plain = json.loads((path / name).read_bytes())
     except FileNotFoundError:
         return None
     except ValueError as error:
-        raise DamagedStoreError(_damage(path, path / PROGRESS, f"unreadable: {error}")) from error
+        raise DamagedStoreError(_damage(path, path / name, f"unreadable: {error}")) from error
     shape = (geometry.permutation.n_buckets, len(geometry.region_row_bytes))
     checksums = np.array(plain["checksums"], np.uint32).reshape(shape)
     return Done(plain["next_row"], np.array(plain["block_filled"], np.int64), checksums)

@@ -104,6 +104,18 @@ class Permutation:
             yield block
             filled = filled + np.bincount(block.buckets, minlength=self.n_buckets)
 
+    def filled_before(self, row: int) -> tuple[np.ndarray, np.ndarray]:
+        """`[n_buckets]`, twice: rows in each bucket before the block of an input row, and before
+        the row itself."""
+        block, at = divmod(row, self.bucket_rows)
+        filled = np.zeros(self.n_buckets, np.int64)
+        for number in range(block):
+            filled = filled + self.counts(number, filled)
+        if not at:
+            return filled, filled
+        dealt = self.block(block, filled).buckets[:at]
+        return filled, filled + np.bincount(dealt, minlength=self.n_buckets)
+
     def order(self, bucket: int) -> np.ndarray:
         """`[rows of the bucket]` int64: the rank of the row that stands at each place of it."""
         start, stop = self.bucket_range(bucket)

@@ -9,7 +9,7 @@ from pipeline.store import OpenWriter, StoreLayout, StoreWriter
 
 
 def writer_for(config: Config, work: Path, is_dealt: bool, ranks: Ranks = ALONE) -> OpenWriter:
-    """What opens the writer in `work`. Several processes can write a store, one deals to buckets.
+    """What opens the writer in `work`, of one process or of several that write together.
 
     `shuffle` is not among the sections of the stage that calls this: its memory decides no byte of
     the buckets.
@@ -21,7 +21,13 @@ def writer_for(config: Config, work: Path, is_dealt: bool, ranks: Ranks = ALONE)
             return StoreWriter.open(work, layout, n_threads=n_threads, ranks=ranks, n_rows=n_rows)
         memory = config.shuffle.memory_bytes
         return deal_as_produced(
-            work, layout, n_rows, seed=seed, buffer_bytes=memory, n_threads=n_threads
+            work,
+            layout,
+            n_rows,
+            seed=seed,
+            buffer_bytes=memory,
+            n_threads=n_threads,
+            ranks=ranks,
         )
 
     return open_writer

@@ -14,9 +14,11 @@ from typing import Self
 import numpy as np
 from crc32c import crc32c
 
+from pipeline.distributed import ALONE, Ranks
 from pipeline.errors import BusyError, MismatchError
 from pipeline.shuffle.blocks import STAGE_BYTES, Tails, write_blocks
-from pipeline.shuffle.buckets import HEADER, PROGRESS, Done, read_progress
+from pipeline.shuffle.buckets import HEADER, PARTS, PROGRESS, Done, progress_of, read_progress
+from pipeline.shuffle.checksums import joined
 from pipeline.shuffle.deal import Deal
 from pipeline.shuffle.geometry import Geometry
 from pipeline.shuffle.memory import producer_load_rows
@@ -28,6 +30,7 @@ from pipeline.store.chunkfile import (
     clear_space_errors,
     open_direct,
     sync_directory,
+    whole_blocks,
     write_all,
     write_file,
 )
@@ -86,6 +89,9 @@ class BucketWriter:
 
     Rows are taken `load_rows` at a time: two loads are in memory, one being filled and one being
     written. After a kill, go on from `next_row`: what is written again is the same bytes.
+
+    Several processes deal a run of the input rows each. Where their pieces meet inside a block of
+    the disk, only the page cache puts both there, so they write through it.
     """
 
     def __init__(
@@ -98,9 +104,11 @@ class BucketWriter:
         *,
         cached: bool,
         durable: bool,
+        ranks: Ranks,
     ) -> None:
         self.path, self._geometry, self._done = path, geometry, done
-        self.cached, self._durable = cached, durable
+        self.cached, self._durable, self._ranks = cached, durable, ranks
+        self._own = ranks.part(geometry.permutation.n_rows)
         self._cache_cost = CacheCost()
         self._permutation = geometry.permutation
         self._load_rows = min(load_rows, self._permutation.n_rows)
@@ -125,26 +133,28 @@ class BucketWriter:
         n_threads: int = 2,
         cached: bool = False,
         durable: bool = False,
+        ranks: Ranks = ALONE,
     ) -> Self:
         """Begin buckets at `path`, or take up what an earlier writer left there.
 
         cached: write through the page cache, for buckets that are read again soon, for as long as
         that is cheap; `cached` then tells whether it was to the end
         durable: flush every load before it is recorded, so that a power cut costs no more than that
+        ranks: the processes that deal together; they open it at the same time
         Raises MismatchError where they were begun for another layout, seed or row count, BusyError
         where another process deals to them.
         """
         geometry = Geometry(layout, permutation)
-        with clear_space_errors(path):
-            (path / "c").mkdir(parents=True, exist_ok=True)
-            lock = lock_folder(path)
-        try:
-            done = _take_up(path, geometry)
-        except BaseException:
-            os.close(lock)
-            raise
-        writer = cls(path, geometry, done, load_rows, n_threads, cached=cached, durable=durable)
-        writer._files[LOCK] = lock
+        locks: list[int] = []  # the first process has it
+        done = ranks.from_first(lambda: _take_up(path, geometry, locks))
+        if ranks.size > 1 and done.next_row < permutation.n_rows:
+            done = _take_up_part(path, geometry, ranks.part(permutation.n_rows))
+        cached = cached or ranks.size > 1
+        writer = cls(
+            path, geometry, done, load_rows, n_threads, cached=cached, durable=durable, ranks=ranks
+        )
+        if locks:
+            writer._files[LOCK] = locks[0]
         return writer
 
     def __enter__(self) -> Self:
@@ -155,8 +165,8 @@ class BucketWriter:
 
     @property
     def stop_row(self) -> int:
-        """Number of all input rows."""
-        return self._permutation.n_rows
+        """Input row before which `append` has to end in this process."""
+        return self._own.stop
 
     @property
     def next_row(self) -> int:
@@ -173,7 +183,7 @@ class BucketWriter:
     def append(self, arrays: Mapping[str, np.ndarray]) -> None:
         """Add rows `{name: [n, *shape]}` of every array, in input order; any number n."""
         n_rows = len(next(iter(arrays.values())))
-        assert self.next_row + n_rows <= self._permutation.n_rows, "more rows than were announced"
+        assert self.next_row + n_rows <= self._own.stop, "more rows than were announced"
         done = 0
         while done < n_rows:
             load = self._load or self._begin()
@@ -188,9 +198,15 @@ class BucketWriter:
                 self._write(load)
 
     def finish(self) -> int:
-        """Wait until all rows are in their buckets. Returns their number."""
-        assert self.next_row == self._permutation.n_rows, "fewer rows than were announced"
+        """Wait until all rows are in their buckets, those of other processes too. Returns their
+        number."""
+        assert self.next_row == self._own.stop, "fewer rows than were announced"
         self._settle()
+        if self._ranks.size > 1:
+            self._join()
+        if self._ranks.is_first:  # also what a job of other processes left
+            for part in self.path.glob(PARTS):
+                part.unlink()
         if self._durable:
             sync_directory(self.path / "c")
             sync_directory(self.path)
@@ -203,9 +219,34 @@ class BucketWriter:
             os.close(descriptor)
         self._files.clear()
 
+    def _join(self) -> None:
+        """Put the parts of all processes together, as one process would have recorded them."""
+        permutation, checksums = self._permutation, np.zeros_like(self._done.checksums)
+        edges = (permutation.filled_before(row)[1] for row in (self._own.start, self._own.stop))
+        first, last = edges
+        parts = self._ranks.everyones([(last - first, self._done.checksums)])
+        for n_rows, own in parts:
+            for (bucket, region), found in np.ndenumerate(own):
+                n_bytes = int(n_rows[bucket]) * self._geometry.region_row_bytes[region]
+                before = int(checksums[bucket, region])
+                checksums[bucket, region] = joined(before, int(found), n_bytes)
+        self._done = Done(permutation.n_rows, permutation.capacities, checksums)
+        self._ranks.meet()
+        if self._ranks.is_first:
+            self._end_in_blocks()
+            write_file(self.path / PROGRESS, json.dumps(self._done.to_json()).encode())
+
+    def _end_in_blocks(self) -> None:
+        """Make every file as long as writes of whole blocks of the disk make it."""
+        last_of = {self._geometry.file_name(b): b for b in range(self._permutation.n_buckets)}
+        region = len(self._geometry.region_row_bytes) - 1
+        for name, bucket in last_of.items():
+            end = self._geometry.offset(bucket, region, int(self._permutation.capacities[bucket]))
+            os.truncate(self.path / name, whole_blocks(end))
+
     def _begin(self) -> _Load:
         start = self.next_row
-        stop = min(start + self._load_rows, self._permutation.n_rows)
+        stop = min(start + self._load_rows, self._own.stop)
         if self._n_loads_left:
             self._n_loads_left -= 1
             regions = self._geometry.empty(self._load_rows)
@@ -262,7 +303,7 @@ class BucketWriter:
         for write in writes:
             write.result()
         self._writing = None
-        if self.cached and self._cache_cost.too_high:
+        if self.cached and self._cache_cost.too_high and self._ranks.size == 1:
             self._leave_cache()
         if self._durable:
             with clear_space_errors(self.path):
@@ -270,7 +311,8 @@ class BucketWriter:
                     os.fsync(descriptor)
         self._spare.append(load.regions)
         self._done.next_row, self._done.block_filled = load.stop, load.block_filled
-        write_file(self.path / PROGRESS, json.dumps(self._done.to_json()).encode())
+        name = PROGRESS if self._ranks.size == 1 else progress_of(self._own)
+        write_file(self.path / name, json.dumps(self._done.to_json()).encode())
 
     def _leave_cache(self) -> None:
         """Go on past the page cache: memory of this machine is dearer than its disk."""
@@ -289,8 +331,34 @@ class BucketWriter:
         return self._files[name]
 
 
-def _take_up(path: Path, geometry: Geometry) -> Done:
-    """Write the header, or hold it against an earlier writer's; what that one has done."""
+def _take_up(path: Path, geometry: Geometry, locks: list[int]) -> Done:
+    """Lock the buckets, and write the header, or hold it against an earlier writer's; what that one
+    has done. The lock goes to `locks`."""
+    with clear_space_errors(path):
+        (path / "c").mkdir(parents=True, exist_ok=True)
+        lock = lock_folder(path)
+    try:
+        done = _begun(path, geometry)
+    except BaseException:
+        os.close(lock)
+        raise
+    locks.append(lock)
+    return done
+
+
+def _take_up_part(path: Path, geometry: Geometry, rows: range) -> Done:
+    """What an earlier one of several processes has done of these rows."""
+    done = read_progress(path, geometry, progress_of(rows))
+    if done is not None:
+        return done
+    filled, _ = geometry.permutation.filled_before(rows.start)
+    shape = (geometry.permutation.n_buckets, len(geometry.region_row_bytes))
+    return Done(rows.start, filled, np.zeros(shape, np.uint32))
+
+
+def _begun(path: Path, geometry: Geometry) -> Done:
+    """What the header and the progress of an earlier writer say; the header is written where there
+    is none."""
     header = json.dumps(geometry.header(), sort_keys=True).encode()
     permutation = geometry.permutation
     if not (path / HEADER).exists():
@@ -323,9 +391,17 @@ def lock_folder(path: Path) -> int:
 
 
 def deal_as_produced(
-    path: Path, layout: StoreLayout, n_rows: int, *, seed: int, buffer_bytes: int, n_threads: int
+    path: Path,
+    layout: StoreLayout,
+    n_rows: int,
+    *,
+    seed: int,
+    buffer_bytes: int,
+    n_threads: int,
+    ranks: Ranks = ALONE,
 ) -> BucketWriter:
-    """A writer of buckets at `path` for a producer of rows, within `buffer_bytes` of memory.
+    """A writer of buckets at `path` for a producer of rows, within `buffer_bytes` of memory in each
+    process.
 
     What it leaves is an artifact, not scratch, so every load is flushed before it is recorded.
     """
@@ -337,4 +413,5 @@ def deal_as_produced(
         load_rows=producer_load_rows(layout, permutation, buffer_bytes, n_threads),
         n_threads=n_threads,
         durable=True,
+        ranks=ranks,
     )

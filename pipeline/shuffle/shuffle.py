@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
+from pipeline.distributed import ALONE, Ranks
 from pipeline.errors import MismatchError
 from pipeline.shuffle.buckets import (
     BucketReader,
@@ -40,6 +41,7 @@ def shuffle_store(
     n_threads: int = 2,
     cached: bool | None = None,
     report: Report = silent,
+    ranks: Ranks = ALONE,
 ) -> int:
     """Write all rows of `source`, permuted, as a store at `work`. Returns the number of rows.
 
@@ -47,41 +49,51 @@ def shuffle_store(
     buffer_bytes: memory for buffers, beside the interpreter's own; it does not change the result
     cached: keep scratch in the page cache, unless that proves dear; None: where it fits there
     report: told rows as they are done, two times each in all, also those of an earlier, killed run
+    ranks: the processes that shuffle together, each within its own buffers: each deals a run of the
+        rows, and writes a run of the chunks
     Raises what the reader and the writer raise, and ConfigError for too little memory.
     """
     if are_buckets(source):
-        return _permute_source(source, work, seed, buffer_bytes, n_threads, report)
+        return _permute_source(source, work, seed, buffer_bytes, n_threads, report, ranks)
     with StoreReader.open(source, n_threads=n_threads, direct=True) as reader:
         permutation = Permutation(seed, reader.n_rows)
         plan = plan_memory(reader.layout, permutation, buffer_bytes, n_threads)
         layout, scratch = reader.layout, work / SCRATCH
         if cached is None:
             cached = fits_page_cache(reader.n_rows * layout.row_bytes)
-        if plan.in_memory and not scratch.exists():
+        if ranks.size == 1 and plan.in_memory and not scratch.exists():
             return _shuffle_in_memory(reader, work, permutation, plan, report)
-    with StoreWriter.open(work, layout) as writer:  # also clears what a kill left of a sealed one
+    # Also clears what a kill left of a sealed one.
+    with StoreWriter.open(work, layout, ranks=ranks, n_rows=permutation.n_rows) as writer:
         is_sealed = writer.sealed
+        ranks.meet()
     if not is_sealed:
-        if buckets_complete(scratch, layout, permutation):
-            cached = False
-            report(permutation.n_rows)
-        else:
-            cached = scatter_store(source, scratch, permutation, plan, cached=cached, report=report)
+        cached = scatter_store(
+            source, scratch, permutation, plan, cached=cached, report=report, ranks=ranks
+        )
         permute_buckets(
             scratch,
             work,
             buffer_bytes=buffer_bytes,
             n_threads=n_threads,
             cached=cached,
-            release=True,
+            release=ranks.size == 1,
             report=report,
+            ranks=ranks,
         )
-    remove_buckets(scratch)
+    if ranks.is_first:
+        remove_buckets(scratch)
     return permutation.n_rows
 
 
 def _permute_source(
-    source: Path, work: Path, seed: int, buffer_bytes: int, n_threads: int, report: Report
+    source: Path,
+    work: Path,
+    seed: int,
+    buffer_bytes: int,
+    n_threads: int,
+    report: Report,
+    ranks: Ranks,
 ) -> int:
     dealt = BucketReader.open(source).permutation
     if dealt.seed != seed:
@@ -89,9 +101,9 @@ def _permute_source(
             f"{source} was dealt to buckets for shuffle.seed {dealt.seed}, but the configuration "
             f"says {seed}: run `dvc repro dump`, or go back to shuffle.seed={dealt.seed}"
         )
-    report(dealt.n_rows)
+    report(len(ranks.part(dealt.n_rows)))
     return permute_buckets(
-        source, work, buffer_bytes=buffer_bytes, n_threads=n_threads, report=report
+        source, work, buffer_bytes=buffer_bytes, n_threads=n_threads, report=report, ranks=ranks
     )
 
 
@@ -103,8 +115,15 @@ def scatter_store(
     *,
     cached: bool,
     report: Report,
+    ranks: Ranks = ALONE,
 ) -> bool:
-    """First pass: deal all rows of a store to their buckets. Whether the page cache holds them."""
+    """First pass: deal all rows of a store to their buckets, each process a run of them. Whether
+    the page cache holds them; not where an earlier run has dealt them all."""
+    with StoreReader.open(source) as reader:
+        layout = reader.layout
+    if ranks.from_first(lambda: buckets_complete(buckets, layout, permutation)):
+        report(len(ranks.part(permutation.n_rows)))
+        return False
     with (
         StoreReader.open(source, n_threads=plan.n_threads, direct=True) as reader,
         BucketWriter.open(
@@ -114,12 +133,13 @@ def scatter_store(
             load_rows=plan.load_rows,
             n_threads=plan.n_threads,
             cached=cached,
+            ranks=ranks,
         ) as writer,
     ):
-        report(writer.next_row)
+        report(writer.next_row - ranks.part(permutation.n_rows).start)
         names = reader.layout.names
-        batch_rows = reader.layout.rows_per_chunk
-        for batch in reader.batches(batch_rows, writer.next_row, names=names):
+        batch_rows, stop = reader.layout.rows_per_chunk, writer.stop_row
+        for batch in reader.batches(batch_rows, writer.next_row, stop, names=names):
             writer.append(batch)
             report(len(batch[names[0]]))
         writer.finish()
@@ -135,8 +155,10 @@ def permute_buckets(
     cached: bool = False,
     release: bool = False,
     report: Report = silent,
+    ranks: Ranks = ALONE,
 ) -> int:
-    """Second pass: write finished buckets, each in its random order, as a store at `work`.
+    """Second pass: write finished buckets, each in its random order, as a store at `work`. Each of
+    several processes writes a run of chunks, from the buckets that reach into it.
 
     cached: the buckets are in the page cache
     release: delete bucket files as soon as their rows are on disk in the store
@@ -145,12 +167,23 @@ def permute_buckets(
     geometry = reader.geometry
     permutation = reader.permutation
     plan = plan_memory(geometry.layout, permutation, buffer_bytes, n_threads)
-    with StoreWriter.open(work, geometry.layout, n_threads=plan.n_threads) as writer:
-        report(writer.next_row)
-        if not writer.sealed:
+    with StoreWriter.open(
+        work,
+        geometry.layout,
+        n_threads=plan.n_threads,
+        ranks=ranks,
+        n_rows=permutation.n_rows,
+    ) as writer:
+        first = writer.own_chunks.start * geometry.layout.rows_per_chunk
+        stop = min(writer.stop_row, permutation.n_rows)
+        report(max(0, writer.next_row - first))
+        if not writer.sealed and writer.next_row < stop:
             for rows, arrays in _parts_in_order(reader, writer.next_row, plan):
-                writer.append_rows(arrays, rows)
-                report(len(rows))
+                own = rows[: stop - writer.next_row]
+                writer.append_rows(arrays, own)
+                report(len(own))
+                if writer.next_row == stop:
+                    break
                 if release:
                     reader.release(writer.durable_rows // permutation.bucket_rows)
         return writer.finish()

@@ -20,7 +20,7 @@ from pipeline.crosscoder import Crosscoder
 from pipeline.distributed import Ranks
 from pipeline.store import StoreReader
 from tests.analysis.stores import heldout_store, random_crosscoder
-from tests.analysis.two_ranks import in_two
+from tests.two_ranks import in_two
 
 N_ROWS, D_MODEL, N_CONCEPTS = 6000, 16, 6
 SECTION = compose(

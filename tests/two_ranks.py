@@ -1,5 +1,6 @@
 """Two ranks in one process: threads that meet in each reduction, where processes would."""
 
+import copy
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
@@ -10,6 +11,7 @@ import torch
 from torch import Tensor
 
 from pipeline.distributed import Ranks
+from pipeline.errors import PipelineError
 
 T = TypeVar("T")
 BOUND_SECONDS = 60.0
@@ -23,7 +25,7 @@ class Meeting:
 
 @dataclass(frozen=True)
 class ThreadRanks(Ranks):
-    """What the analyses ask of ranks, over two threads."""
+    """What a part of the library asks of ranks, over two threads."""
 
     meeting: Meeting = field(default_factory=Meeting)
 
@@ -48,6 +50,21 @@ class ThreadRanks(Ranks):
 
     def total(self, n: int) -> int:
         return sum(self._everyone(n))
+
+    def from_first(self, make: Callable[[], T]) -> T:
+        found, error = None, None
+        if self.is_first:
+            try:
+                found = make()
+            except PipelineError as raised:
+                error = raised
+        found, error = self._everyone((found, error))[0]
+        if error is not None:
+            raise error
+        return copy.deepcopy(found)  # type: ignore[return-value]
+
+    def meet(self) -> None:
+        self._everyone(None)
 
     def everyones(self, items: list[T]) -> list[T]:
         return [item for each in self._everyone(items) for item in each]
