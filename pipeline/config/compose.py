@@ -11,6 +11,7 @@ from pydantic import ValidationError
 from pipeline.config.overrides import (
     check_experiment,
     check_readable,
+    chosen_experiments,
     missing_values,
     split_overrides,
     uncomposable,
@@ -91,6 +92,7 @@ def compose(overrides: Sequence[str]) -> Config:
             composed = hydra_compose("config", overrides=list(overrides))
         take_out(composed, "mix.shares")
         leave_out_unused_sources(composed)
+        check_name(composed, overrides)
         missing = sorted(OmegaConf.missing_keys(composed))
         plain = OmegaConf.to_container(composed, resolve=True, throw_on_missing=not missing)
     except (HydraException, OmegaConfBaseException, *UNREADABLE) as error:
@@ -116,6 +118,26 @@ def take_out(composed: "DictConfig", key: str) -> None:
             for name in list(mapping):
                 if not OmegaConf.is_missing(mapping, name) and mapping[name] is None:
                     del mapping[name]
+
+
+def check_name(composed: "DictConfig", overrides: Sequence[str]) -> None:
+    """Raise ConfigError where the file of the chosen experiment does not say its name: results of
+    two experiments would stand under one."""
+    from omegaconf import OmegaConf
+
+    (chosen,) = chosen_experiments(overrides)
+    name = chosen.partition("=")[2]
+    if OmegaConf.is_missing(composed, "experiment") or (found := composed["experiment"]) == name:
+        return
+    file = CONF / "experiment" / f"{name}.yaml"
+    if isinstance(found, str):
+        raise ConfigError(
+            f"{file} says experiment: {found}, expected experiment: {name}: write it into the file"
+        )
+    raise ConfigError(
+        f"{file} does not begin with the line `# @package _global_`, so that its keys count for "
+        "nothing: write the line"
+    )
 
 
 def leave_out_unused_sources(composed: "DictConfig") -> None:

@@ -3,6 +3,7 @@
 import difflib
 import re
 from collections.abc import Mapping, Sequence
+from pathlib import PurePath
 
 from pipeline.config.keys import suggestion
 from pipeline.errors import ConfigError
@@ -28,9 +29,10 @@ def check_experiment(overrides: Sequence[str], known: Sequence[str]) -> None:
         )
     key, _, name = chosen[0].partition("=")
     if name not in known:
+        stem = PurePath(name).name.removesuffix(".yaml")
         raise ConfigError(
-            f"unknown experiment {name!r}{_close(name, known)}: choose one of {names}, or add "
-            f"conf/experiment/{name or 'NAME'}.yaml"
+            f"unknown experiment {name!r}{_close(stem, known)}: choose one of {names}, or add "
+            f"conf/experiment/{stem or 'NAME'}.yaml"
         )
     if key == "experiment":
         raise ConfigError(f"found {chosen[0]}, expected +{chosen[0]}: add the plus")
@@ -110,6 +112,21 @@ def _unreadable(override: str) -> str:
     if override.count('"') % 2 or override.count("'") % 2:
         return f"override {override!r} opens a quote that nothing closes: close it"
     key, is_given, value = override.partition("=")
+    if not override.isprintable():
+        return (
+            f"override {override!r} holds a sign that does not show, such as a line break, "
+            "expected KEY=VALUE in plain text: remove it"
+        )
+    if key != key.strip() or value.startswith((" ", "=")):
+        return (
+            f"override {override!r} cannot be read, expected KEY=VALUE: write one = without spaces "
+            "round it"
+        )
+    if value.endswith(",") or ";" in value:
+        return (
+            f"override {override!r} cannot be read: overrides are parted by spaces alone, without "
+            ", or ; between them; text with these signs goes in quotes"
+        )
     if key and is_given and not set(value) & set("[]{}()"):
         return (
             f"override {override!r} cannot be read, expected plain text after =: put text with "
@@ -188,10 +205,16 @@ REFUSALS = (
     ),
 )
 """Hydra's wording and this project's."""
+CIRCLE = (
+    "the defaults of {experiment} lead back to itself, expected a list that ends: remove the one "
+    "that does"
+)
 
 
 def uncomposable(error: Exception, overrides: Sequence[str]) -> ConfigError:
     """The error for what Hydra refuses, in this project's words where these are known."""
+    if isinstance(error, RecursionError):
+        return ConfigError(CIRCLE.format(experiment=" ".join(chosen_experiments(overrides))))
     reason = " ".join(str(error).split("Config search path")[0].split())
     given = {override.lstrip("+~").split("=", 1)[0]: override for override in overrides}
     for hydras, ours in REFUSALS:

@@ -11,17 +11,26 @@ from pipeline.config.keys import key_of, suggestion
 from pipeline.errors import ConfigError
 
 MOST_SHOWN = 12
+NUMBER = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?")
 SHOWN_CHARACTERS = 120
 EXPECTED = {
     "tuple_type": "should be a list, such as [a,b]",
     "too_short": "should have at least one entry",
     "string_too_short": "should be text that is not empty",
+    "bool_type": "should be true or false",
+    "bool_parsing": "should be true or false",
     "list_type": "should be a list, such as [a,b]",
     "dict_type": "should be keys with values, such as {a: 1}",
     "model_type": "should be keys with values, such as {a: 1}",
     "model_attributes_type": "should be keys with values, such as {a: 1}",
 }
 """The validator's name of a problem and what is expected."""
+PATTERNS = {
+    "^[a-z]": "should be a name of lower-case letters, digits and _",
+    r"^\S(": "should be one line of text without space at its ends",
+    r"^[\w.-]": "should be NAME or OWNER/NAME",
+}
+"""How a pattern of the schema begins, and what it asks for."""
 VALIDATORS_SUBJECT = re.compile(r"^(input|string|value|list|tuple|dictionary) ")
 """What the validator calls a value, which Python has as a tuple where conf/ has a list."""
 
@@ -57,7 +66,7 @@ def explain(key: str, problem: Any) -> str:
     value, kind = problem["input"], problem["type"]
     if kind == "missing":
         return f"{key} is missing: set it in conf/ or add {key}=VALUE to the overrides"
-    if kind == "extra_forbidden":
+    if kind in ("extra_forbidden", "invalid_key"):
         return (
             f"{key} is unknown (value {shown(value)}){suggestion(key)}: remove it or mend its "
             "spelling in conf/"
@@ -74,14 +83,22 @@ def explain(key: str, problem: Any) -> str:
             f"{key} is the {_type_of(value)} {shown(value)}, but it should be text: put it in "
             f"quotes, {key}='{shown(value)}' (in a shell \"{key}='{shown(value)}'\")"
         )
-    expected = EXPECTED.get(kind) or VALIDATORS_SUBJECT.sub("", problem["msg"].lower())
+    expected = EXPECTED.get(kind) or _pattern(problem)
+    expected = expected or VALIDATORS_SUBJECT.sub("", problem["msg"].lower())
     return f"{key} is {shown(value)}, but it {expected}: {_remedy(kind, key, value)}"
+
+
+def _pattern(problem: Any) -> str:
+    asked = (problem.get("ctx") or {}).get("pattern", "")
+    return next((words for begin, words in PATTERNS.items() if asked.startswith(begin)), "")
 
 
 def _remedy(kind: str, key: str, value: Any) -> str:
     if isinstance(value, str) and kind in ("tuple_type", "list_type"):
         return f"write {key}=[{value}]"
     if isinstance(value, str) and kind in ("int_type", "float_type", "bool_type"):
+        if kind == "bool_type" or not NUMBER.fullmatch(value):
+            return "write it out, without a unit or another sign, in conf/ or in the overrides"
         return "write it without quotes, in conf/ or in the overrides"
     return "change it in conf/ or in the overrides"
 

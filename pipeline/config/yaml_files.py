@@ -1,5 +1,6 @@
 """YAML files that users edit, and what is wrong with them in one line: file, place, remedy."""
 
+import re
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -10,8 +11,14 @@ from pipeline.errors import ConfigError
 
 UNREADABLE = (yaml.YAMLError, ValueError, OSError, RecursionError)
 """What the parser raises for a file."""
+CONFLICT = re.compile("^<<<<<<< ", re.MULTILINE)
 WORDS = {
     "found character '\\t'": "a tab, where YAML takes spaces: indent with spaces",
+    "expected '<document start>'": "keys at other depths than those above: indent keys of one "
+    "level alike",
+    "mapping values are not allowed": "a colon that begins no value: write `key: value` with a "
+    "space after the colon, and put text with a colon in quotes",
+    "but found another document": "a second document: remove the line ---",
     "found duplicate key": "the key {last} for the second time: keep one of the two",
     "could not determine a constructor for the tag": "the tag {last}, expected plain values: "
     "remove it, or put text that starts with ! in quotes",
@@ -50,6 +57,8 @@ def check_mappings(paths: Iterable[Path]) -> None:
 
 def broken(path: Path, error: Exception) -> str:
     """One line on why a file is no YAML that this project reads."""
+    if isinstance(error, yaml.YAMLError) and CONFLICT.search(path.read_text(errors="replace")):
+        return f"{path} holds the marks of a conflict of git (<<<<<<<): keep one side of it"
     if isinstance(error, UnicodeDecodeError):
         reason = f"byte {error.start} is not UTF-8: save the file as UTF-8"
     elif isinstance(error, OSError):

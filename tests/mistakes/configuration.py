@@ -220,6 +220,26 @@ OVERRIDES = [
     ),
     override("a model tuned from itself", "models.it.of=it", "models", "it.of is it", "itself"),
     override("an unknown device", "runtime.device=tpu", "runtime.device", "'tpu'", "'cuda'"),
+    override("a unit", "shuffle.memory_bytes=5GB", "'5GB'", "integer", "without a unit"),
+    override("a word for true", "report.shows_runs=yes", "'yes'", "true or false"),
+    override("two signs of equality", "seed==3", "'seed==3'", "write one = without spaces"),
+    override("spaces round the =", "seed = 3", "'seed = 3'", "write one = without spaces"),
+    override("a line break", "seed=3\n4", "'seed=3\\n4'", "does not show", "remove it"),
+    override("a sign that turns text", "seed=\u202e3", "\\u202e", "does not show", "remove it"),
+    override(
+        "a source with a capital", "++mix.shares={Web: 1, chat: null}", "mix.shares", "lower-case"
+    ),
+    Mistake(
+        "a list of nothing",
+        ("sources.pile.paths is []", "at least one entry"),
+        typed=("+experiment=local", "hook_point.layer=1", "sources.pile.paths=[]")
+        + ("sources.chat.paths=[a]", "models.base.path=a", "models.it.path=b"),
+    ),
+    Mistake(
+        "the file of an experiment for its name",
+        ("unknown experiment", "did you mean tiny?", "conf/experiment/tiny.yaml"),
+        typed=("+experiment=conf/experiment/tiny.yaml",),
+    ),
     override("no threads", "runtime.n_threads=0", "runtime.n_threads", "0", "greater than"),
 ]
 
@@ -261,6 +281,12 @@ PARAMS = [
         "experiment: tiny\noverrides: a=[1, 2\n",
         "open a bracket",
         "close it",
+    ),
+    params(
+        "overrides with commas",
+        "experiment: tiny\noverrides: seed=3, train.n_rows=8\n",
+        "'seed=3,'",
+        "parted by spaces alone",
     ),
     params("a tab in params.yaml", "experiment: tiny\n\toverrides: x\n", "params.yaml:2", "a tab"),
     params(
@@ -332,6 +358,41 @@ FILES = [
         "did you mean train.learning_rate?",
     ),
     train_file("half a reference in conf/", appended("x: ${\n"), "x", "mend"),
+    train_file(
+        "a key at another depth",
+        lambda text: "  odd: 1\n" + text,
+        TRAIN,
+        "keys at other depths",
+        "indent",
+    ),
+    train_file("a colon without its space", lambda text: text.replace(": ", ":", 1), TRAIN, "a space after"),
+    train_file("a second document in conf/", appended("---\nx: 1\n"), TRAIN, "remove the line ---"),
+    train_file(
+        "a conflict of git",
+        lambda text: f"<<<<<<< HEAD\n{text}=======\n>>>>>>> theirs\n",
+        TRAIN,
+        "conflict of git",
+        "keep one side",
+    ),
+    train_file("a number for a key", appended("1: 2\n"), "train.1 is unknown", "remove it"),
+    Mistake(
+        "an experiment under another's name",
+        ("conf/experiment/mine.yaml", "experiment: tiny", "expected experiment: mine", "write it"),
+        typed=("+experiment=mine",),
+        files={"conf/experiment/mine.yaml": "# @package _global_\ndefaults:\n  - tiny\n"},
+    ),
+    Mistake(
+        "an experiment whose keys count for nothing",
+        ("conf/experiment/mine.yaml", "# @package _global_", "write the line"),
+        typed=("+experiment=mine",),
+        files={"conf/experiment/mine.yaml": "defaults:\n  - tiny\ntrain:\n  n_rows: 8\n"},
+    ),
+    Mistake(
+        "an experiment of itself",
+        ("+experiment=mine", "lead back to itself", "remove"),
+        typed=("+experiment=mine",),
+        files={"conf/experiment/mine.yaml": "# @package _global_\ndefaults:\n  - mine\n"},
+    ),
     Mistake(
         "no conf/", ("conf/ not found", "root of the repository"), (TINY,), files={"conf": None}
     ),

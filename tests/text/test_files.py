@@ -116,7 +116,7 @@ def test_a_path_that_cannot_be_used_is_an_error(tmp_path: Path, name: str, messa
 
 DAMAGED: list[tuple[str, bytes, str]] = [
     ("a.jsonl", b'{"text": "a"}\n\n{"text: \n', "a.jsonl, line 3 is not JSON"),
-    ("a.jsonl", b'\xff\xfe{"text"', "a.jsonl, line 1 is not JSON"),
+    ("a.jsonl", b'\xff\xfe{"text"', "a.jsonl, line 1 is not UTF-8"),
     ("a.json", b'[{"text": "a"},\n{"text" "b"}]', "a.json, value 2 at line 2 is not JSON"),
     ("a.json", b'[{"text": "a"},\n{"te', "a.json, value 2 at line 2 is not JSON"),
     ("a.json", b"[]garbage", "a.json, value 1 at line 1 is not JSON"),
