@@ -19,6 +19,11 @@ CARD = "README.md"
 
 def fetch(repo: str, *, revision: str | None = None, subfolder: str | None = None) -> Path:
     """Local folder of a repository's crosscoder, downloaded or from the cache."""
+    if Path(repo).expanduser().is_absolute() or repo.count("/") > 1:
+        raise MissingArtifactError(
+            f"no crosscoder at {repo}: there is no such folder or file, and a repository is named "
+            "OWNER/NAME; correct the path"
+        )
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalEntryNotFoundError
 

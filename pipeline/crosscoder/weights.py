@@ -9,6 +9,7 @@ from torch import Tensor
 
 from pipeline.errors import ArtifactError
 
+DTYPES = (torch.float32, torch.bfloat16, torch.float16, torch.float64)
 KINDS = ("l1", "dsf", "jumprelu", "batch_topk")
 """Variants that a crosscoder can be of."""
 
@@ -43,6 +44,8 @@ class Weights:
                 f"kind is {self.kind!r}, expected one of {', '.join(KINDS)}: these weights were "
                 "written by another version, or are no crosscoder"
             )
+        for name, tensor in self.tensors().items():
+            check_numbers(name, tensor)
         if self.W_dec.ndim != 3:
             raise ArtifactError(
                 f"W_dec has shape {tuple(self.W_dec.shape)}, expected three axes (latents, models, "
@@ -92,6 +95,22 @@ class Weights:
     def is_gated(self) -> bool:
         """Whether a latent has to pass more than 0, or may have to and nothing tells how much."""
         return self.threshold is None or bool((self.threshold > 0).any())
+
+
+def check_numbers(name: str, tensor: Tensor) -> None:
+    """Raise ArtifactError unless the tensor is a plain one of floating-point numbers: PyTorch
+    converts others with a loss, or in no way that every later step knows."""
+    is_plain = tensor.layout is torch.strided and not tensor.is_meta
+    if is_plain and tensor.dtype in DTYPES and (tensor.numel() or name != "W_dec"):
+        return
+    kind = str(tensor.dtype).removeprefix("torch.")
+    form = "" if is_plain else " without values" if tensor.is_meta else " in a sparse form"
+    size = "" if tensor.numel() else " and has no entry"
+    raise ArtifactError(
+        f"{name} is {kind}{form}{size}, expected plain numbers of "
+        f"{', '.join(str(dtype).removeprefix('torch.') for dtype in DTYPES)}: convert it where it "
+        "was trained, or take the file from before it was packed"
+    )
 
 
 def check_scale(activation_scale: Tensor | None) -> None:

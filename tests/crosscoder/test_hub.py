@@ -130,6 +130,10 @@ def test_a_name_that_is_neither_folder_nor_repository_is_an_error(
     monkeypatch: pytest.MonkeyPatch,
 ):
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
-    for name in ("no/such/folder/here", "someone/no-such-crosscoder"):
-        with pytest.raises(MissingArtifactError, match=name):
+    for name, told in (
+        ("no/such/folder/here", "no crosscoder at no/such/folder/here: there is no such folder"),
+        ("/nowhere", "no crosscoder at /nowhere: there is no such folder"),
+        ("someone/no-such-crosscoder", "someone/no-such-crosscoder"),
+    ):
+        with pytest.raises(MissingArtifactError, match=told):
             Crosscoder.from_pretrained(name)

@@ -232,8 +232,14 @@ OVERRIDES = [
     Mistake(
         "a list of nothing",
         ("sources.pile.paths is []", "at least one entry"),
-        typed=("+experiment=local", "hook_point.layer=1", "sources.pile.paths=[]")
-        + ("sources.chat.paths=[a]", "models.base.path=a", "models.it.path=b"),
+        typed=(
+            "+experiment=local",
+            "hook_point.layer=1",
+            "sources.pile.paths=[]",
+            "sources.chat.paths=[a]",
+            "models.base.path=a",
+            "models.it.path=b",
+        ),
     ),
     Mistake(
         "the file of an experiment for its name",
@@ -365,7 +371,7 @@ FILES = [
         "keys at other depths",
         "indent",
     ),
-    train_file("a colon without its space", lambda text: text.replace(": ", ":", 1), TRAIN, "a space after"),
+    train_file("a colon without a space", lambda text: text.replace(": ", ":", 1), "a space after"),
     train_file("a second document in conf/", appended("---\nx: 1\n"), TRAIN, "remove the line ---"),
     train_file(
         "a conflict of git",

@@ -39,12 +39,16 @@ class Source:
 
     @cached_property
     def tensors(self) -> dict[str, Tensor]:
-        """Every tensor of the weights file, without the prefix that `torch.compile` leaves."""
+        """Every tensor of the weights file, without the prefixes that `torch.compile` and
+        PyTorch's wrapper for several processes leave."""
         if self.path.suffix == ".safetensors":
             raw = read_tensors(self.path)
         else:
             raw = read_state_dict(self.path)
-        return {name.replace("_orig_mod.", ""): tensor for name, tensor in raw.items()}
+        return {
+            name.replace("_orig_mod.", "").removeprefix("module."): tensor
+            for name, tensor in raw.items()
+        }
 
 
 def find(path: Path) -> Source:
@@ -78,7 +82,7 @@ def read_json(path: Path) -> dict[str, Any]:
     """A JSON object. ArtifactError where the file holds something else."""
     try:
         parsed = json.loads(path.read_text())
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise ArtifactError(
             f"{path} is not JSON ({error}): write or download the crosscoder again"
         ) from error
@@ -104,7 +108,8 @@ def read_state_dict(path: Path) -> dict[str, Tensor]:
             "write `torch.save(crosscoder.state_dict(), path)` where it was trained, or download "
             "it again"
         ) from error
-    if not isinstance(raw, dict) or not all(isinstance(value, Tensor) for value in raw.values()):
+    is_named = isinstance(raw, dict) and all(isinstance(name, str) for name in raw)
+    if not is_named or not all(isinstance(value, Tensor) for value in raw.values()):
         raise ArtifactError(
             f"{path} is no state dict of tensors, but a {type(raw).__name__} that holds other "
             "things too: write `torch.save(crosscoder.state_dict(), path)` where it was trained"

@@ -124,6 +124,15 @@ def damage(folder: Path, name: str, value: torch.Tensor) -> None:
         ("threshold", torch.zeros(()), r"threshold has shape \(\), expected \(20,\)"),
         ("b_enc", torch.full((20,), torch.nan), "b_enc holds 20 values that are not finite"),
         ("W_dec", torch.full((20, 2, 6), torch.inf), "W_dec holds 240 values that are not finite"),
+        (
+            "W_dec",
+            torch.ones(20, 2, 6, dtype=torch.int64),
+            "W_dec is int64, expected plain",
+        ),
+        ("b_enc", torch.ones(20, dtype=torch.complex64), "b_enc is complex64, expected plain"),
+        ("W_enc", torch.ones(2, 6, 20).to(torch.float8_e4m3fn), "W_enc is float8_e4m3fn, expected"),
+        ("threshold", torch.ones(20, dtype=torch.bool), "threshold is bool, expected plain"),
+        ("W_dec", torch.zeros(0, 2, 6), "W_dec is float32 and has no entry, expected"),
         ("activation_scale", torch.tensor([0.0, 1.0]), "above 0 per model"),
         ("activation_scale", torch.tensor([-1.0, 1.0]), "above 0 per model"),
     ],
@@ -139,7 +148,7 @@ def test_tensors_that_do_not_fit_each_other_are_refused_before_anything_is_copie
     assert "\n" not in str(caught.value)
 
 
-@pytest.mark.parametrize("content", ["{", "[1, 2]", '"text"'])
+@pytest.mark.parametrize("content", ["{", "[1, 2]", '"text"', "[" * 100_000])
 def test_a_config_that_is_no_json_object_is_an_error(tmp_path: Path, content: str):
     small_crosscoder().save(tmp_path)
     (tmp_path / "config.json").write_text(content)

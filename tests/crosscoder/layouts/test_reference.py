@@ -95,6 +95,27 @@ def test_a_whole_checkpoint_in_place_of_a_state_dict_is_refused(tmp_path: Path):
         Crosscoder.load(tmp_path)
 
 
+def test_tensors_without_names_or_without_plain_values_are_refused(tmp_path: Path):
+    whole = reference_weights()
+    for odd, message in (
+        ({1: whole["W_enc"]}, "is no state dict of tensors"),
+        (whole | {"W_enc": whole["W_enc"].to_sparse()}, "W_enc is float32 in a sparse form"),
+        (whole | {"b_enc": whole["b_enc"].to("meta")}, "b_enc is float32 without values"),
+    ):
+        torch.save(odd, tmp_path / "cc_weights.pt")
+        with pytest.raises(ArtifactError, match=message):
+            Crosscoder.load(tmp_path)
+
+
+def test_weights_trained_in_several_processes_are_read_as_those_of_one(tmp_path: Path):
+    for folder, prefix in (("one", ""), ("several", "module._orig_mod.")):
+        (tmp_path / folder).mkdir()
+        named = {f"{prefix}{name}": tensor for name, tensor in reference_weights().items()}
+        torch.save(named, tmp_path / folder / "cc_weights.pt")
+    one, several = (Crosscoder.load(tmp_path / folder) for folder in ("one", "several"))
+    assert torch.equal(one.W_dec, several.W_dec)
+
+
 def test_a_folded_crosscoder_is_not_normalised_a_second_time(tmp_path: Path):
     """Its factors of 1 are an answer: whoever loads it feeds raw activations, and gets the same."""
     crosscoder = random_crosscoder(gated=False).float()
