@@ -233,12 +233,8 @@ OVERRIDES = [
         "a list of nothing",
         ("sources.pile.paths is []", "at least one entry"),
         typed=(
-            "+experiment=local",
-            "hook_point.layer=1",
-            "sources.pile.paths=[]",
-            "sources.chat.paths=[a]",
-            "models.base.path=a",
-            "models.it.path=b",
+            *("+experiment=local", "hook_point.layer=1", "models.base.path=a", "models.it.path=b"),
+            *("sources.pile.paths=[]", "sources.chat.paths=[a]"),
         ),
     ),
     Mistake(
