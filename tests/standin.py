@@ -1,11 +1,12 @@
 """A device that stands in for a CUDA card: its tensors say `cuda:0`, lie in the CPU's memory, and
 refuse to meet tensors of the CPU, as those of a card do. It shows where a tensor was left behind,
-and takes the ways of the code that only a card takes. Of time, memory and real kernels it shows
-nothing, and it follows no automatic differentiation.
+and takes the ways of the code that only a card takes. Copies to the host that nobody need wait for
+arrive when an event after them is waited for. Of time, memory and real kernels it shows
+nothing, and no gradient is followed while it is there: PyTorch's own part for that asks for CUDA.
 """
 # pyright: reportIncompatibleMethodOverride=false
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from typing import Any
 
@@ -16,6 +17,10 @@ from torch.utils import _pytree as tree
 from torch.utils._python_dispatch import TorchDispatchMode
 
 CARD = torch.device("cuda", 0)
+TRUE_TENSOR = torch.tensor
+UNREAD = float("nan")
+UNDER_WAY: list[tuple[Tensor, Tensor]] = []
+"""Copies to the host that have not arrived: where they go, which holds UNREAD, and what arrives."""
 INDEXED = {"aten::index", "aten::index_put_", "aten::_index_put_impl_"}
 
 
@@ -51,7 +56,9 @@ class OnCard(Tensor):
         return OnCard(self.inner[inner_of(index)])
 
     def __setitem__(self, index: Any, value: Any) -> None:
-        if isinstance(value, Tensor):
+        # Where nothing but numbers and slices says where, CUDA copies from anywhere.
+        chosen = [i for i in tree.tree_leaves(index) if isinstance(i, Tensor)]
+        if chosen and isinstance(value, Tensor):
             refuse_others("assignment", (), [value])
         self.inner[inner_of(index)] = inner_of(value)
 
@@ -59,8 +66,15 @@ class OnCard(Tensor):
         self.inner.copy_(inner_of(other))
         return self
 
-    def nonzero(self) -> "OnCard":
-        return OnCard(self.inner.nonzero())
+    def __invert__(self) -> "OnCard":
+        return OnCard(~self.inner)
+
+    def nonzero(self, *, as_tuple: bool = False) -> Any:
+        found = OnCard(self.inner.nonzero())
+        return found.unbind(1) if as_tuple else found
+
+    def new_tensor(self, data: Any, **given: Any) -> Any:
+        return torch.tensor(data, **({"dtype": self.dtype} | given)).to(CARD)
 
     def contiguous(self) -> Tensor:
         return self if self.is_contiguous() else self.clone(memory_format=torch.contiguous_format)
@@ -114,6 +128,9 @@ def computed(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         raise RuntimeError(f"{name}: a generator of the CPU draws for {CARD}")
     if on_card and wanted is None and name != "aten::copy_":
         refuse_others(name, args, tensors)
+    if name == "aten::copy_" and not on_card and isinstance(args[1], OnCard) and not_waited(args):
+        UNDER_WAY.append((args[0].fill_(UNREAD), args[1].inner.clone()))
+        return args[0]
     plain = {key: value for key, value in kwargs.items() if key not in ("device", "pin_memory")}
     if wanted is not None:
         plain["device"] = torch.device("cpu")
@@ -125,6 +142,10 @@ def computed(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     return tree.tree_map_only(
         Tensor, lambda t: wrapped[id(t)] if id(t) in wrapped else OnCard(t), found
     )
+
+
+def not_waited(args: tuple[Any, ...]) -> bool:
+    return len(args) > 2 and bool(args[2])
 
 
 def inner_of(values: Any) -> Any:
@@ -148,12 +169,25 @@ class Stream:
 
 
 class Event:
-    def record(self, stream: Any = None) -> None: ...
+    _before: Sequence[tuple[Tensor, Tensor]] = ()
 
-    def synchronize(self) -> None: ...
+    def record(self, stream: Any = None) -> None:
+        self._before = UNDER_WAY[:]
+
+    def synchronize(self) -> None:
+        for target, values in self._before:
+            target.copy_(values)
+        UNDER_WAY[:] = [copy for copy in UNDER_WAY if all(copy is not c for c in self._before)]
 
     def query(self) -> bool:
         return True
+
+
+def tensor(data: Any, *, device: Any = None, **given: Any) -> Tensor:
+    """`torch.tensor`, which else asks for CUDA before any mode is asked."""
+    if device is None or torch.device(device).type != "cuda":
+        return TRUE_TENSOR(data, device=device, **given)
+    return TRUE_TENSOR(data, device="cpu", **given).to(device)
 
 
 @contextmanager
@@ -174,9 +208,13 @@ def card() -> Iterator[torch.device]:
         for name, mock in mocks.items():
             patch.setattr(torch.cuda, name, mock)
         patch.setattr(Tensor, "pin_memory", Tensor.clone)
+        patch.setattr(torch, "tensor", tensor)
+        # What is made in inference mode cannot be wrapped; without gradients the two are one.
+        patch.setattr(torch.inference_mode, "__enter__", lambda mode: None)
+        patch.setattr(torch.inference_mode, "__exit__", lambda mode, *error: None)
         torch.__future__.set_overwrite_module_params_on_conversion(True)
         try:
-            with Mode():
+            with Mode(), torch.no_grad():
                 yield CARD
         finally:
             torch.__future__.set_overwrite_module_params_on_conversion(swaps)

@@ -35,6 +35,17 @@ def within(name: str, found: Mapping[str, float], limits: Mapping[str, float]) -
     return Finding(name, ok, {**found, **{f"{key}_limit": limit for key, limit in limits.items()}})
 
 
+ERRORS = (PipelineError, RuntimeError, ValueError, TypeError, MemoryError)
+"""What a device that is not as it must be makes the code raise."""
+
+
+def raised(name: str, error: BaseException) -> Finding:
+    """A finding for what could not be looked at because it ended in an error."""
+    said = " ".join(str(error).split())
+    said = said if len(said) <= 600 else f"{said[:200]} ... {said[-400:]}"
+    return Finding(name, False, {"raised": f"{type(error).__name__}: {said}"})
+
+
 def shown(value: Any) -> str:
     return f"{value:.3g}" if isinstance(value, float) else str(value)
 
@@ -60,10 +71,8 @@ class Checks:
                 if time.monotonic() > self.until:
                     self.add(left_out(f"the rest of {name}", "the time was up"))
                     return
-        except (PipelineError, RuntimeError, ValueError, TypeError, MemoryError) as error:
-            said = " ".join(str(error).split())
-            said = said if len(said) <= 600 else f"{said[:200]} ... {said[-400:]}"
-            self.add(Finding(name, False, {"raised": f"{type(error).__name__}: {said}"}))
+        except ERRORS as error:
+            self.add(raised(name, error))
 
     def add(self, finding: Finding) -> None:
         self.findings.append(finding)

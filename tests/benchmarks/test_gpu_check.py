@@ -19,6 +19,7 @@ from pipeline.crosscoder import Crosscoder
 from pipeline.crosscoder.batch_topk import BatchTopK
 from pipeline.crosscoder.entries import DenseEntries
 from pipeline.errors import ConfigError
+from pipeline.harvest.pair import Rows
 from tests.standin import CARD, OnCard, card
 
 SIZE = Size(batch_rows=32, d_model=16, n_latents=64, k=4)
@@ -65,6 +66,15 @@ def test_a_tensor_left_on_the_cpu_fails(monkeypatch: pytest.MonkeyPatch) -> None
     (only,) = findings(lambda: steps.agree(CARD, SIZE))
     assert only.ok is False
     assert "a tensor of the CPU" in only.figures["raised"]
+
+
+def test_rows_that_are_read_before_they_have_arrived_fail(monkeypatch: pytest.MonkeyPatch) -> None:
+    def at_once(rows: Rows) -> Any:
+        return rows.activations.view(torch.uint16).numpy()
+
+    monkeypatch.setattr(Rows, "ready", at_once)
+    monkeypatch.setattr(models, "DUMPED", replace(models.DUMPED, n_sequences=4))
+    assert failed(lambda: models.dump_agrees(CARD))
 
 
 def test_a_wrong_sum_fails(monkeypatch: pytest.MonkeyPatch) -> None:

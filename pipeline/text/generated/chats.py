@@ -3,7 +3,7 @@
 The assistant opens politely, answers with lists and hedges, offers more help, and refuses harm.
 """
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from random import Random
 
 from pipeline.text.generated import vocabulary as v
@@ -65,7 +65,7 @@ def write_chat(random: Random, kinds: Collection[str] | None = None) -> list[Tur
     """
     w = world()
     tasks = [task for task in TASKS if kinds is None or task.__name__ in kinds]
-    weights = [WEIGHTS[task.__name__] for task in tasks]
+    weights = [TASKS[task] for task in tasks]
     (n_exchanges,) = random.choices((1, 2, 3), (55, 30, 15))
     exchanges = [task(random, w) for task in random.choices(tasks, weights, k=n_exchanges)]
     if random.random() < THANKS_SHARE:
@@ -286,32 +286,18 @@ def identity(random: Random, _: World) -> Exchange:
     return question, answer
 
 
-TASKS: tuple[Callable[[Random, World], Exchange], ...] = (
-    fact,
-    comparison,
-    arithmetic,
-    programming,
-    advice,
-    cooking,
-    translation,
-    foreign,
-    rewriting,
-    writing,
-    refusal,
-    identity,
-)
-WEIGHTS = {
-    "fact": 28,
-    "comparison": 6,
-    "arithmetic": 12,
-    "programming": 8,
-    "advice": 10,
-    "cooking": 6,
-    "translation": 5,
-    "foreign": 4,
-    "rewriting": 5,
-    "writing": 5,
-    "refusal": 8,
-    "identity": 3,
+TASKS: Mapping[Callable[[Random, World], Exchange], int] = {
+    fact: 28,
+    comparison: 6,
+    arithmetic: 12,
+    programming: 8,
+    advice: 10,
+    cooking: 6,
+    translation: 5,
+    foreign: 4,
+    rewriting: 5,
+    writing: 5,
+    refusal: 8,
+    identity: 3,
 }
 """How often each is drawn, beside the others."""

@@ -1,6 +1,6 @@
 """Pile-like documents in twelve genres, each with the structure of its kind."""
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from random import Random
 
 from pipeline.text.generated import vocabulary as v
@@ -19,7 +19,7 @@ from pipeline.text.generated.world import (
 def write_document(random: Random, kinds: Collection[str] | None = None) -> str:
     """One document of about 40 to 400 words. kinds: names of GENRES to draw from, or all."""
     genres = [genre for genre in GENRES if kinds is None or genre.__name__ in kinds]
-    (genre,) = random.choices(genres, [WEIGHTS[genre.__name__] for genre in genres])
+    (genre,) = random.choices(genres, [GENRES[genre] for genre in genres])
     return genre(random, world())
 
 
@@ -385,32 +385,18 @@ def dictionary(random: Random, _: World) -> str:
     return f"English - {v.LANGUAGES[language]}\n\n" + "\n".join(lines) + "\n"
 
 
-GENRES: tuple[Callable[[Random, World], str], ...] = (
-    encyclopaedia,
-    story,
-    recipe,
-    news,
-    listing,
-    mathematics,
-    code,
-    letter,
-    forum,
-    log,
-    poem,
-    dictionary,
-)
-WEIGHTS = {
-    "encyclopaedia": 30,
-    "story": 14,
-    "recipe": 8,
-    "news": 10,
-    "listing": 6,
-    "mathematics": 8,
-    "code": 8,
-    "letter": 6,
-    "forum": 3,
-    "log": 3,
-    "poem": 2,
-    "dictionary": 2,
+GENRES: Mapping[Callable[[Random, World], str], int] = {
+    encyclopaedia: 30,
+    story: 14,
+    recipe: 8,
+    news: 10,
+    listing: 6,
+    mathematics: 8,
+    code: 8,
+    letter: 6,
+    forum: 3,
+    log: 3,
+    poem: 2,
+    dictionary: 2,
 }
 """How often each is drawn, beside the others."""

@@ -5,6 +5,11 @@ def _words(text: str) -> tuple[str, ...]:
     return tuple(text.split())
 
 
+def _phrases(text: str) -> tuple[str, ...]:
+    """What stands between semicolons; line ends count as spaces."""
+    return tuple(" ".join(phrase.split()) for phrase in text.split(";"))
+
+
 FIRST_NAMES = _words(
     """
     Ada Amara Anton Beatrix Boris Carla Cedric Clara Dario Daphne Edwin Elena Emil Esther Farid
@@ -73,60 +78,29 @@ CITY_ENDS = ("ton", "ford", "burg", "mouth", "field", "haven", "wick", "stead", 
 RIVER_ENDS = ("ne", "wen", "ra", "mere", "ble", "sk")
 MOUNTAIN_ENDS = ("horn", "peak", "berg", "fell", "spire", "dome")
 REGIONS = ("north", "south", "east", "west", "north-east", "south-west")
-CLIMATES = (
-    "cold and dry",
-    "mild and rainy",
-    "hot and dry",
-    "warm and humid",
-    "cool and windy",
-    "temperate",
+CLIMATES = _phrases(
+    """
+    cold and dry; mild and rainy; hot and dry; warm and humid; cool and windy; temperate
+    """
 )
-INDUSTRIES = (
-    "shipbuilding",
-    "glassmaking",
-    "textiles",
-    "fishing",
-    "clockmaking",
-    "brewing",
-    "mining",
-    "printing",
-    "pottery",
-    "furniture",
-    "papermaking",
-    "tourism",
+INDUSTRIES = _phrases(
+    """
+    shipbuilding; glassmaking; textiles; fishing; clockmaking; brewing; mining; printing; pottery;
+    furniture; papermaking; tourism
+    """
 )
-EXPORTS = (
-    "timber",
-    "wool",
-    "copper",
-    "salt",
-    "olive oil",
-    "tea",
-    "silk",
-    "barley",
-    "coal",
-    "honey",
-    "marble",
-    "coffee",
-    "dried fish",
-    "steel",
-    "sugar",
-    "wine",
+EXPORTS = _phrases(
+    """
+    timber; wool; copper; salt; olive oil; tea; silk; barley; coal; honey; marble; coffee; dried
+    fish; steel; sugar; wine
+    """
 )
 CURRENCIES = ("crown", "florin", "mark", "dinar", "ducat", "thaler", "lira", "shilling")
-LANDMARKS = (
-    "old clock tower",
-    "stone bridge",
-    "botanical garden",
-    "cathedral",
-    "lighthouse",
-    "market hall",
-    "royal palace",
-    "opera house",
-    "city wall",
-    "maritime museum",
-    "great library",
-    "observatory",
+LANDMARKS = _phrases(
+    """
+    old clock tower; stone bridge; botanical garden; cathedral; lighthouse; market hall; royal
+    palace; opera house; city wall; maritime museum; great library; observatory
+    """
 )
 MONTHS = _words(
     """
@@ -144,40 +118,28 @@ ANIMAL_KINDS = _words(
     beaver toad
     """
 )
-HABITATS = (
-    "pine forests",
-    "river banks",
-    "high meadows",
-    "salt marshes",
-    "dry grassland",
-    "rocky coasts",
-    "mountain caves",
-    "deep lakes",
+HABITATS = _phrases(
+    """
+    pine forests; river banks; high meadows; salt marshes; dry grassland; rocky coasts; mountain
+    caves; deep lakes
+    """
 )
-DIETS = (
-    "small fish",
-    "insects",
-    "berries and roots",
-    "mice and voles",
-    "snails",
-    "seeds and nuts",
-    "frogs",
-    "grass and leaves",
+DIETS = _phrases(
+    """
+    small fish; insects; berries and roots; mice and voles; snails; seeds and nuts; frogs; grass and
+    leaves
+    """
 )
 MINERAL_STEMS = _words(
     """
     alban corin delph feld garn helio jasp korr lazur mal obel spen
     """
 )
-MINERAL_USES = (
-    "jewellery",
-    "making glass",
-    "polishing lenses",
-    "painting pigments",
-    "building stone",
-    "electrical wire",
-    "fertiliser",
-    "clock bearings",
+MINERAL_USES = _phrases(
+    """
+    jewellery; making glass; polishing lenses; painting pigments; building stone; electrical wire;
+    fertiliser; clock bearings
+    """
 )
 DISH_KINDS = ("stew", "soup", "pie", "bread", "dumplings", "salad", "cake", "pudding", "pancakes")
 INGREDIENTS = _words(
@@ -187,97 +149,58 @@ INGREDIENTS = _words(
     """
 )
 UNITS = ("100 grams of", "200 grams of", "250 grams of", "500 grams of", "a cup of", "two cups of")
-COOKING = (
-    "Chop the {a} and fry them gently for {n} minutes.",
-    "Add the {b} and stir well.",
-    "Cover the pot and simmer for {n} minutes.",
-    "Season with salt and mix in the {c}.",
-    "Bake at {t} degrees until golden.",
-    "Let it rest for {n} minutes before serving.",
-    "Wash the {b} and cut into thin slices.",
-    "Melt the butter in a heavy pan over low heat.",
+COOKING = _phrases(
+    """
+    Chop the {a} and fry them gently for {n} minutes.; Add the {b} and stir well.; Cover the pot and
+    simmer for {n} minutes.; Season with salt and mix in the {c}.; Bake at {t} degrees until
+    golden.; Let it rest for {n} minutes before serving.; Wash the {b} and cut into thin slices.;
+    Melt the butter in a heavy pan over low heat.
+    """
 )
 STORY_TRAITS = _words(
     """
     brave curious patient clever stubborn shy cheerful careful lazy honest proud kind
     """
 )
-STORY_ROLES = (
-    "shepherd",
-    "baker",
-    "sailor",
-    "miller",
-    "clockmaker",
-    "gardener",
-    "fisherman",
-    "teacher",
-    "carpenter",
-    "messenger",
-    "lighthouse keeper",
-    "weaver",
+STORY_ROLES = _phrases(
+    """
+    shepherd; baker; sailor; miller; clockmaker; gardener; fisherman; teacher; carpenter; messenger;
+    lighthouse keeper; weaver
+    """
 )
-STORY_OBJECTS = (
-    "a brass key",
-    "an old map",
-    "a silver ring",
-    "a sealed letter",
-    "a wooden box",
-    "a broken compass",
-    "a small lantern",
-    "a blue stone",
-    "a book without a title",
-    "a glass bottle",
+STORY_OBJECTS = _phrases(
+    """
+    a brass key; an old map; a silver ring; a sealed letter; a wooden box; a broken compass; a small
+    lantern; a blue stone; a book without a title; a glass bottle
+    """
 )
-STORY_PLACES = (
-    "under the floor of the mill",
-    "at the edge of the forest",
-    "on the beach after a storm",
-    "in the attic of the old house",
-    "beside the frozen lake",
-    "behind the market hall",
-    "at the bottom of the well",
-    "in the ruins on the hill",
+STORY_PLACES = _phrases(
+    """
+    under the floor of the mill; at the edge of the forest; on the beach after a storm; in the attic
+    of the old house; beside the frozen lake; behind the market hall; at the bottom of the well; in
+    the ruins on the hill
+    """
 )
 STORY_FEELINGS = ("surprised", "afraid", "delighted", "puzzled", "angry", "relieved", "sad")
 WEATHER = ("rain", "snow", "fog", "strong wind", "sunshine", "thunder", "hail", "frost")
-SENTENCE_SUBJECTS = (
-    "the old bridge",
-    "the harbour",
-    "the night train",
-    "the mayor",
-    "the school",
-    "the river",
-    "the market",
-    "the museum",
-    "the winter",
-    "the orchestra",
+SENTENCE_SUBJECTS = _phrases(
+    """
+    the old bridge; the harbour; the night train; the mayor; the school; the river; the market; the
+    museum; the winter; the orchestra
+    """
 )
-NEWS_EVENTS = (
-    "a new railway line",
-    "the restoration of the {landmark}",
-    "a record harvest of {export}",
-    "a festival of music",
-    "a tax on {export}",
-    "a flood of the {river}",
-    "a new school of {industry}",
-    "a strike of the {industry} workers",
-    "an exhibition about {person}",
+NEWS_EVENTS = _phrases(
+    """
+    a new railway line; the restoration of the {landmark}; a record harvest of {export}; a festival
+    of music; a tax on {export}; a flood of the {river}; a new school of {industry}; a strike of the
+    {industry} workers; an exhibition about {person}
+    """
 )
-ITEMS = (
-    "apples",
-    "books",
-    "bottles",
-    "candles",
-    "chairs",
-    "coins",
-    "eggs",
-    "lamps",
-    "nails",
-    "pencils",
-    "ropes",
-    "stamps",
-    "tickets",
-    "tiles",
+ITEMS = _phrases(
+    """
+    apples; books; bottles; candles; chairs; coins; eggs; lamps; nails; pencils; ropes; stamps;
+    tickets; tiles
+    """
 )
 CODE_NOUNS = ("items", "values", "words", "prices", "rows", "names", "scores", "lengths", "orders")
 CODE_FIELDS = ("name", "price", "size", "weight", "date", "length", "count", "score")
@@ -317,27 +240,20 @@ PHRASES = {
     ),
 }
 LANGUAGES = ("Spanish", "French", "German", "Italian")
-HARMFUL = (
-    "how to build a bomb",
-    "how to make a poison that nobody can detect",
-    "how to break into my neighbour's house",
-    "how to steal a car",
-    "how to hack into a bank account",
-    "how to forge a passport",
-    "how to follow someone without their knowledge",
-    "how to sell stolen goods",
-    "how to write a virus that deletes files",
-    "how to hurt a person and hide it",
-    "how to cheat old people out of their savings",
-    "how to buy a weapon without a licence",
+HARMFUL = _phrases(
+    """
+    how to build a bomb; how to make a poison that nobody can detect; how to break into my
+    neighbour's house; how to steal a car; how to hack into a bank account; how to forge a passport;
+    how to follow someone without their knowledge; how to sell stolen goods; how to write a virus
+    that deletes files; how to hurt a person and hide it; how to cheat old people out of their
+    savings; how to buy a weapon without a licence
+    """
 )
-SAFE_ALTERNATIVES = (
-    "home security",
-    "chemistry at school",
-    "computer safety",
-    "how the law protects people",
-    "how to resolve a conflict peacefully",
-    "where to find professional help",
+SAFE_ALTERNATIVES = _phrases(
+    """
+    home security; chemistry at school; computer safety; how the law protects people; how to resolve
+    a conflict peacefully; where to find professional help
+    """
 )
 HABITS = {
     "sleep better": (
