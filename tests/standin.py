@@ -14,6 +14,7 @@ import pytest
 import torch
 from torch import Tensor
 from torch.utils import _pytree as tree
+from torch.utils._device import _device_constructors
 from torch.utils._python_dispatch import TorchDispatchMode
 
 CARD = torch.device("cuda", 0)
@@ -204,6 +205,7 @@ def card() -> Iterator[torch.device]:
         "get_device_name": lambda device=None: "stand-in",
     }
     swaps = torch.__future__.get_overwrite_module_params_on_conversion()
+    _device_constructors()  # kept from the first call on, with the true `torch.tensor` among them
     with pytest.MonkeyPatch.context() as patch:
         for name, mock in mocks.items():
             patch.setattr(torch.cuda, name, mock)

@@ -5,17 +5,19 @@ rows and the crosscoder of the CPU, so that a difference is the analysis's own.
 """
 
 import csv
+import gzip
 import json
 import re
 import shutil
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import chdir
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 import torch
+from pyarrow import parquet
 
 from benchmarks.gpu_check.checks import ERRORS, Finding, raised, within
 from benchmarks.gpu_check.steps import difference
@@ -46,9 +48,15 @@ SMOKE = (
     # In longer trainings rounding grows until a latent is kept on one device and not on the other.
     "train.n_rows=8000",
     "baselines.n_train_rows=4000",
+    # Planted, so that verdicts can be scored and some latents look exclusive.
+    "plant=on_activations",
+    "plant.feature={rate_low: 0.01, rate_high: 0.1, strength: 6.0}",
+    "plant.groups.moved.it_contexts=triggered",
+    "plant.groups.moved_06.it_contexts=triggered",
+    "changes.n_causal=2",
     "explain/writer=local",
-    "explain.n_changes=1",
-    "explain.n_latents=1",
+    "explain.n_changes=3",
+    "explain.n_latents=2",
     # One request, of whose answer the first token is taken: the words need not agree.
     "explain.max_requests=1",
     "explain.max_answer_tokens=1",
@@ -162,7 +170,7 @@ def weights_agree(found: Path, expected: Path) -> Finding:
 
 
 def results_agree(stage: str, found: Path, expected: Path) -> Finding:
-    """Compare the JSON and CSV files that a stage has written in both folders."""
+    """Compare the files with values that a stage has written in both folders."""
     names = written(stage, expected)
     apart: dict[str, float] = {}
     for name in names:
@@ -185,25 +193,20 @@ def results_agree(stage: str, found: Path, expected: Path) -> Finding:
 
 
 def written(stage: str, folder: Path) -> list[Path]:
-    """Paths from `folder` of the JSON and CSV files among a stage's results and in its outputs."""
+    """Paths from `folder` of the files with values among a stage's results and in its outputs."""
     declared = import_module(f"stages.{stage}").STAGE
     paths = [RESULTS / name for name in declared.results]
     for output in declared.outputs.values():
         paths += [path.relative_to(folder) for path in (folder / output).rglob("*.*")]
-    return [path for path in paths if path.suffix in (".json", ".csv") and path.name != MANIFEST]
+    return [path for path in paths if path.suffix in READERS and path.name != MANIFEST]
 
 
 Fields = Mapping[str, list[Any]]
 
 
 def numbers(file: Path) -> Fields:
-    """Every value in a JSON or CSV file, by its name; what stands in one list has one name."""
+    """Every value in a file, by its name; what stands in one list has one name."""
     fields: dict[str, list[Any]] = defaultdict(list)
-    if file.suffix == ".csv":
-        for row in csv.DictReader(file.read_text().splitlines()):
-            for name, value in row.items():
-                fields[name].append(as_number(value))
-        return fields
 
     def walk(name: str, value: Any) -> None:
         if isinstance(value, dict):
@@ -215,8 +218,26 @@ def numbers(file: Path) -> Fields:
         else:
             fields[name].append(value)
 
-    walk("", json.loads(file.read_text()))
+    walk("", READERS[file.suffix](file))
     return fields
+
+
+def read_csv(file: Path) -> list[dict[str, float | str]]:
+    rows = csv.DictReader(file.read_text().splitlines())
+    return [{name: as_number(value) for name, value in row.items()} for row in rows]
+
+
+def read_lines(file: Path) -> list[Any]:
+    with gzip.open(file, "rt") as lines:
+        return [json.loads(line) for line in lines]
+
+
+READERS: Mapping[str, Callable[[Path], Any]] = {
+    ".json": lambda file: json.loads(file.read_text()),
+    ".csv": read_csv,
+    ".parquet": lambda file: parquet.read_table(file).to_pylist(),
+    ".gz": read_lines,
+}
 
 
 def as_number(text: str) -> float | str:
@@ -238,6 +259,8 @@ def disagreeing(found: Fields, expected: Fields) -> dict[str, float]:
 
 def same(found: Any, expected: Any) -> bool:
     both = (found, expected)
+    if all(value != value for value in both):  # not a number in either
+        return True
     if any(isinstance(value, bool) or not isinstance(value, int | float) for value in both):
         return found == expected
     return abs(found - expected) <= ABSOLUTE + RELATIVE * max(abs(found), abs(expected))
