@@ -6,7 +6,7 @@
 
 Everything is measured in one run, turn by turn, so that a busy machine slows all alike; times are
 medians. On a machine that others use too, `--cpu-time --threads 1` counts processor time instead.
-Letters: B rows of a batch, M models, D width, L latents, P = M * D.
+Letters: B rows of a batch, M models, D d_model, L latents, P = M * D.
 """
 
 import argparse

@@ -150,9 +150,7 @@ class Stage:
             if files
         }
 
-    def publish_results(
-        self, config: Config, files: Mapping[str, Any], counts: Mapping[str, int] | None = None
-    ) -> None:
+    def publish_results(self, config: Config, files: Mapping[str, Any]) -> None:
         """Write `results/<name>` for each file (bytes as they are, anything else as JSON) and
         then `results/<stage>.manifest.json`, which tells what made them. Of several processes,
         all of which have the same results, the first writes."""
@@ -164,7 +162,7 @@ class Stage:
             name: value if isinstance(value, bytes) else artifacts.canonical_json(value, indent=2)
             for name, value in files.items()
         }
-        manifest = self._results_manifest(config, contents, counts or {})
+        manifest = self._results_manifest(config, contents)
         for name, content in [
             *contents.items(),
             (f"{self.name}.manifest.json", manifest.to_json()),
@@ -176,9 +174,7 @@ class Stage:
                 artifacts.write_bytes(path, content)
                 self.written.append(path)
 
-    def _results_manifest(
-        self, config: Config, contents: Mapping[str, bytes], counts: Mapping[str, int]
-    ) -> Manifest:
+    def _results_manifest(self, config: Config, contents: Mapping[str, bytes]) -> Manifest:
         own = self.config(config)
         digests = {name: artifacts.manifest_digest(path) for name, path in self.inputs.items()}
         digests |= self._local_files(config)
@@ -192,7 +188,7 @@ class Stage:
             config=own,
             lineage=lineage | own,
             inputs=digests,
-            counts=dict(counts),
+            counts={},
             facts={},
             files={name: artifacts.describe_bytes(data) for name, data in contents.items()},
             packages=artifacts.packages(),

@@ -21,7 +21,6 @@ from pipeline.store import verify_store
 from pipeline.store.journal import JOURNAL
 from pipeline.store.seal import GROUP, MAKE_AGAIN, SEAL, TABLE
 
-N_THREADS = 2
 OF_STORES = (SEAL, TABLE, JOURNAL, GROUP, POINTER)
 
 
@@ -58,7 +57,7 @@ def is_store(path: Path) -> bool:
 def check_store(path: Path) -> str:
     folder = resolve(path)
     dealt = are_buckets(folder)
-    checked = verify_buckets(path) if dealt else verify_store(path, n_threads=N_THREADS)
+    checked = verify_buckets(path) if dealt else verify_store(path)
     if not (folder / MANIFEST).exists():
         raise MissingArtifactError(
             f"{folder / MANIFEST} not found, though every piece of the store is as it was "

@@ -1,6 +1,6 @@
 """Training steps on a device: their gradients and weights against the CPU's, and equal bits.
 
-Letters: B rows, P = models * width.
+Letters: B rows, P = M * D.
 """
 
 import warnings

@@ -1,6 +1,6 @@
 """The auxiliary loss that revives dead latents.
 
-Letters: B rows, L latents, P = models * width, Z dead latents.
+Letters: B rows, L latents, P = M * D, Z dead latents.
 """
 
 from dataclasses import dataclass

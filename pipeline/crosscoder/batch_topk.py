@@ -1,4 +1,4 @@
-"""BatchTopK. Letters: B rows, M models, D width, L latents, P = M * D, N kept entries."""
+"""BatchTopK. Letters: B rows, M models, D d_model, L latents, P = M * D, N kept entries."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""Designated shared features. Letters: M models, D width, L latents, P = M * D."""
+"""Designated shared features. Letters: M models, D d_model, L latents, P = M * D."""
 
 import torch
 from torch import Tensor

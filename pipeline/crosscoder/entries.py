@@ -3,7 +3,7 @@
 Dense entries hold every pair, sparse ones the active pairs only and gather rows of the weights.
 `gathers` says which of the two is faster.
 
-Letters: B rows of a batch, L latents, P = models * width of a model, N entries.
+Letters: B rows of a batch, L latents, P = M * D, N entries.
 """
 
 import warnings

@@ -1,4 +1,4 @@
-"""JumpReLU. Letters: B rows, M models, D width, L latents, P = M * D."""
+"""JumpReLU. Letters: B rows, M models, D d_model, L latents, P = M * D."""
 
 from collections.abc import Iterable
 from typing import Any

@@ -1,4 +1,7 @@
-"""The L1 variant, the reference recipe. Letters: B rows, M models, D width, L latents, P = M D."""
+"""The L1 variant, the published recipe.
+
+Letters: B rows, M models, D d_model, L latents, P = M * D.
+"""
 
 import torch
 from torch import Tensor

@@ -1,6 +1,6 @@
 """The crosscoder itself: what is needed to encode and decode, whatever variant trained it.
 
-Letters: B rows of a batch, M models, D width of a model, L latents, P = M * D (models side by
+Letters: B rows of a batch, M models, D d_model, L latents, P = M * D (models side by
 side, model 0 first).
 """
 

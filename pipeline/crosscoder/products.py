@@ -4,7 +4,7 @@ Only the encoder's product needs every (row, latent) pair. The other four (decod
 the latents, and the two weight gradients) need the active pairs only: where few are active,
 gathering rows of the weights beats a dense product (`entries`).
 
-Letters: B rows of a batch, L latents, P = models * width of a model.
+Letters: B rows of a batch, L latents, P = M * D.
 """
 
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""The reconstruction term of BatchTopK in two published forms. Letters: B rows, P = M models * D.
+"""The reconstruction term of BatchTopK in two published forms. Letters: B rows, P = M * D.
 
     squared  mean_B sum_{m,d} (x_hat - x)^2     Gao et al. 2024, Bussmann et al. 2024
     norm     mean_{B,m} ||x_hat_m - x_m||       Minder, Dumas et al. 2025, as their trainer has it

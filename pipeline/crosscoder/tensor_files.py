@@ -11,9 +11,7 @@ from pipeline.artifacts import clear_space_errors, sync, temporary_name
 from pipeline.errors import ArtifactError
 
 
-def write_tensors(
-    path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str] | None = None
-) -> None:
+def write_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
     """Write a safetensors file atomically: under a temporary name, flushed to disk, renamed."""
     temporary = temporary_name(path)
     plain = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
@@ -22,7 +20,7 @@ def write_tensors(
         # plain `open` gives here: what the umask leaves, or what the folder's default list says.
         temporary.touch()
         mode = temporary.stat().st_mode
-        safetensors.torch.save_file(plain, temporary, metadata=dict(metadata or {}))
+        safetensors.torch.save_file(plain, temporary, metadata={})
         temporary.chmod(mode)
         sync(temporary)
         temporary.replace(path)

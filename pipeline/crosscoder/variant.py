@@ -1,6 +1,6 @@
 """What the trainer asks of a variant, and the loss every variant returns.
 
-Letters: B rows of a batch, M models, D width of a model, L latents, P = M * D. Where a job runs in
+Letters: B rows of a batch, M models, D d_model, L latents, P = M * D. Where a job runs in
 several processes, B are the rows of this process or L its latents (see `Mesh`).
 """
 

@@ -18,7 +18,7 @@ KINDS = ("l1", "dsf", "jumprelu", "batch_topk")
 class Weights:
     """The tensors of a crosscoder in the published shapes, and what is known of it.
 
-    Letters: M models, D width of a model, L latents.
+    Letters: M models, D d_model, L latents.
 
     kind: the variant that trained it, of `KINDS`
     W_enc [M, D, L], W_dec [L, M, D], b_enc [L], b_dec [M, D]

@@ -1,7 +1,6 @@
 """Read a whole store and check every byte of it."""
 
 import os
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -13,6 +12,7 @@ from pipeline.store.seal import GROUP, MANIFEST, SEAL, TABLE, damage, read_manif
 
 # Jobs handed to the threads at a time: all of a large store's would fill the memory.
 CHUNKS_AT_ONCE = 256
+N_THREADS = 2
 
 
 @dataclass(frozen=True)
@@ -24,16 +24,14 @@ class Verified:
     n_bytes: int
 
 
-def verify_store(
-    path: Path, *, n_threads: int = 2, progress: Callable[[int], None] | None = None
-) -> Verified:
+def verify_store(path: Path) -> Verified:
     """Check seal, metadata, manifest and every chunk of every array.
 
-    progress: told the bytes of each chunk checked. Raises DamagedStoreError naming the first
-    damaged chunk, or a file that does not belong to the store.
+    Raises DamagedStoreError naming the first damaged chunk, or a file that does not belong to the
+    store.
     """
     total = 0
-    with StoreReader.open(path, n_threads=n_threads) as reader:
+    with StoreReader.open(path, n_threads=N_THREADS) as reader:
         check_no_strangers(reader)
         scratch = local()
 
@@ -45,10 +43,7 @@ def verify_store(
         for name in reader.layout.names:
             for start in range(0, reader.n_chunks, CHUNKS_AT_ONCE):
                 indices = range(start, min(start + CHUNKS_AT_ONCE, reader.n_chunks))
-                for n_bytes in reader.pool.map(partial(check, name), indices):
-                    total += n_bytes
-                    if progress is not None:
-                        progress(n_bytes)
+                total += sum(reader.pool.map(partial(check, name), indices))
         return Verified(reader.n_rows, reader.n_chunks * len(reader.layout.names), total)
 
 

@@ -7,7 +7,6 @@ Letters: S sequence length in tokens, the start included.
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from itertools import islice
 from math import ceil
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -318,12 +317,7 @@ def training_sequences(
     shares: Mapping[str, float],
     tokenizer: "PreTrainedTokenizerBase",
     packing: Packing,
-    *,
-    start: int = 0,
 ) -> Iterator[NDArray[np.int32]]:
-    """Token ids int32 [S] of sequence `start` and all after it.
-
-    Sequences before `start` are tokenized again: to go on at once, keep SequenceStream.state().
-    """
+    """Token ids int32 [S] of one sequence after the other."""
     stream = SequenceStream(sources, shares, tokenizer, packing)
-    return (sequence.token_id for sequence in islice(stream, start, None))
+    return (sequence.token_id for sequence in stream)

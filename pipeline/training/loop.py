@@ -1,4 +1,4 @@
-"""The training loop. Letters: B rows, M models, D width, L latents, P = M * D."""
+"""The training loop. Letters: B rows, M models, D d_model, L latents, P = M * D."""
 
 import time
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""What is measured on the rows before training. Letters: B rows, M models, D width."""
+"""What is measured on the rows before training. Letters: B rows, M models, D d_model."""
 
 from dataclasses import dataclass, replace
 from itertools import islice

@@ -18,7 +18,6 @@ from pipeline.text.packing import (
     PackedSequence,
     Packing,
     SequenceStream,
-    training_sequences,
 )
 from pipeline.text.sources import documents
 from pipeline.text.split import Selection
@@ -236,15 +235,6 @@ def test_text_that_changed_since_the_state_was_taken_is_an_error(
     chats(path, [("user", "a")])
     with pytest.raises(SourceError, match="the text has changed since the run"):
         next(SequenceStream(source, {"chat": 1.0}, tokenizer, used, stream.state()))
-
-
-def test_training_sequences_can_start_anywhere(
-    sources: dict[str, SourceConfig], tokenizer: "PreTrainedTokenizerFast"
-) -> None:
-    whole = list(islice(training_sequences(sources, HALVES, tokenizer, how()), 12))
-    assert all(sequence.dtype == np.int32 and sequence.shape == (32,) for sequence in whole)
-    late = list(islice(training_sequences(sources, HALVES, tokenizer, how(), start=5), 7))
-    assert np.array_equal(late, whole[5:])
 
 
 def test_memory_does_not_grow_with_the_number_of_documents(

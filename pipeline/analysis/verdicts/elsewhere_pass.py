@@ -1,6 +1,6 @@
 """The two passes over held-out rows behind `elsewhere`: moments, then counts above the levels.
 
-Letters: B rows, M models, D d_model, P = M x D, L latents, E latents that look exclusive (base's
+Letters: B rows, M models, D d_model, P = M * D, L latents, E latents that look exclusive (base's
 own first), N active pairs of row and latent, G blocks of documents, Q looks (rows, errors).
 """
 
