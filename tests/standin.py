@@ -75,7 +75,8 @@ class OnCard(Tensor):
         return found.unbind(1) if as_tuple else found
 
     def new_tensor(self, data: Any, **given: Any) -> Any:
-        return torch.tensor(data, **({"dtype": self.dtype} | given)).to(CARD)
+        chosen: dict[str, Any] = {"dtype": self.dtype, **given}
+        return torch.tensor(data, **chosen).to(CARD)
 
     def contiguous(self) -> Tensor:
         return self if self.is_contiguous() else self.clone(memory_format=torch.contiguous_format)

@@ -1,6 +1,6 @@
 """What a unit of each kind of work takes on a device: by arithmetic here, measured in measure.py.
 
-Letters: B rows of a step, L latents, P = models * width of the rows.
+Letters: B rows of a step, L latents, P = M * D.
 """
 
 from dataclasses import dataclass
