@@ -11,8 +11,9 @@ temporary copy of it (`dvc exp run --temp`, `--queue`)."""
 
 
 def expanded(text: str | Path) -> Path:
-    """The path with `~` and `$NAME` replaced as a shell does; unset names stay as they are."""
-    return Path(os.path.expandvars(text)).expanduser()
+    """The path with `~` and `$NAME` replaced as a shell does; unset names, and users whom this
+    machine does not know, stay as they are."""
+    return Path(os.path.expanduser(os.path.expandvars(text)))  # noqa: PTH111 - never raises
 
 
 def located(text: str | Path) -> Path:

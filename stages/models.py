@@ -29,11 +29,15 @@ STAGE = Stage(
     memory_keys=("models.base.micro_batch_sequences", "models.it.micro_batch_sequences"),
 )
 
+SAME_WEIGHTS = (
+    "models.base and models.it have the same weights, so nothing can differ between them: name the "
+    "fine-tuned model in models.it, unless a null pair is meant"
+)
 NO_MODELS = not_applicable("the experiment has no models (models.base.kind: none)")
 
 
 def main(config: Config) -> None:
-    from pipeline.models.records import is_current
+    from pipeline.models.records import have_same_weights, is_current, read_records
 
     with STAGE.build(config, "models") as build:
         if not config.has_models:
@@ -47,6 +51,8 @@ def main(config: Config) -> None:
         tell(f"models: every sequence starts with {read_start(MODELS)}\n")
         if config.models.template != "plain":
             tell(f"models: conversations are in the template {read_template(MODELS)}\n")
+        if have_same_weights(read_records(MODELS)):
+            tell(f"warning: {SAME_WEIGHTS}\n")
         for warning in figures["warnings"]:
             tell(f"warning: {warning}\n")
 

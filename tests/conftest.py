@@ -15,6 +15,8 @@ from hypothesis import settings
 from tests.warm import warm
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+# Where torch brings Triton, it loads it before any test could ask for the interpreter.
+os.environ.setdefault("TRITON_INTERPRET", "1")
 # A deadline per example fails on a busy machine and finds nothing that --durations does not show.
 settings.register_profile("busy", deadline=None)
 settings.load_profile("busy")

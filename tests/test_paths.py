@@ -12,6 +12,7 @@ def test_home_and_variables_are_replaced(monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setenv("MODELS", "/big/models")
     assert expanded("~/x") == Path("/home/ada/x")
     assert expanded("$MODELS/x") == Path("/big/models/x")
+    assert expanded("~no-such-user/x") == Path("~no-such-user/x")
     assert expanded("$NO_SUCH_NAME/x") == Path("$NO_SUCH_NAME/x")
 
 

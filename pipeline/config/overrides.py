@@ -111,6 +111,12 @@ def _unreadable(override: str) -> str:
         )
     if override.count('"') % 2 or override.count("'") % 2:
         return f"override {override!r} opens a quote that nothing closes: close it"
+    if override.startswith(("'", '"')):
+        plain, _, text = override.strip("'\"").partition("=")
+        return (
+            f"override {override!r} begins with a quote, expected KEY=VALUE: put the value alone "
+            f"in quotes, {plain}='{text}' (in a shell \"{plain}='{text}'\")"
+        )
     key, is_given, value = override.partition("=")
     if not override.isprintable():
         return (

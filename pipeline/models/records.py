@@ -7,6 +7,7 @@ are references: they are read where they are, and refused if a file of theirs ha
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -70,6 +71,18 @@ class ModelRecord:
         """Size of all files together, an adapter's included."""
         files = [*self.files.values(), *(self.adapter.files.values() if self.adapter else ())]
         return sum(entry["bytes"] for entry in files)
+
+
+def have_same_weights(records: Mapping[str, ModelRecord]) -> bool:
+    """Whether both models are the same files of weights, so that nothing can differ."""
+    one, other = (_weights(record) for record in records.values())
+    return bool(one) and one == other
+
+
+def _weights(record: ModelRecord) -> list[tuple[str, dict[str, Any]]]:
+    """Digests of the weights, an adapter's with them."""
+    files = [*record.files.items(), *(record.adapter.files.items() if record.adapter else ())]
+    return [(name, digest) for name, digest in files if name.endswith(".safetensors")]
 
 
 def write_records(models_dir: Path, records: dict[str, ModelRecord]) -> None:

@@ -55,12 +55,9 @@ def skeleton(config: PreTrainedConfig, attention: str | None = None) -> PreTrain
     """
     try:
         return _build(config, attention)
-    except (ValueError, ImportError) as error:
+    except Exception as error:  # a configuration can make a constructor raise anything
         if attention is None:
-            raise ModelError(
-                f"{config.model_type} is no decoder-only language model of transformers "
-                f"({first_line(error)}): name another model"
-            ) from error
+            raise ModelError(_no_model(config, error)) from error
         skeleton(config)  # tells what is wrong where it is not the attention
         raise ModelError(
             f"hook_point.attention is {attention}, which {config.model_type} cannot run here "
@@ -107,6 +104,8 @@ def weight_files(folder: Path) -> list[Path]:
         raise ModelError(_no_weights(folder))
     try:
         shards = sorted(set(json.loads(index.read_text())["weight_map"].values()))
+        if not all(isinstance(shard, str) for shard in shards):
+            raise TypeError("a name of a file is no text")
     except (ValueError, KeyError, AttributeError, TypeError) as error:
         raise ModelError(
             f"{index} is no index of weight files ({first_line(error)}): get it again"
@@ -183,6 +182,7 @@ def _with_headers(
     """The skeleton after transformers has put the files' tensors in their places."""
     headers = read_headers(folder)
     empty = skeleton(config, attention)
+    _check_plain(empty, headers, folder)
     try:
         with quiet():
             loaded: Any = type(empty).from_pretrained(
@@ -193,13 +193,49 @@ def _with_headers(
                 output_loading_info=True,
             )
     except (RuntimeError, ValueError) as error:
+        misfit = _misfit(empty, headers, error)
         raise ModelError(
-            f"the weights in {folder} do not fit its config.json ({first_line(error)}): get the "
-            "folder again"
+            f"the weights in {folder} do not fit its config.json ({misfit}): get the folder again"
         ) from error
     model, report = loaded
     check_complete(report, folder)
     return model
+
+
+def _no_model(config: PreTrainedConfig, error: Exception) -> str:
+    """Why no model comes of a configuration: its family has none, or its values fit none."""
+    from transformers import MODEL_FOR_CAUSAL_LM_MAPPING
+
+    if type(config) not in MODEL_FOR_CAUSAL_LM_MAPPING:
+        return (
+            f"{config.model_type} is no decoder-only language model of transformers "
+            f"({first_line(error)}): name another model"
+        )
+    return (
+        f"no {config.model_type} can be built from config.json ({first_line(error)}): get the "
+        "folder again, or mend its values"
+    )
+
+
+def _check_plain(model: PreTrainedModel, headers: Mapping[str, Tensor], folder: Path) -> None:
+    """Raise ModelError where a tensor of the files holds whole numbers in place of others: loading
+    would read codes as weights."""
+    for name, wanted in model.state_dict().items():
+        found = headers.get(name, wanted)
+        if wanted.is_floating_point() and not found.is_floating_point():
+            raise ModelError(
+                f"the weights in {folder} are packed or quantised ({name} holds whole numbers), "
+                "expected bfloat16, float16 or float32: name the model that they were made from"
+            )
+
+
+def _misfit(model: PreTrainedModel, headers: Mapping[str, Tensor], error: Exception) -> str:
+    """The first tensor of another shape than the model asks for; else what transformers says."""
+    for name, wanted in model.state_dict().items():
+        found = headers.get(name, wanted)
+        if found.shape != wanted.shape:
+            return f"{name} has shape {tuple(found.shape)}, expected {tuple(wanted.shape)}"
+    return first_line(error)
 
 
 def check_complete(report: Mapping[str, Any], folder: Path) -> None:

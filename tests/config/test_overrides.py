@@ -46,6 +46,10 @@ def _in_repository(monkeypatch: pytest.MonkeyPatch) -> None:
         ("+plant=none", "plant is in conf/ already (found '+plant=none'), expected plant=NAME: "),
         ("frontier=nope", "frontier is 'nope', expected one of default, short: change it in "),
         ("seed=???", "seed is missing, expected a value: add seed=VALUE to the overrides"),
+        (
+            "'models.it.path=my model'",
+            "override \"'models.it.path=my model'\" begins with a quote, expected KEY=VALUE: put ",
+        ),
         ("seeds", "override 'seeds' cannot be read, expected KEY=VALUE: "),
         ("seed=1,2", "override 'seed=1,2' gives several values, expected one: "),
         (

@@ -4,6 +4,8 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import torch
+from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer
 from tokenizers.models import WordLevel
 from transformers import PreTrainedTokenizerFast
@@ -232,6 +234,33 @@ def quantise(folder: Path) -> None:
     path.write_text(json.dumps(plain | {"quantization_config": {"quant_method": "gptq"}}))
 
 
+def one_tensor(folder: Path, change: Callable[[torch.Tensor], torch.Tensor]) -> None:
+    """Alter a matrix of one of the files."""
+    for path in folder.glob("*.safetensors"):
+        tensors = load_file(path)
+        for name in [name for name, tensor in tensors.items() if tensor.ndim == 2][:1]:
+            changed = tensors | {name: change(tensors[name]).contiguous()}
+            save_file(changed, path, {"format": "pt"})
+            return
+
+
+def pack(folder: Path) -> None:
+    one_tensor(folder, lambda tensor: tensor.to(torch.int8))
+
+
+def cut_a_column(folder: Path) -> None:
+    one_tensor(folder, lambda tensor: tensor[:, 1:])
+
+
+def change_config(folder: Path, **values: object) -> None:
+    path = folder / "config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | values))
+
+
+def number_a_shard(folder: Path) -> None:
+    (folder / "model.safetensors.index.json").write_text('{"weight_map": {"a": 3}}')
+
+
 def demand_code(folder: Path) -> None:
     path = folder / "config.json"
     plain = json.loads(path.read_text()) | {"model_type": "own"}
@@ -255,6 +284,13 @@ def become_adapter(folder: Path) -> None:
         (replace_by_text, r"is cut off or no safetensors file"),
         (lambda folder: max(folder.glob("*.safetensors")).unlink(), r"not found, one of \d files"),
         (lambda folder: (folder / "model.safetensors.index.json").unlink(), "has no model.safe"),
+        (pack, r"are packed or quantised \(\S+ holds whole numbers\), expected bfloat16"),
+        (cut_a_column, r"do not fit its config.json \(\S+ has shape \(\d+, \d+\), expected"),
+        (number_a_shard, r"is no index of weight files \(a name of a file is no text"),
+        (
+            lambda folder: change_config(folder, intermediate_size=-8),
+            r"no \w+ can be built from config.json",
+        ),
         (quantise, r"are quantised \(gptq\), expected bfloat16"),
         (demand_code, r"needs code of its own .* never run here"),
         (become_encoder_decoder, r"decoder-only"),

@@ -1,10 +1,18 @@
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from pipeline.errors import ModelError
-from pipeline.models.records import describe, is_current, read_records, write_records
+from pipeline.models.records import (
+    ModelRecord,
+    describe,
+    have_same_weights,
+    is_current,
+    read_records,
+    write_records,
+)
 
 MakeFolder = Callable[..., Path]
 
@@ -21,6 +29,16 @@ def test_a_record_holds_shape_and_digests(tmp_path: Path, model_folder: MakeFold
     assert record.n_bytes == sum(
         p.stat().st_size for n in record.files for p in [tmp_path / "m" / n]
     )
+
+
+def test_the_same_files_of_weights_are_the_same_weights() -> None:
+    files = {"config.json": {"sha256": "c"}, "model.safetensors": {"sha256": "w"}}
+    one = ModelRecord("local", "m", "", "llama", 16, 3, 300, files, None)
+    other = replace(one, location="n", files=files | {"config.json": {"sha256": "d"}})
+    tuned = replace(one, files=files | {"model.safetensors": {"sha256": "v"}})
+    assert have_same_weights({"base": one, "it": other})
+    assert not have_same_weights({"base": one, "it": tuned})
+    assert not have_same_weights({"base": replace(one, files={}), "it": replace(one, files={})})
 
 
 def test_records_are_read_back(tmp_path: Path, model_folder: MakeFolder) -> None:
