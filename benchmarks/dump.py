@@ -3,8 +3,9 @@
     python -m benchmarks.dump --json OUT [--shape small|tiny|gemma] [--models DIR] [--repeats 5]
 
 prints  one line per repeat; writes OUT with the medians: dump_over_forward (1: the dump is as fast
-        as the bare passes), rows per second of both, and how much the memory grew with three times
-        the rows
+        as the bare passes), three_layers_over_one (processor time of a dump of three layers, the
+        same pass to the last, over that of a dump of the last alone), rows per second of both, and
+        how much the memory grew with three times the rows
 costs   about a minute on two cores for `small`; `gemma` is for a GPU
 
 Bare passes and dumps alternate, batch shapes are equal, and the store is written in full: per-row
@@ -17,7 +18,7 @@ import shutil
 import statistics
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -103,11 +104,21 @@ def compare(
     run_bare(pair, tokens, part, shape)  # warm-up
     run_dump(pair, tokens, part, shape, folder)
     seconds: dict[str, list[float]] = {"forward": [], "dump": []}
+    layers: list[float] = []
+    three = replace(pair, layers=tuple(shape.layer * n // 3 for n in (1, 2, 3)))
     for repeat in range(repeats):
         seconds["forward"].append(timed(lambda: run_bare(pair, tokens, part, shape)))
         seconds["dump"].append(timed(lambda: run_dump(pair, tokens, part, shape, folder)))
         ratio = seconds["forward"][-1] / seconds["dump"][-1]
-        print(f"repeat {repeat}: forward {seconds['forward'][-1]:.2f} s, ratio {ratio:.3f}")
+        of_three, of_one = (
+            timed(lambda read=read: run_dump(read, tokens, part, shape, folder), time.process_time)
+            for read in (three, pair)
+        )
+        layers.append(of_three / of_one)
+        print(
+            f"repeat {repeat}: forward {seconds['forward'][-1]:.2f} s, ratio {ratio:.3f}, "
+            f"three layers over one {layers[-1]:.3f}"
+        )
     before = peak_memory_bytes()
     run_dump(pair, tokens, range(3 * shape.n_sequences), shape, folder)
     n_rows = shape.n_sequences * (shape.length - 1)
@@ -115,6 +126,8 @@ def compare(
     return {
         "dump_over_forward": statistics.median(ratios),
         "dump_over_forward_by_repeat": ratios,
+        "three_layers_over_one": statistics.median(layers),
+        "three_layers_over_one_by_repeat": layers,
         "forward_rows_per_second": n_rows / statistics.median(seconds["forward"]),
         "dump_rows_per_second": n_rows / statistics.median(seconds["dump"]),
         "peak_memory_growth_bytes": peak_memory_bytes() - before,
@@ -138,9 +151,13 @@ def run_bare(pair: HookedPair, tokens: StoreReader, sequences: range, shape: Sha
 def run_dump(
     pair: HookedPair, tokens: StoreReader, sequences: range, shape: Shape, folder: Path
 ) -> None:
-    """The dump, from nothing to a sealed store."""
+    """The dump, from nothing to a sealed store per layer."""
+    stores = [folder / f"activations_{layer}.zarr" for layer in pair.layers]
     dump(
-        [Target(lambda layout, _n_rows: StoreWriter.open(folder / "activations.zarr", layout))],
+        [
+            Target(lambda layout, _n_rows, store=store: StoreWriter.open(store, layout))
+            for store in stores
+        ],
         tokens,
         sequences,
         pair,
@@ -149,14 +166,15 @@ def run_dump(
         codec="none",
         progress_name="benchmark_dump",
     )
-    shutil.rmtree(folder / "activations.zarr")
+    for store in stores:
+        shutil.rmtree(store)
 
 
-def timed(work: Callable[[], None]) -> float:
-    """Seconds that `work` takes."""
-    began = time.perf_counter()
+def timed(work: Callable[[], None], clock: Callable[[], float] = time.perf_counter) -> float:
+    """Seconds that `work` takes by a clock."""
+    began = clock()
     work()
-    return time.perf_counter() - began
+    return clock() - began
 
 
 def random_pair(shape: Shape) -> HookedPair:

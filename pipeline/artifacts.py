@@ -206,6 +206,14 @@ def sync(path: Path) -> None:
         os.close(descriptor)
 
 
+def lineage_of(inputs: Iterable[Path]) -> dict[str, Any]:
+    """The sections that made these artifacts."""
+    lineage: dict[str, Any] = {}
+    for path in inputs:
+        lineage |= read_manifest(path).lineage
+    return lineage
+
+
 def fingerprint_of(
     artifact: str, format_version: int, config: Mapping[str, Any], inputs: Mapping[str, str]
 ) -> str:
@@ -250,19 +258,30 @@ class Build:
     """One artifact in the making. `work` is where to build, and what a killed run left there.
 
     bulk: where the artifact itself goes if `output` is to hold no more than a pointer to it
+    is_aside: it is made for a configuration that is not in force and will find it: it stays where
+    it was built, or goes to the bulk, and `output` is left as it is
     """
 
     output: Path
     work: Path
     bulk: Path | None
     manifest: Manifest  # without counts, facts and files, which `publish` adds
+    is_aside: bool = False
 
     @property
     def complete(self) -> bool:
         """Whether the output is already there, whole, made under the same fingerprint."""
+        if self.is_aside:
+            return self._is_at(self.bulk or self.work)
         try:
             bulk.resolve(self.output)
-            return read_manifest(self.output).fingerprint == self.manifest.fingerprint
+        except ArtifactError:
+            return False
+        return self._is_at(self.output)
+
+    def _is_at(self, place: Path) -> bool:
+        try:
+            return read_manifest(place).fingerprint == self.manifest.fingerprint
         except ArtifactError:
             return False
 
@@ -278,9 +297,22 @@ class Build:
         write_bytes(self.work / MANIFEST, manifest.to_json())
         for folder in [p for p in self.work.rglob("*") if p.is_dir()]:
             sync(folder)
-        _swap_in(self.work, self.bulk or self.output)
-        self.point()
+        if not self.is_aside:
+            _swap_in(self.work, self.bulk or self.output)
+            self.point()
+        elif self.bulk is not None:
+            _swap_in(self.work, self.bulk)
         return manifest
+
+    def put_in_place(self) -> None:
+        """Where this artifact was finished aside, let it be the output."""
+        if self.bulk is None and self._is_at(self.work):
+            _swap_in(self.work, self.output)
+
+    def take_back(self) -> None:
+        """Where the output is this artifact, set it aside, before another takes its place."""
+        if self.bulk is None and not self.complete and self._is_at(self.output):
+            _swap_in(self.output, self.work)
 
     def point(self) -> None:
         """Where the artifact lies in the bulk, let the output be a pointer to it."""
@@ -336,27 +368,26 @@ def build(
     inputs: Mapping[str, Path],
     local_files: Mapping[str, str] = MappingProxyType({}),
     bulk_dir: Path | None = None,
+    is_aside: bool = False,
 ) -> Iterator[Build]:
     """Lock `output`, find or make its work directory, and hand out the Build.
 
     local_files: digests of what was read besides, which count as inputs do
     bulk_dir: build and keep the artifact there, under its fingerprint, and let `output` point to it
+    is_aside: see Build; the lock of `output` is then the caller's already
     Work of the same artifact under another fingerprint stays, for the configuration that began it;
     `unfinished` finds it. Raises BusyError where another process builds the same artifact, in this
     folder or, under the same fingerprint, in the bulk.
     """
     digests = {name: manifest_digest(path) for name, path in inputs.items()}
     digests |= local_files
-    lineage: dict[str, Any] = {}
-    for path in inputs.values():
-        lineage |= read_manifest(path).lineage
     fingerprint = fingerprint_of(artifact, format_version, config, digests)
     manifest = Manifest(
         artifact=artifact,
         format_version=format_version,
         fingerprint=fingerprint,
         config=dict(config),
-        lineage=lineage | dict(config),
+        lineage=lineage_of(inputs.values()) | dict(config),
         inputs=digests,
         counts={},
         facts={},
@@ -367,14 +398,15 @@ def build(
     key = f"{output.name}-{fingerprint[:16]}"
     with ExitStack() as held:
         held.enter_context(clear_space_errors(root))
-        held.enter_context(locked(output.parent / WORK_DIR / f"{output.name}.lock"))
+        if not is_aside:
+            held.enter_context(locked(output.parent / WORK_DIR / f"{output.name}.lock"))
         held.enter_context(locked(lock_beside(root / key)))
         (root / key).mkdir(exist_ok=True)
         place = bulk_dir / key if bulk_dir else None
-        made = Build(output, root / key, place, manifest)
+        made = Build(output, root / key, place, manifest, is_aside)
         if bulk_dir:
             bulk.use_bulk_dir(output.parent, bulk_dir)
-            if not made.complete:
+            if not is_aside and not made.complete:
                 made.point()
         try:
             yield made
@@ -386,11 +418,15 @@ def build(
 
 @dataclass(frozen=True)
 class Unfinished:
-    """Work that a killed or stopped run left: where, how much of it, whether a run is at it."""
+    """Work that a killed or stopped run left: where, how much of it, whether a run is at it.
+
+    is_finished: it is whole and waits for the configuration that it was made for
+    """
 
     path: Path
     n_bytes: int
     is_busy: bool
+    is_finished: bool
 
 
 def unfinished(roots: Iterable[Path]) -> list[Unfinished]:
@@ -398,7 +434,7 @@ def unfinished(roots: Iterable[Path]) -> list[Unfinished]:
     found = [folder for root in roots for folder in sorted(root.glob("*-*")) if folder.is_dir()]
     sizes = {folder: sum(f.stat().st_size for f in _files(folder)) for folder in found}
     return [
-        Unfinished(folder, n_bytes, is_held(lock_beside(folder)))
+        Unfinished(folder, n_bytes, is_held(lock_beside(folder)), (folder / MANIFEST).exists())
         for folder, n_bytes in sizes.items()
         if n_bytes
     ]

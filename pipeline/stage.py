@@ -114,18 +114,22 @@ class Stage:
         return manifest
 
     @contextmanager
-    def build(self, config: Config, output: str) -> Iterator[Build]:
+    def build(self, config: Config, output: str, *, is_aside: bool = False) -> Iterator[Build]:
         """Lock and build the named output; see `artifacts.build`. Stores may go to the bulk. Of
         several processes the first has the lock, and the others are told where it builds."""
         with ExitStack() as stack:
-            build = world().from_first(lambda: stack.enter_context(self._locked(config, output)))
+            build = world().from_first(
+                lambda: stack.enter_context(self._locked(config, output, is_aside=is_aside))
+            )
             was_complete = build.complete
             yield build
+            if is_aside:
+                return
             told = self.unchanged if was_complete else self.written
             told.append(self.outputs[output])
 
     @contextmanager
-    def _locked(self, config: Config, output: str) -> Iterator[Build]:
+    def _locked(self, config: Config, output: str, *, is_aside: bool) -> Iterator[Build]:
         for name in self.inputs:
             self.input(config, name)
         path = self.outputs[output]
@@ -137,6 +141,7 @@ class Stage:
             inputs=self.inputs,
             local_files=self._local_files(config),
             bulk_dir=bulk_dir_of(config, path),
+            is_aside=is_aside,
         ) as build:
             yield build
 

@@ -11,7 +11,8 @@ writes  data/activations.zarr, data/heldout_activations.zarr: rows [model, d_mod
         dump.rows_per_round it says what they are made from, and training makes them in rounds;
         data/plant/: the features that `plant` adds to the rows, where it does. With
         dump.max_norm_ratio, rows of a larger norm are left out; outliers.jsonl in a store counts
-        them batch by batch
+        them batch by batch. With hook_point.layers, the stores of the other layers come from the
+        same pass and wait in data/.work/ or in the bulk until hook_point.layer names them
 cost    the forward passes of both models to the hook point, less than 10 % more; 4 * d_model bytes
         of disk per row; killed and run again, it goes on from its last whole chunk
 """
@@ -23,9 +24,9 @@ from pipeline.artifacts import Build
 from pipeline.config import Config
 from pipeline.distributed import world
 from pipeline.harvest.processes import check_one_process
-from pipeline.shuffle.producer import writer_for
+from pipeline.rounds.turns import take_turns
+from pipeline.shuffle.producer import is_dealt, writer_for
 from pipeline.stage import ACTIVATIONS, HELDOUT_ACTIVATIONS, MODELS, PLANT, TOKENS, Stage, run
-from pipeline.store import StoreReader
 
 STAGE = Stage(
     name="dump",
@@ -48,42 +49,28 @@ def main(config: Config) -> None:
     check_one_process(config.dump)
     with ExitStack() as stack:
         builds = {name: stack.enter_context(STAGE.build(config, name)) for name in STAGE.outputs}
-        missing = world().from_first(
-            lambda: {name: build for name, build in builds.items() if not build.complete}
-        )
+        others = config.hook_point.other_layers if incomplete(builds) else ()
+        layered = {name: {config.hook_point.layer: builds[name]} for name in STORES}
+        for name in STORES:
+            for layer in others:
+                build = STAGE.build(config.at_layer(layer), name, is_aside=True)
+                layered[name][layer] = stack.enter_context(build)
+            if others and world().is_first:
+                take_turns(layered[name], config.hook_point.layer)
+        missing = incomplete(builds)
         if missing and config.has_models:
-            dump_all(config, missing)
+            from pipeline.rounds.stored import dump_pair
+
+            n_train = STAGE.input(config, "tokens").counts["n_train_sequences"]
+            made = {name: builds[name] for name in missing}
+            STAGE.remarks.extend(dump_pair(config, n_train, made, layered))
         elif missing and world().is_first:
-            plant_all(config, missing)
+            plant_all(config, {name: builds[name] for name in missing})
 
 
-def dump_all(config: Config, builds: Mapping[str, Build]) -> None:
-    """Run the models over the sequences of each build's split, or describe its rounds."""
-    from pipeline.harvest.outliers import left_out
-    from pipeline.plant.truth import publish_truth
-    from pipeline.rounds.making import publish_description
-    from pipeline.rounds.pair_rows import PairRows
-    from pipeline.runtime import set_threads
-
-    set_threads(config.runtime.n_threads)
-    n_train = STAGE.input(config, "tokens").counts["n_train_sequences"]
-    with StoreReader.open(TOKENS, n_threads=config.runtime.io_threads) as tokens:
-        rows = PairRows(config, tokens)
-        heldout = range(n_train, tokens.n_rows)
-        sequences = {"activations": range(n_train), "heldout_activations": heldout}
-        for name in [name for name in STORES if name in builds]:
-            if name == "activations" and config.dump.rows_per_round is not None:
-                if world().is_first:
-                    publish_description(config, tokens, n_train, rows.facts, builds[name])
-                continue
-            work = builds[name].work
-            open_writer = writer_for(config, work, is_dealt(config, name), world())
-            counts = rows.write(open_writer, sequences[name], f"dump_{name}", world(), folder=work)
-            if world().is_first:
-                builds[name].publish(counts=counts, facts=rows.facts)
-                STAGE.remarks.extend(left_out(builds[name].output, counts, rows.limits))
-        if "plant" in builds and world().is_first:
-            publish_truth(builds["plant"], rows.plant)
+def incomplete(builds: Mapping[str, Build]) -> list[str]:
+    """Names of the outputs that have to be made, the same to all processes."""
+    return world().from_first(lambda: [name for name in builds if not builds[name].complete])
 
 
 def plant_all(config: Config, builds: Mapping[str, Build]) -> None:
@@ -109,11 +96,6 @@ def plant_all(config: Config, builds: Mapping[str, Build]) -> None:
         builds[name].publish(counts=counts, facts={"d_model": synthetic.d_model, "n_models": 2})
     if "plant" in builds:
         publish_truth(builds["plant"], synthetic.plant)
-
-
-def is_dealt(config: Config, name: str) -> bool:
-    """Whether the rows of an output go to the shuffle's buckets at once, not into a store."""
-    return name == "activations" and config.dump.scatter_seed is not None
 
 
 if __name__ == "__main__":

@@ -1,13 +1,14 @@
-"""List the work that stopped runs left, and remove it on demand.
+"""List the work that stopped runs left and stores that wait for their layer; remove on demand.
 
     python -m stages.unfinished                 # list
-    python -m stages.unfinished remove          # remove all of it
+    python -m stages.unfinished remove          # remove all that is unfinished
     python -m stages.unfinished remove data/.work/crosscoder-0123456789abcdef
 
 reads   data/.work, the same below data/frontier/ and data/validation/, and .work of the bulk that
         data/.bulk links to
 writes  nothing; `remove` deletes, but never what a running stage is at. Work is resumed by the
-        configuration that began it, so remove what you will not go on with
+        configuration that began it, so remove what you will not go on with. What is finished, the
+        rows of hook_point.layers for another hook_point.layer, is removed by its path alone
 cost    a look at the files' sizes
 """
 
@@ -41,7 +42,8 @@ def roots() -> list[Path]:
 
 
 def chosen(found: list[Unfinished], names: list[str]) -> list[Unfinished]:
-    """The work of these paths, all of it where none is named. ConfigError for any other path."""
+    """The work of these paths, all that is unfinished where none is named. ConfigError for any
+    other path."""
     known = {str(work.path): work for work in found}
     for name in names:
         if name.rstrip("/") not in known:
@@ -49,13 +51,16 @@ def chosen(found: list[Unfinished], names: list[str]) -> list[Unfinished]:
                 f"{name} is no unfinished work, expected some of {', '.join(known) or 'none'}: "
                 "`python -m stages.unfinished` lists it"
             )
-    return [known[name.rstrip("/")] for name in names] or found
+    unfinished = [work for work in found if not work.is_finished]
+    return [known[name.rstrip("/")] for name in names] if names else unfinished
 
 
 def tell(found: list[Unfinished]) -> None:
     for work in found:
-        print(f"{work.path}  {work.n_bytes / 1e9:,.3f} GB{'  (in work)' if work.is_busy else ''}")
-    print(f"{len(found)} unfinished: `python -m stages.unfinished remove [PATH ...]` removes")
+        state = "  (in work)" if work.is_busy else "  (finished)" if work.is_finished else ""
+        print(f"{work.path}  {work.n_bytes / 1e9:,.3f} GB{state}")
+    n = sum(not work.is_finished for work in found)
+    print(f"{n} unfinished: `python -m stages.unfinished remove [PATH ...]` removes")
 
 
 def remove(found: list[Unfinished]) -> None:

@@ -6,14 +6,23 @@ from pathlib import Path
 
 import pytest
 
-from pipeline import artifacts
+from pipeline import artifacts, bulk
 from pipeline.errors import ArtifactError, BusyError, MissingArtifactError, NoSpaceError
 from tests.store.numbered import bytes_below
 
 
-def build(output: Path, seed: int = 0, inputs: dict[str, Path] | None = None):
+def build(
+    output: Path,
+    seed: int = 0,
+    inputs: dict[str, Path] | None = None,
+    *,
+    is_aside: bool = False,
+    bulk_dir: Path | None = None,
+):
     return artifacts.build(
         output,
+        is_aside=is_aside,
+        bulk_dir=bulk_dir,
         artifact="toy",
         format_version=1,
         config={"toy": {"seed": seed}},
@@ -173,6 +182,43 @@ def test_work_of_another_configuration_is_kept_and_told(tmp_path: Path) -> None:
         }
     with build(tmp_path / "toy", seed=1) as again:
         assert (again.work / "half").read_text() == "done"
+
+
+def test_what_is_finished_aside_is_put_in_place_by_the_configuration_it_is_for(
+    tmp_path: Path,
+) -> None:
+    output = tmp_path / "toy"
+    with build(output, 1) as own, build(output, 2, is_aside=True) as other:
+        for made, value in ((own, "1"), (other, "2")):
+            (made.work / "value.txt").write_text(value)
+            made.publish(counts={"rows": 3}, facts={"width": 2})
+    assert (output / "value.txt").read_text() == "1"
+    assert [found.is_finished for found in artifacts.unfinished([tmp_path / ".work"])] == [True]
+    for turn in (2, 1, 2):
+        with build(output, turn) as own, build(output, 3 - turn, is_aside=True) as other:
+            assert not own.complete
+            other.take_back()
+            own.put_in_place()
+            assert own.complete
+            assert other.complete
+        assert (output / "value.txt").read_text() == str(turn)
+    make(tmp_path / "alone/toy", 2)
+    assert bytes_below(output) == bytes_below(tmp_path / "alone/toy")
+
+
+def test_in_the_bulk_what_is_finished_aside_is_found_by_its_fingerprint(tmp_path: Path) -> None:
+    output, bulk_dir = tmp_path / "data/toy.zarr", tmp_path / "bulk"
+    with (
+        build(output, 1, bulk_dir=bulk_dir) as own,
+        build(output, 2, is_aside=True, bulk_dir=bulk_dir) as other,
+    ):
+        for made, value in ((own, "1"), (other, "2")):
+            (made.work / "value.txt").write_text(value)
+            made.publish(counts={}, facts={})
+    for turn in (2, 1):
+        with build(output, turn, bulk_dir=bulk_dir) as own:
+            assert own.complete
+        assert (bulk.resolve(output) / "value.txt").read_text() == str(turn)
 
 
 def test_a_link_in_place_of_a_lock_or_of_a_file_in_the_making_is_not_written_through(

@@ -75,6 +75,7 @@ QUESTION_IMPORTS = {
     "changes": {"causal", "dashboards", "verdicts"},
     "parting": {"changes", "dashboards"},
     "steering": {"changes", "organism"},
+    "layers": {"changes", "evaluation", "verdicts"},
     "explain": {"changes", "dashboards"},
     "edits": {"changes", "decoders"},
 }

@@ -242,12 +242,43 @@ class HookPointConfig(Section):
 
     layer: int = Field(ge=0)
     """Index into transformers' `hidden_states`: 0 is the embedding, k the input of block k."""
+    layers: tuple[Annotated[int, Field(ge=0)], ...] = Field(strict=False)
+    """All layers that the dump reads in one pass, rising, `layer` among them; the rows of the
+    others wait for experiments with that `layer`. Empty: `layer` alone."""
     dtype: Literal["bfloat16", "float32"]
     """Weights and activations of the models; rows are stored in bfloat16 either way."""
     attention: Literal["auto", "eager", "sdpa", "flash_attention_2", "flex_attention"]
     """Attention implementation of transformers; auto: what the architecture prefers here (eager for
     Gemma-2). flex_attention keeps Gemma-2's soft-cap and is compiled at the first pass; for cards.
     """
+
+    @model_validator(mode="after")
+    def _reads_its_own_layer(self) -> Self:
+        if list(self.layers) != sorted(set(self.layers)):
+            raise ValueError(
+                f"hook_point.layers is {list(self.layers)}, expected each layer once, the lowest "
+                f"first: write {sorted(set(self.layers))}"
+            )
+        if self.layers and self.layer not in self.layers:
+            raise ValueError(
+                f"hook_point.layer is {self.layer}, which is not in hook_point.layers "
+                f"{list(self.layers)}: add it there, or set hook_point.layer to one of them"
+            )
+        return self
+
+    @property
+    def all_layers(self) -> tuple[int, ...]:
+        """The layers that the dump reads, rising."""
+        return self.layers or (self.layer,)
+
+    @property
+    def other_layers(self) -> tuple[int, ...]:
+        """Those whose rows wait for other experiments."""
+        return tuple(layer for layer in self.layers if layer != self.layer)
+
+    def at(self, layer: int) -> Self:
+        """The same list, seen from another of its layers."""
+        return self.model_copy(update={"layer": layer})
 
 
 class DumpConfig(Section):

@@ -244,10 +244,12 @@ class Config(Section):
         for name, spec in (("base", self.models.base), ("it", self.models.it)):
             if not isinstance(spec, TrainedModel):
                 continue
-            if self.hook_point.layer >= spec.n_layers:
+            highest = self.hook_point.all_layers[-1]
+            key = "hook_point.layers" if self.hook_point.layers else "hook_point.layer"
+            if highest >= spec.n_layers:
                 raise ValueError(
-                    f"hook_point.layer is {self.hook_point.layer}, but models.{name}.n_layers is "
-                    f"{spec.n_layers}: set hook_point.layer between 0 and {spec.n_layers - 1}"
+                    f"{key} is {highest}, but models.{name}.n_layers is "
+                    f"{spec.n_layers}: set {key} between 0 and {spec.n_layers - 1}"
                 )
             if spec.architecture == "gemma2" and self.hook_point.attention not in ("auto", "eager"):
                 raise ValueError(
@@ -291,6 +293,30 @@ class Config(Section):
                 f"{self.models.base.kind}: set dump.rows_per_round=null, planted rows are few"
             )
         return self
+
+    @model_validator(mode="after")
+    def _layers_are_stored(self) -> Self:
+        """Several layers from one pass are plain stores of rows as the models give them."""
+        layers, dump = self.hook_point.layers, self.dump
+        if len(layers) < 2:
+            return self
+        for key, found, why in (
+            ("dump.scatter_seed", dump.scatter_seed, "rows of one layer are dealt to buckets"),
+            ("dump.rows_per_round", dump.rows_per_round, "rounds are made at one layer"),
+            ("plant", "set" if self.plant else None, "features are planted at one layer"),
+        ):
+            if found is not None:
+                shown = f"{found:,}" if isinstance(found, int) else found
+                raise ValueError(
+                    f"{key} is {shown}, expected {'none' if key == 'plant' else 'null'} with "
+                    f"hook_point.layers {list(layers)}: {why}; set hook_point.layers=[], or "
+                    f"{key}={'none' if key == 'plant' else 'null'}"
+                )
+        return self
+
+    def at_layer(self, layer: int) -> Self:
+        """The configuration of an experiment that differs in `hook_point.layer` alone."""
+        return self.model_copy(update={"hook_point": self.hook_point.at(layer)})
 
     @model_validator(mode="after")
     def _outliers_can_be_left_out(self) -> Self:

@@ -122,7 +122,7 @@ class Pair:
 def _checked(hook_point: Mapping[str, Any]) -> HookPointConfig:
     """The typed hook point; ConfigError for the first value that is refused."""
     try:
-        return HookPointConfig.model_validate(dict(hook_point))
+        return HookPointConfig.model_validate({**hook_point, "layers": []})
     except ValidationError as error:
         problem = error.errors()[0]
         key = ".".join(map(str, problem["loc"]))

@@ -38,7 +38,8 @@ FEWEST_IDS = 3  # of all probes together
 class Reading:
     """How the models are to be read: of `hook_point` and `mix`.
 
-    attention: "auto" for what each architecture prefers; separator: "eos" or "none"
+    layer: the last that is read; attention: "auto" for what each architecture prefers; separator:
+    "eos" or "none"
     """
 
     layer: int
@@ -50,7 +51,7 @@ class Reading:
 def reading_of(hook_point: HookPointConfig, mix: MixConfig) -> Reading:
     """The reading that a configuration asks for."""
     return Reading(
-        hook_point.layer, hook_point.attention, mix.sequence_length_tokens, mix.separator
+        hook_point.all_layers[-1], hook_point.attention, mix.sequence_length_tokens, mix.separator
     )
 
 
@@ -98,7 +99,7 @@ def check_layer(name: str, n_layers: int, layer: int) -> None:
     if layer >= n_layers:
         raise ModelError(
             f"hook_point.layer is {layer}, but models.{name} has {n_layers} blocks: "
-            f"set hook_point.layer between 0 and {n_layers - 1}"
+            f"set hook_point.layer between 0 and {n_layers - 1}, and so each of hook_point.layers"
         )
 
 

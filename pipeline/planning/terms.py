@@ -89,8 +89,7 @@ class Terms:
         dealt = dump.scatter_seed is not None
         self.dumped_bytes = self.row_bytes if dealt else self.stored_bytes
         self.round_rows = dump.rows_per_round and min(dump.rows_per_round, self.n_train)
-        lower = (self.layer * s.n_block_parameters + s.n_embedding_parameters for s in sizes)
-        self.lower_bytes = float(BYTES[config.hook_point.dtype] * sum(lower))
+        self.lower_bytes = self.lower_bytes_to(self.layer)
 
     def stages(self) -> Iterator[StageCost]:
         """Every stage that the experiment has."""
@@ -130,9 +129,15 @@ class Terms:
 
     # Terms that several stages share.
 
-    def lower(self, n_tokens: float) -> float:
-        """Operations of both models up to the hook point."""
-        return n_tokens * sum(size.flops_per_token(self.layer) for size in self.sizes)
+    def lower(self, n_tokens: float, layer: int | None = None) -> float:
+        """Operations of both models up to a layer, that of the hook point where none is given."""
+        of_layer = self.layer if layer is None else layer
+        return n_tokens * sum(size.flops_per_token(of_layer) for size in self.sizes)
+
+    def lower_bytes_to(self, layer: int) -> float:
+        """Weights of both models up to a layer."""
+        parts = (layer * s.n_block_parameters + s.n_embedding_parameters for s in self.sizes)
+        return float(BYTES[self.config.hook_point.dtype] * sum(parts))
 
     def upper(self, n_tokens: float, model: int = 1) -> dict[str, float]:
         """Work of one model from the hook point to its losses."""
@@ -213,9 +218,11 @@ class Terms:
     def dump(self) -> StageCost:
         n_rows = 0 if self.round_rows else self.n_train
         trained_on = n_rows * self.dumped_bytes
-        disk = trained_on + self.n_heldout * self.stored_bytes
+        layers = self.config.hook_point.all_layers
+        disk = (trained_on + self.n_heldout * self.stored_bytes) * len(layers)
         dropped = trained_on if self.config.runtime.drop_unshuffled else 0.0
-        memory = self.lower_bytes + 8.0 * self.config.dump.batch_tokens * self.d_model * 4
+        memory = self.lower_bytes_to(layers[-1])
+        memory += 8.0 * self.config.dump.batch_tokens * self.d_model * 4 * len(layers)
         memory += self.config.shuffle.memory_bytes * (self.config.dump.scatter_seed is not None)
         return self.cost(
             "dump",
@@ -223,7 +230,7 @@ class Terms:
             scratch=dropped,
             memory=memory,
             moved=disk,
-            forward=self.lower(n_rows + self.n_heldout),
+            forward=self.lower(n_rows + self.n_heldout, layers[-1]),
             starts=LOADING,
         )
 

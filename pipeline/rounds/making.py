@@ -74,7 +74,8 @@ class Maker:
                 n_threads=self.config.runtime.io_threads,
             )
 
-        self._rows.write(open_writer, each.sequences, "dump_round")
+        layer = self.config.hook_point.layer
+        self._rows.write({layer: open_writer}, each.sequences, "dump_round")
 
     def put_in_order(self, buckets: Path, rows: Path, report: Callable[[int], None]) -> None:
         """Write the rows of finished buckets in their order, a store at `rows`; each file of

@@ -1,7 +1,10 @@
 """The rows of the configured model pair: hook point, outliers, planted features, pairing."""
 
+from collections.abc import Mapping
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from pipeline.config import Config
@@ -31,24 +34,24 @@ class PairRows:
     def pair(self) -> HookedPair:
         """Both models up to the hook point."""
         device = resolve_device(self.config.runtime.device)
-        layers = (self.config.hook_point.layer,)
-        return load_pair(MODELS, self.config.hook_point, device, layers)
+        hook_point = self.config.hook_point
+        return load_pair(MODELS, hook_point, device, hook_point.all_layers)
 
     @cached_property
-    def limits(self) -> NormLimits | None:
-        """The norms beyond which rows are left out; None: none is."""
+    def limits(self) -> dict[int, NormLimits]:
+        """Layer -> the norms beyond which its rows are left out; empty: none is."""
         section = self.config.dump
         if section.max_norm_ratio is None:
-            return None
+            return {}
         n_train = int((self.tokens.read("split") == TRAIN).sum())
-        (limits,) = measure_limits(
+        limits = measure_limits(
             self.tokens,
             sample_sequences(n_train, section.norm_sample_sequences, section.seed),
             self.pair,
             batch_sequences=sequences_at_once(self.tokens, section.batch_tokens),
             ratio=section.max_norm_ratio,
         )
-        return limits
+        return dict(zip(self.pair.layers, limits, strict=True))
 
     @cached_property
     def plant(self) -> Plant | None:
@@ -57,43 +60,44 @@ class PairRows:
         if section is None:
             return None
         (bits,) = first_batch(self.tokens, self.pair, self.config.dump.batch_tokens)
-        if self.limits is not None:
-            bits = bits[~self.limits.beyond(bits).any(axis=1)]
+        for limits in self.limits.values():
+            bits = bits[~limits.beyond(bits).any(axis=1)]
         features = draw_features(section, self.pair.d_model, self.tokens.layout.sources)
         return Plant(features, spread_norm(to_float(bits)))
 
-    @property
-    def facts(self) -> dict[str, Any]:
-        """What the manifest of a store of these rows tells its readers."""
-        pair = self.pair
-        shape = {"d_model": pair.d_model, "n_models": len(pair.models), "layer": pair.layers[0]}
-        outliers = {} if self.limits is None else {OUTLIERS: self.limits.facts}
+    def facts(self, layer: int) -> dict[str, Any]:
+        """What the manifest of a store of these rows at `layer` tells its readers."""
+        pair, limits = self.pair, self.limits.get(layer)
+        shape = {"d_model": pair.d_model, "n_models": len(pair.models), "layer": layer}
+        outliers = {} if limits is None else {OUTLIERS: limits.facts}
         return {**shape, "bos_id": pair.start_id, **outliers}
 
     def write(
         self,
-        open_writer: OpenWriter,
+        writers: Mapping[int, OpenWriter],
         sequences: Sequences,
         name: str,
         ranks: Ranks = ALONE,
         *,
-        folder: Path | None = None,
-    ) -> dict[str, int]:
-        """Write the rows of some sequences; the counts. name: of the progress line and log; folder:
-        where the store lies, needed where rows are left out by norm"""
-        section, norms = self.config.dump, None
-        if self.limits is not None:
-            assert folder is not None
-            norms = NormFilter(self.limits, folder)
-        (counts,) = dump(
-            [Target(open_writer, in_turn(self.plant, pairing_of(section)), norms)],
+        folders: Mapping[int, Path] = MappingProxyType({}),
+    ) -> dict[int, dict[str, int]]:
+        """Write the rows of some sequences at each layer that has a writer; the counts of each.
+
+        name: of the progress line and log; folders: where the stores lie, needed where rows are
+        left out by norm
+        """
+        section, layers = self.config.dump, tuple(sorted(writers))
+        change = in_turn(self.plant, pairing_of(section))
+        norms = {n: NormFilter(limits, folders[n]) for n, limits in self.limits.items()}
+        counts = dump(
+            [Target(writers[layer], change, norms.get(layer)) for layer in layers],
             self.tokens,
             sequences,
-            self.pair,
+            replace(self.pair, layers=layers),
             batch_tokens=section.batch_tokens,
             rows_per_chunk=section.rows_per_chunk,
             codec=section.codec,
             progress_name=name,
             ranks=ranks,
         )
-        return counts
+        return dict(zip(layers, counts, strict=True))

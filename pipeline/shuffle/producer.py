@@ -8,6 +8,12 @@ from pipeline.shuffle.scatter import BucketWriter, deal_as_produced
 from pipeline.store import OpenWriter, StoreLayout, StoreWriter
 
 
+def is_dealt(config: Config, output: str) -> bool:
+    """Whether the rows of an output of the dump go to the shuffle's buckets at once, not into a
+    store."""
+    return output == "activations" and config.dump.scatter_seed is not None
+
+
 def writer_for(config: Config, work: Path, is_dealt: bool, ranks: Ranks = ALONE) -> OpenWriter:
     """What opens the writer in `work`, of one process or of several that write together.
 

@@ -85,7 +85,7 @@ def test_a_pair_that_cannot_be_made_is_refused(
     "fields", [{"layer": -1}, {"dtype": "float16"}, {"attention": "flash"}, {"layer": 1.0}]
 )
 def test_a_hook_point_out_of_range_is_refused(fields: dict[str, Any]) -> None:
-    good = {"layer": 3, "dtype": "bfloat16", "attention": "eager"}
+    good = {"layer": 3, "dtype": "bfloat16", "attention": "eager", "layers": []}
     assert HookPointConfig.model_validate(good).layer == 3
     with pytest.raises(ValidationError):
         HookPointConfig.model_validate(good | fields)

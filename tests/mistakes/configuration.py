@@ -192,6 +192,43 @@ OVERRIDES = [
         typed=("+experiment=planted", "dump.rows_per_round=9000"),
     ),
     override(
+        "a layer that is not among those read",
+        "hook_point.layers=[1,2]",
+        "hook_point.layer is 3, which is not in hook_point.layers [1, 2]",
+        "add it there",
+    ),
+    override(
+        "layers out of order",
+        "hook_point.layers=[3,1]",
+        "hook_point.layers is [3, 1]",
+        "write [1, 3]",
+    ),
+    override(
+        "a layer beyond the model among those read",
+        "hook_point.layers=[3,6]",
+        "hook_point.layers is 6, but models.base.n_layers is 6",
+        "between 0 and 5",
+    ),
+    Mistake(
+        "several layers in rounds",
+        (
+            "dump.rows_per_round is 9,000",
+            "expected null with hook_point.layers [1, 3]",
+            "one layer",
+        ),
+        typed=(TINY, "hook_point.layers=[1,3]", "dump.rows_per_round=9000"),
+    ),
+    Mistake(
+        "several layers dealt to buckets",
+        ("dump.scatter_seed is 49", "expected null with hook_point.layers [1, 3]", "layers=[]"),
+        typed=(TINY, "hook_point.layers=[1,3]", "dump.scatter_seed=49"),
+    ),
+    Mistake(
+        "features planted at several layers",
+        ("plant is set", "expected none with hook_point.layers [1, 3]", "plant=none"),
+        typed=(TINY, "plant=on_activations", "hook_point.layers=[1,3]"),
+    ),
+    override(
         "a norm ratio that leaves out half",
         "dump.max_norm_ratio=1",
         "dump.max_norm_ratio is 1, ",

@@ -10,7 +10,7 @@ from transformers import AutoModelForCausalLM
 from pipeline.errors import ModelError
 from pipeline.models.configuration import read_configuration, shape_of
 from pipeline.models.continuation import Continuation
-from pipeline.models.hook import blocks, continued, head_logits, residual
+from pipeline.models.hook import blocks, continued, head_logits, residual, residuals
 from pipeline.models.load import read_model
 from pipeline.models.skeleton import try_loading
 from tests.models.families import FAMILIES, N_LAYERS, TUPLES, UNCUT, family_folder, random_family
@@ -39,7 +39,10 @@ def test_each_family_is_read_cut_and_continued_exactly(folder: Path) -> None:
     with torch.no_grad():
         whole = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
         output = whole(input_ids=TOKEN_IDS, output_hidden_states=True, use_cache=False)
-    for layer in (0, 2, N_LAYERS - 1):
+    layers = (0, 2, N_LAYERS - 1)
+    for layer, found in zip(layers, residuals(model, layers, TOKEN_IDS), strict=True):
+        assert torch.equal(found, output.hidden_states[layer]), "of several from one pass"
+    for layer in layers:
         expected = output.hidden_states[layer]
         assert torch.equal(residual(model, layer, TOKEN_IDS), expected), layer
         cut = load(folder, layer)

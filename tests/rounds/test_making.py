@@ -1,6 +1,7 @@
 """Rounds of a real, small pair: the rows that a stored dump has, in the order of the rounds."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -35,7 +36,7 @@ OVERRIDES = [
 
 @pytest.fixture(scope="module")
 def pair() -> HookedPair:
-    return small_pair()
+    return replace(small_pair(), layers=(1,))
 
 
 def write_tokens(path: Path) -> None:
@@ -83,7 +84,7 @@ def described(module_path: Path, pair: HookedPair) -> Iterator[Config]:
         build = Build(ACTIVATIONS)
         with StoreReader.open(TOKENS) as tokens:
             rows = PairRows(config, tokens)
-            making.publish_description(config, tokens, N_TRAIN, rows.facts, build)  # pyright: ignore
+            making.publish_description(config, tokens, N_TRAIN, rows.facts(1), build)  # pyright: ignore
         assert build.counts["n_rows"] == N_TRAIN * (LENGTH - 1) - 6
         assert len(str(build.facts["code"])) == 64
         shuffle_stage.order_rounds(config, source, Build(SHUFFLED))  # pyright: ignore
