@@ -116,7 +116,7 @@ class Progress:
         )
         return (
             f"{self.name}: {self.done:,}/{self.total:,} {self.unit} ({share:.0%})  "
-            f"{rate:,.0f}/s  {format_seconds(left)} left  "
+            f"{format_rate(rate)}  {format_seconds(left)} left  "
             f"{resident_memory_bytes() / 1e9:.1f} GB  {figures}"
         )
 
@@ -165,6 +165,14 @@ def sign_of_life(name: str, interval_seconds: float = SIGN_INTERVAL_SECONDS) -> 
     finally:
         ended.set()
         thread.join()
+
+
+def format_rate(per_second: float) -> str:
+    """`1,200/s`, `3.5/s`, `12/min`, `1.5/h`: the unit of time in which there is one at least."""
+    for unit, seconds in (("s", 1), ("min", 60), ("h", 3600)):
+        if (rate := per_second * seconds) >= 1:
+            return f"{rate:,.0f}/{unit}" if rate >= 10 else f"{rate:.1f}/{unit}"
+    return f"{per_second * 3600:.1g}/h" if per_second else "0/s"
 
 
 def format_seconds(seconds: float) -> str:

@@ -73,3 +73,15 @@ def test_the_rate_is_told_at_every_moment_however_long_a_step_takes(
 )
 def test_durations_read_well(seconds: float, text: str) -> None:
     assert progress.format_seconds(seconds) == text
+
+
+@pytest.mark.parametrize(
+    ("per_second", "text"),
+    [(1234, "1,234/s"), (3.5, "3.5/s"), (0.2, "12/min"), (0.02, "1.2/min"), (5e-4, "1.8/h")],
+)
+def test_a_rate_is_told_in_the_unit_of_time_that_suits_it(per_second: float, text: str) -> None:
+    assert progress.format_rate(per_second) == text
+
+
+def test_a_job_that_has_not_begun_has_no_rate() -> None:
+    assert progress.format_rate(0) == "0/s"
