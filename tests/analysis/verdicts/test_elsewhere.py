@@ -20,6 +20,7 @@ from pipeline.crosscoder import Crosscoder
 from pipeline.distributed import Ranks
 from pipeline.store import StoreReader
 from tests.analysis.stores import heldout_store, random_crosscoder
+from tests.standin import card
 from tests.two_ranks import in_two
 
 N_ROWS, D_MODEL, N_CONCEPTS = 6000, 16, 6
@@ -127,6 +128,17 @@ def test_two_processes_judge_as_one_does_also_where_latents_look_exclusive(
     assert np.isfinite(one["share_elsewhere"]).sum() > 0, "none looks exclusive"
     for table in in_two(judged_by):
         pd.testing.assert_frame_equal(table, one, rtol=1e-6, atol=1e-9)
+
+
+def test_a_card_judges_as_the_cpu_does_also_where_latents_look_exclusive(tmp_path: Path) -> None:
+    crosscoder, rates = one_sided((0, 1) * (N_CONCEPTS // 2)), torch.full((2, N_CONCEPTS), 0.05)
+    rates[0, 1] = 0.0
+    with heldout_store(tmp_path / "store", rows_of(rates)[:900]) as reader:
+        on_cpu = judge(crosscoder, reader, SECTION)
+        with card() as device:
+            on_card = judge(crosscoder.to(device), reader, SECTION)
+    assert np.isfinite(on_cpu["share_elsewhere"]).sum() > 0, "none looks exclusive"
+    pd.testing.assert_frame_equal(on_card, on_cpu, rtol=1e-6, atol=1e-9)
 
 
 def test_one_near_the_limit_is_undecided_and_its_p_value_says_so(tmp_path: Path) -> None:
