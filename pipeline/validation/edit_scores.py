@@ -13,7 +13,7 @@ from typing_extensions import TypedDict
 from pipeline.analysis.bootstrap import Bootstrap
 from pipeline.analysis.edits.result import EditScores, Scored
 from pipeline.columns import Table, table_of
-from pipeline.results import Measured, ResultFile
+from pipeline.results import Measured
 
 CHOSEN = "changes"
 RATES = {
@@ -94,9 +94,6 @@ class EditStudy(TypedDict):
     controls: Limited
     nulls: dict[str, Limited]
     targets: list[Aim]
-
-
-EDIT_STUDY = ResultFile("edit_study.json", "edit_study", EditStudy)
 
 
 def method_scores(pairs: Sequence[EditScores], bootstrap: Bootstrap) -> dict[str, MethodScores]:

@@ -32,8 +32,6 @@ from pipeline.runtime import generator
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
-NULLS = ("same", "rows", "weights")
-
 
 @dataclass(frozen=True)
 class RowsInMemory:

@@ -10,6 +10,12 @@ def _phrases(text: str) -> tuple[str, ...]:
     return tuple(" ".join(phrase.split()) for phrase in text.split(";"))
 
 
+def _lists(text: str) -> dict[str, tuple[str, ...]]:
+    """Name -> phrases, of entries `name: phrase; phrase` that end in a full stop."""
+    entries = (entry.split(":") for entry in text.split("."))
+    return {name.strip(): _phrases(phrases) for name, phrases in entries}
+
+
 FIRST_NAMES = _words(
     """
     Ada Amara Anton Beatrix Boris Carla Cedric Clara Dario Daphne Edwin Elena Emil Esther Farid
@@ -255,54 +261,21 @@ SAFE_ALTERNATIVES = _phrases(
     a conflict peacefully; where to find professional help
     """
 )
-HABITS = {
-    "sleep better": (
-        "go to bed at the same time every day",
-        "avoid coffee in the evening",
-        "keep the bedroom dark and cool",
-        "put the phone away an hour before bed",
-        "take a short walk after dinner",
-    ),
-    "learn a language": (
-        "practise for fifteen minutes every day",
-        "listen to songs and stories",
-        "speak with a partner once a week",
-        "write down new words on cards",
-        "read simple books",
-    ),
-    "save money": (
-        "write down every expense",
-        "cook at home more often",
-        "compare prices before you buy",
-        "set aside a fixed sum each month",
-        "cancel what you do not use",
-    ),
-    "start a garden": (
-        "choose a sunny place",
-        "test the soil",
-        "begin with herbs and beans",
-        "water early in the morning",
-        "remove weeds every week",
-    ),
-    "write a good letter": (
-        "begin with a friendly greeting",
-        "state your purpose in the first line",
-        "keep the sentences short",
-        "read it aloud before you send it",
-        "end with a clear request",
-    ),
-    "prepare for an exam": (
-        "make a plan for each week",
-        "solve old exam questions",
-        "explain the topic to a friend",
-        "sleep well the night before",
-        "take a break every hour",
-    ),
-    "travel safely": (
-        "keep a copy of your passport",
-        "tell a friend where you go",
-        "carry some water",
-        "learn a few local phrases",
-        "check the weather in advance",
-    ),
-}
+HABITS = _lists(
+    """
+    sleep better: go to bed at the same time every day; avoid coffee in the evening; keep the
+    bedroom dark and cool; put the phone away an hour before bed; take a short walk after dinner.
+    learn a language: practise for fifteen minutes every day; listen to songs and stories; speak
+    with a partner once a week; write down new words on cards; read simple books.
+    save money: write down every expense; cook at home more often; compare prices before you buy;
+    set aside a fixed sum each month; cancel what you do not use.
+    start a garden: choose a sunny place; test the soil; begin with herbs and beans; water early in
+    the morning; remove weeds every week.
+    write a good letter: begin with a friendly greeting; state your purpose in the first line; keep
+    the sentences short; read it aloud before you send it; end with a clear request.
+    prepare for an exam: make a plan for each week; solve old exam questions; explain the topic to a
+    friend; sleep well the night before; take a break every hour.
+    travel safely: keep a copy of your passport; tell a friend where you go; carry some water; learn
+    a few local phrases; check the weather in advance
+    """
+)
