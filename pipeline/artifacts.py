@@ -159,10 +159,21 @@ def in_words(error: OSError, path: Path) -> PipelineError | None:
     if error.filename is None:
         return None
     if isinstance(error, FileExistsError | NotADirectoryError):
-        return ArtifactError(f"{place} is a file or a broken link, expected a folder: move it away")
+        return ArtifactError(
+            f"{no_folder(error)} is a file or a broken link, expected a folder: move it away"
+        )
     if isinstance(error, IsADirectoryError):
         return ArtifactError(f"{place} is a folder, expected a file: move it away")
     return None
+
+
+def no_folder(error: OSError) -> Path:
+    """What stands in the way of a path, or of the new name of a file: the path itself, or a part of
+    it. A renaming is told under both names."""
+    named = [Path(str(name)) for name in (error.filename2, error.filename) if name]
+    parts = [part for path in named for part in (*reversed(path.parents), path)]
+    in_the_way = (part for part in parts if not part.is_dir() and os.path.lexists(part))
+    return next(in_the_way, named[-1])
 
 
 def existing_parent(path: Path) -> Path:

@@ -1,6 +1,7 @@
 """What every command shares: --help, mistakes in one line, signals, a sign of life, a last line."""
 
 import os
+import re
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -13,6 +14,7 @@ from pipeline.interruption import WORDS, Interrupted
 from pipeline.progress import sign_of_life
 
 HELP = {"-h", "--help"}
+FOREIGN_BREAK = re.compile(r"\n(?! {7})")
 MISTAKE = 2
 BROKEN_PIPE = 128 + 13
 
@@ -45,7 +47,7 @@ def command(
             main(typed)
             sys.stdout.flush()
     except PipelineError as error:
-        tell(f"error: {error}\n")
+        tell(f"error: {legible(str(error))}\n")
         sys.exit(MISTAKE)
     except Interrupted as stopped:
         tell(f"{name}: {words_on(stopped, resumes)}\n")
@@ -54,6 +56,17 @@ def command(
         # Whoever read the output has gone, as `head` does; Python would complain once more at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(BROKEN_PIPE)
+
+
+def legible(message: str) -> str:
+    """The message without signs that would break its line or steer a terminal, as a file's name or
+    a library's report can hold them: they are written as their code. What is wrong with further
+    values stands on lines of its own, which are indented."""
+    whole = FOREIGN_BREAK.sub(r"\\n", message)
+    return "".join(
+        sign if sign.isprintable() or sign == "\n" else sign.encode("unicode_escape").decode()
+        for sign in whole
+    )
 
 
 def words_on(stopped: Interrupted, resumes: bool) -> str:

@@ -97,6 +97,8 @@ def _remedy(kind: str, key: str, value: Any) -> str:
     if isinstance(value, str) and kind in ("tuple_type", "list_type"):
         return f"write {key}=[{value}]"
     if isinstance(value, str) and kind in ("int_type", "float_type", "bool_type"):
+        if not value.strip():
+            return "give it a value, in conf/ or in the overrides"
         if kind == "bool_type" or not NUMBER.fullmatch(value):
             return "write it out, without a unit or another sign, in conf/ or in the overrides"
         return "write it without quotes, in conf/ or in the overrides"

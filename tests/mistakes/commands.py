@@ -15,6 +15,11 @@ def lock_as_a_link(folder: Path) -> None:
     (folder / "data/.work/models.lock").symlink_to(folder / "precious")
 
 
+def artifact_as_a_link(folder: Path) -> None:
+    (folder / "data").mkdir()
+    (folder / "data/models").symlink_to("gone/away")
+
+
 def altered_manifest(folder: Path) -> None:
     (folder / "data/models").mkdir(parents=True)
     (folder / "data/models/manifest.json").write_text('{"artifact": "models"}')
@@ -40,6 +45,8 @@ MISTAKES = [
     refused(
         "verify", "verify of a missing path", ("nowhere",), "nowhere not found", "name a store"
     ),
+    refused("verify", "verify of a name in two lines", ("a\nb",), "a\\nb not found"),
+    refused("verify", "verify of a name that steers", ("\x1b[2Jx",), "\\x1b[2Jx not found"),
     refused("verify", "verify of a folder", ("conf",), "conf is a folder", "expected a store"),
     refused("verify", "verify of a file", ("params.yaml",), "params.yaml is a file", "a store"),
     refused("unfinished", "unfinished with another word", ("delete",), "'delete'", "`remove`"),
@@ -78,6 +85,20 @@ MISTAKES = [
         typed=(TINY,),
         stage="mix",
         prepare=altered_manifest,
+    ),
+    Mistake(
+        "a file in place of an artifact",
+        ("data/models is a file", "expected a folder", "move it away"),
+        typed=("+experiment=planted",),
+        stage="models",
+        files={"data/models": "mine"},
+    ),
+    Mistake(
+        "a link that leads nowhere in place of an artifact",
+        ("data/models is a file or a broken link", "move it away"),
+        typed=("+experiment=planted",),
+        stage="models",
+        prepare=artifact_as_a_link,
     ),
     Mistake(
         "a file in place of the data folder",

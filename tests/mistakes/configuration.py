@@ -257,6 +257,7 @@ OVERRIDES = [
     ),
     override("a model tuned from itself", "models.it.of=it", "models", "it.of is it", "itself"),
     override("an unknown device", "runtime.device=tpu", "runtime.device", "'tpu'", "'cuda'"),
+    override("no value at all", "train.learning_rate=", "learning_rate is ''", "give it a value"),
     override("a unit", "shuffle.memory_bytes=5GB", "'5GB'", "integer", "without a unit"),
     override("a word for true", "report.shows_runs=yes", "'yes'", "true or false"),
     override("two signs of equality", "seed==3", "'seed==3'", "write one = without spaces"),
