@@ -405,6 +405,23 @@ def test_the_page_says_that_two_models_are_equal(tmp_path: Path) -> None:
     )
 
 
+def test_chats_without_a_reply_are_said_to_have_none(tmp_path: Path) -> None:
+    findings = made_up_findings(tmp_path, proof=PLAIN_TEXT)
+    document = json.loads((tmp_path / "causal.json").read_text())
+    nothing = {"value": None, "low": None, "high": None}
+    for patch in document["patches"].values():
+        for group in ("first", "later"):
+            patch["tokens"][group] |= {"n_predictions": 0, "kl": nothing, "removed": nothing}
+            patch["tokens"][group].pop("over_random", None)
+    (tmp_path / "causal.json").write_text(json.dumps(document))
+    causal = shown(findings)["causal"]
+    assert causal.charts["causal"].caption.startswith("No sequence of the test holds a reply")
+    assert causal.sentences == [
+        "No sequence of the test holds a reply of the assistant, so nothing was measured on one: "
+        "raise causal.n_sequences, or name chats with replies."
+    ]
+
+
 def test_the_page_says_first_that_two_models_hardly_differ(tmp_path: Path) -> None:
     findings = made_up_findings(tmp_path, proof=PLAIN_TEXT)
     document = json.loads((tmp_path / "evaluation.json").read_text())

@@ -25,6 +25,14 @@ def show(findings: Findings) -> Shown | None:
 SECTION = Section("causal", "Causal test", show)
 
 
+NO_REPLY = "No sequence of the test holds a reply of the assistant, so nothing was measured on one"
+
+
+def has_replies(result: Causal) -> bool:
+    """Whether the sequences of the test hold tokens that an assistant has written."""
+    return any(found["tokens"]["first"]["n_predictions"] for found in result["patches"].values())
+
+
 def removed(result: Causal, patch: str) -> float | None:
     """Share of the KL that a patch removes on the first tokens of a response."""
     found = result["patches"].get(patch)
@@ -62,6 +70,8 @@ def patches(result: Causal) -> Grid:
 
 def caption(result: Causal) -> str:
     names = {"all": "All latents remove", "nu_low": "the half with the lowest ν"}
+    if not has_replies(result):
+        return NO_REPLY
     if removed(result, "all") is None:
         return "There is no KL between base and IT to remove"
     names |= {"random_nu_low": "random ones that fire as often"}
@@ -77,6 +87,8 @@ def caption(result: Causal) -> str:
 
 def told(result: Causal) -> list[str]:
     """What intervening shows: all latents, those the other model has least of, and random ones."""
+    if not has_replies(result):
+        return [f"{NO_REPLY}: raise causal.n_sequences, or name chats with replies."]
     if removed(result, "all") is None:
         return [
             "Put into the base model’s activations, latents change nothing that could be measured."
