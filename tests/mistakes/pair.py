@@ -2,6 +2,7 @@
 
 import io
 import tempfile
+from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 
@@ -39,7 +40,7 @@ def model_files() -> dict[str, bytes]:
         return read_all(Path(folder))
 
 
-def folders(file: str = "", content: bytes | None = b"") -> dict[str, Edit]:
+def folders(file: str = "", content: bytes | None = b"") -> Mapping[str, Edit]:
     """The files of both folders, but for a file of the IT model that has other content or none."""
     it = model_files() | ({} if content is None or not file else {file: content})
     return {f"base/{name}": held for name, held in model_files().items()} | {
