@@ -1,11 +1,14 @@
 """What an evaluation of spliced models takes beside the forward passes that it cannot do without.
 
     python -m benchmarks.analyses memory --json OUT [--dtype float32] [--sequences 4]
+    python -m benchmarks.analyses memory --wide --vocabulary 32000 --plain-sequences 0 --json OUT
     python -m benchmarks.analyses time --json OUT [--repeats 5] [--blocks 4] [--cpu-time]
 
 memory  a narrow Gemma-2 with a vocabulary of 256,000, sequences of 1,024: how much the process
         grows at its peak by `splice_batch`, which takes losses piece by piece, and by the plain
-        form, which holds all logits of `--plain-sequences` at once
+        form, which holds all logits of `--plain-sequences` at once; with --wide two blocks of the
+        width of the 2B model and a crosscoder of 16,384 latents. (What logits take does not depend
+        on the vocabulary, of which as many positions are held as fit; the time does)
 time    a Gemma-2 of the width of the 2B model and a crosscoder of 16,384 latents: `splice_batch`
         over the bare passes, which are the blocks below the hook point once, and those above it and
         the head once per patch, of the same tokens. Both take turns, the ratio is the median of
@@ -30,7 +33,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
 
 from pipeline.analysis.evaluation.splice import PATCHES, splice_batch
 from pipeline.analysis.groups import Cells
-from pipeline.analysis.splicing import HookedModel, head_of, patched
+from pipeline.analysis.splicing import HookedModel, Unpatched, head_of, patched
 from pipeline.config import load_config
 from pipeline.crosscoder import Crosscoder
 from pipeline.models.continuation import Continuation
@@ -45,10 +48,12 @@ PLAIN_CHUNK = 2**25
 """Logits that the plain form widens to float32 at once."""
 
 
-def random_model(width: dict[str, int], n_blocks: int, dtype: torch.dtype) -> PreTrainedModel:
+def random_model(
+    width: dict[str, int], n_blocks: int, dtype: torch.dtype, n_vocab: int = N_VOCAB
+) -> PreTrainedModel:
     config = AutoConfig.for_model(
         "gemma2",
-        vocab_size=N_VOCAB,
+        vocab_size=n_vocab,
         num_hidden_layers=n_blocks,
         num_key_value_heads=width["num_attention_heads"] // 2,
         **width,
@@ -92,7 +97,7 @@ class Evaluation:
             torch.zeros_like(self.token_ids),
             Cells(("text",)),
             mean_MD=self.mean_MD,
-            start_id=None,
+            unpatched=Unpatched(None, None),
         )
 
     @torch.inference_mode()
@@ -132,15 +137,21 @@ def plain_losses(logits: Tensor, clean: Tensor, targets: Tensor) -> None:
 def memory(arguments: argparse.Namespace) -> dict[str, Any]:
     """Peaks over what the process has with weights loaded and one short pass done; the piecewise
     form comes first, since a peak never falls."""
-    model = random_model(NARROW, 2, getattr(torch, arguments.dtype))
-    token_ids = torch.randint(3, N_VOCAB, (arguments.sequences, 1024))
-    short = Evaluation(model, 1024, token_ids[:1, :8])
-    short.spliced()
-    evaluation, before = Evaluation(model, 1024, token_ids), peak_memory_bytes()
+    width, n_latents = (WIDE, 16_384) if arguments.wide else (NARROW, 1024)
+    n_vocab = arguments.vocabulary
+    model = random_model(width, 2, getattr(torch, arguments.dtype), n_vocab)
+    token_ids = torch.randint(3, n_vocab, (arguments.sequences, 1024))
+    evaluation = Evaluation(model, n_latents, token_ids[:1, :8])
+    evaluation.spliced()
+    evaluation.token_ids, before = token_ids, peak_memory_bytes()
     evaluation.spliced()
     in_pieces = peak_memory_bytes() - before
-    evaluation.plain(arguments.plain_sequences)
+    if arguments.plain_sequences:
+        evaluation.plain(arguments.plain_sequences)
     return {
+        "width": width["hidden_size"],
+        "n_latents": n_latents,
+        "n_vocab": n_vocab,
         "dtype": arguments.dtype,
         "in_pieces_bytes": in_pieces,
         "in_pieces_sequences": arguments.sequences,
@@ -179,6 +190,8 @@ def main() -> None:
     parser.add_argument("what", choices=("memory", "time"))
     parser.add_argument("--json", type=Path, required=True, help="where the figures go")
     parser.add_argument("--dtype", choices=("float32", "bfloat16"), default="float32")
+    parser.add_argument("--wide", action="store_true")
+    parser.add_argument("--vocabulary", type=int, default=N_VOCAB)
     parser.add_argument("--sequences", type=int, default=4)
     parser.add_argument("--plain-sequences", type=int, default=1)
     parser.add_argument("--repeats", type=int, default=5)

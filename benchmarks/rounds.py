@@ -24,8 +24,8 @@ from pipeline.analysis.heldout import as_float
 from pipeline.analysis.splicing import (
     HookedModel,
     Predictions,
+    Unpatched,
     hooked_pair,
-    never_patched,
     patched,
 )
 from pipeline.config import Config, load_config
@@ -129,7 +129,7 @@ class Heldout:
 
     def _delta_ce(self, crosscoder: Crosscoder) -> dict[str, float]:
         ids = self.token_ids.to(self.device)
-        kept = never_patched(ids, read_start(MODELS).id)
+        kept = Unpatched(read_start(MODELS).id, None).starts(ids)
         hidden_M = [model.residual(ids) for model in self.pair]
         stacked = torch.stack([hidden.float() for hidden in hidden_M], dim=2)
         rebuilt = crosscoder.reconstruct(stacked.flatten(0, 1)).unflatten(0, stacked.shape[:2])
