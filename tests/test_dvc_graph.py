@@ -106,6 +106,7 @@ def placeholders(experiment: str) -> list[str]:
         "local": ["models.base.path=a", "models.it.path=b", "hook_point.layer=3"],
         "smollm2": ["models.base.path=a"],
         "organism_smollm2": ["models.base.path=a"],
+        "gemma3_adapter": ["models.base.path=a", "sources.tuning.paths=[c.jsonl]"],
     }
     if experiment not in given:
         return []

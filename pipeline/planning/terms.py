@@ -108,6 +108,7 @@ class Terms:
             yield from (self.seed_runs(), self.seeds())
         if self.config.plant is not None:
             yield self.cost("recovery", starts=1.2)
+        yield self.cost("layers", starts=0.5)
         yield self.cost("report", starts=3)
 
     def cost(

@@ -283,6 +283,30 @@ def plan_local(base: Path, it: Path, *overrides: str) -> list[str]:
     return [line for line in missing_for(config, LAPTOP, []) if line.startswith("models")]
 
 
+def test_an_adapter_on_a_base_in_a_template_of_control_tokens_is_planned(tmp_path: Path) -> None:
+    """The experiment `gemma3_adapter` on a small Gemma-3 folder: nothing is missing, and the plan
+    has a price for the tuning and the dump."""
+    folder = family_folder(tmp_path / "base", "gemma3_text")
+    tokenizer = train_tokenizer(["User: hello there\nAssistant: a stone\n"], 290)
+    tokenizer.save_pretrained(folder)
+    texts = {name: tmp_path / f"{name}.jsonl" for name in ("pile", "chat", "tuning")}
+    for path in texts.values():
+        path.write_text("{}\n")
+    config = compose(
+        [
+            "+experiment=gemma3_adapter",
+            f"models.base.path={folder}",
+            "hook_point.layer=2",
+            *(f"sources.{name}.paths=[{path}]" for name, path in texts.items()),
+        ]
+    )
+    assert config.source_names == ("pile", "chat", "tuning")
+    costs = {cost.stage: cost for cost in estimate(config, LAPTOP)}
+    assert missing_for(config, LAPTOP, list(costs.values())) == []
+    assert costs["models"].seconds > 0
+    assert costs["dump"].disk_bytes > 0
+
+
 @pytest.mark.parametrize("family", ["gpt2", "opt", "bloom", "falcon", "mixtral"])
 def test_a_plan_reads_the_shape_of_any_family(tmp_path: Path, family: str) -> None:
     folder = family_folder(tmp_path / family, family)
