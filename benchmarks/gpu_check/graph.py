@@ -80,6 +80,7 @@ ANALYSES = (
     "decoder_cosine",
     "causal",
     "changes",
+    "parting",
     "baselines",
     "organism",
     "steering",

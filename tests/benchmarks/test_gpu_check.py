@@ -4,6 +4,7 @@ import json
 import time
 from collections.abc import Iterator
 from dataclasses import replace
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from pipeline.crosscoder.batch_topk import BatchTopK
 from pipeline.crosscoder.entries import DenseEntries
 from pipeline.errors import ConfigError
 from pipeline.harvest.pair import Rows
+from tests.checkout import STAGES
 from tests.standin import CARD, OnCard, card
 
 SIZE = Size(batch_rows=32, d_model=16, n_latents=64, k=4)
@@ -109,6 +111,12 @@ def test_state_that_a_checkpoint_leaves_out_fails(monkeypatch: pytest.MonkeyPatc
     )
     names = failed(lambda: steps.training_agrees("batch_topk", "fp32", CARD, SIZE))
     assert any("resumed" in name for name in names)
+
+
+def test_every_stage_of_the_graph_that_computes_on_a_device_is_checked() -> None:
+    modules = {name: import_module(f"stages.{name}") for name in STAGES}
+    computing = [n for n, m in modules.items() if hasattr(m, "STAGE") and m.STAGE.memory_keys]
+    assert {*computing} - {*graph.MADE_BY_BOTH, *graph.ANALYSES} == {"models"}  # see `tuning`
 
 
 def test_results_agree_within_a_percent_but_for_a_tenth_of_a_list(tmp_path: Path) -> None:
