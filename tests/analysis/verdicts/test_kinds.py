@@ -110,11 +110,15 @@ def test_products_are_those_of_the_definition(
     crosscoder, G = random_crosscoder(12), 8
     x = torch.randn(400, 2, 5, generator=torch.Generator().manual_seed(3)).bfloat16().float()
     by_rows = np.arange(12) % 3 == 0
-    window = {"n_rows": 10**6, "batch_rows": 90}
+    n_rows, batch = 10**6, 90
     with heldout_store(tmp_path / "store", x) as reader:
         random = torch.Generator().manual_seed(0)
-        sums = scaling_pass(crosscoder, reader, n_blocks=G, random=random, **window)
-        found = written(crosscoder, reader, sums, by_rows, **window).without_each_block()
+        sums = scaling_pass(
+            crosscoder, reader, n_rows=n_rows, batch_rows=batch, n_blocks=G, random=random
+        )
+        found = written(
+            crosscoder, reader, sums, by_rows, n_rows=n_rows, batch_rows=batch
+        ).without_each_block()
     x = crosscoder.normalise(x).double()
     f = crosscoder.encode(x.float()).double()
     block = torch.arange(400) // 10 % G
