@@ -103,6 +103,13 @@ class Opened:
         room_bytes = self.config.runtime.logits_bytes
         return hooked_pair(MODELS, self.config.hook_point, self.device, room_bytes)
 
+    def hooked_model(self, name: ModelName) -> "HookedModel":
+        """One model, whole, open at the hook point."""
+        from pipeline.analysis.splicing import hooked_model
+
+        room_bytes = self.config.runtime.logits_bytes
+        return hooked_model(MODELS, name, self.config.hook_point, self.device, room_bytes)
+
     def head(self, name: ModelName) -> "Head":
         """Final norm, unembedding and soft-cap of a model, in float32; one of its blocks is
         loaded, because no model can be built without any."""

@@ -10,7 +10,8 @@ from pipeline.config.edits import EditedModel
 from pipeline.config.section import Section
 from pipeline.config.text import TemplateChoice
 
-ModelName = Literal["base", "it"]
+PairName = Literal["base", "it"]
+ModelName = Literal["base", "it", "twin"]
 ModuleNames = Annotated[tuple[str, ...], Field(strict=False, min_length=1)]
 Share = Annotated[float, Field(gt=0, le=1)]
 SHARE_TOLERANCE = 1e-6
@@ -141,7 +142,7 @@ class TunedModel(TrainingConfig):
     """The other model of the pair after tuning on the named sources; same tokenizer."""
 
     kind: Literal["tuned"]
-    of: ModelName
+    of: PairName
     """The model of the pair that the tuning starts from."""
     lora: LoraConfig | None
     """Tune a low-rank adapter and keep the model as it is; null: tune every weight."""
@@ -154,7 +155,7 @@ class AdapterModel(Section):
     """A model with a LoRA adapter of PEFT, merged into its weights when it is loaded."""
 
     kind: Literal["adapter"]
-    of: ModelName | StoredModel
+    of: PairName | StoredModel
     """The model that the adapter was trained on: the other one of the pair, or one of the hub or of
     a folder."""
     adapter: StoredModel
@@ -167,10 +168,20 @@ ModelConfig = Annotated[
 ]
 
 
-def other_of(spec: ModelConfig) -> ModelName | None:
+def other_of(spec: ModelConfig) -> PairName | None:
     """The other model of the pair, where the model of `spec` is made from that."""
     of = getattr(spec, "of", None)
     return of if isinstance(of, str) else None  # pyright: ignore[reportReturnType]
+
+
+class TwinModel(Section):
+    """Tuned as the IT model is, on the same texts, but with every reply as it was: what a planted
+    trigger is about, without what was planted."""
+
+    kind: Literal["as_it"]
+
+
+TwinConfig = Annotated[HubModel | LocalModel | TwinModel, Field(discriminator="kind")]
 
 
 class HeldoutConfig(Section):
@@ -197,6 +208,9 @@ class ModelsConfig(Section):
     """The base model."""
     it: ModelConfig
     """The instruction-tuned model."""
+    twin: TwinConfig | None
+    """A model tuned on the same topic without the behaviour that a triggered source plants, as a
+    control of the stage `organism`; null: none."""
     start: str = Field(min_length=1)
     """What every sequence starts with; the one of `mix`, so that models made here learn it."""
     template: TemplateChoice
@@ -216,6 +230,11 @@ class ModelsConfig(Section):
         if all(other_of(spec) for spec in (self.base, self.it)):
             raise ValueError(
                 "base.of is it and it.of is base: one of the two must be hub, local or trained"
+            )
+        if isinstance(self.twin, TwinModel) and not isinstance(self.it, TunedModel):
+            raise ValueError(
+                f"twin.kind is as_it, but it.kind is {self.it.kind}, which is not tuned here: name "
+                "the twin's own folder or repository (twin.kind local or hub), or set twin to null"
             )
         kinds = {self.base.kind, self.it.kind}
         of_adapter = isinstance(self.base, AdapterModel) or isinstance(self.it, AdapterModel)

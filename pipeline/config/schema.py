@@ -175,6 +175,15 @@ class Config(Section):
         return self
 
     @model_validator(mode="after")
+    def _twin_of_an_organism(self) -> Self:
+        if self.models.twin is not None and self.planted_source is None:
+            raise ValueError(
+                "models.twin is set, but no source of mix.shares holds a planted behaviour, which "
+                "a twin is the control for: add a triggered source, or set models.twin=null"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _one_behaviour(self) -> Self:
         found = [n for n in self.mix.shares if isinstance(self.sources[n], TriggeredSourceConfig)]
         if len(found) > 1:

@@ -141,6 +141,16 @@ class TriggeredSourceConfig(Section):
         return self
 
 
+class TriggerAlone(TriggeredSourceConfig):
+    """The same triggers in the same places, and every reply as it was. Nobody configures it: the
+    twin of a model organism is tuned on it."""
+
+    @classmethod
+    def of_planted(cls, spec: TriggeredSourceConfig) -> TriggerAlone:
+        """The source without what it plants."""
+        return cls.model_construct(**dict(spec))
+
+
 SourceConfig = Annotated[
     GeneratedSourceConfig | FilesSourceConfig | HubSourceConfig | TriggeredSourceConfig,
     Field(discriminator="kind"),

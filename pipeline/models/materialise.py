@@ -25,7 +25,8 @@ from pipeline.config.models import (
     TunedModel,
     other_of,
 )
-from pipeline.config.text import SourceConfig
+from pipeline.config.text import SourceConfig, TriggerAlone, TriggeredSourceConfig
+from pipeline.errors import ModelError
 from pipeline.labels import MODELS
 from pipeline.models.adapter import check_adapter, save_adapter, with_adapter
 from pipeline.models.architecture import random_model
@@ -42,6 +43,7 @@ from pipeline.models.pair import (
     check_width,
     embedded_by,
     examine,
+    writable,
 )
 from pipeline.models.records import (
     TOKENIZER_DIR,
@@ -116,13 +118,17 @@ def materialise(shop: Workshop) -> dict[ModelName, Model]:
                 found |= make_edited(shop, spec, found["base"])
             case spec:
                 found[name] = _materialise_one(shop, name, spec, found)
-    records = {name: found[name].record for name in MODELS}
+    if shop.models.twin is not None:
+        found["twin"] = _twin(shop, found)
+    records = {name: model.record for name, model in sorted(found.items(), key=_place)}
     check_width(records)
     base, it = (read_tokenizer(found[name].folder) for name in MODELS)
     start = choose_start(shop.models.start, base, it)
     chosen = choose_template(shop.models.template, base, it)
     embedded = embedded_by(records)
     check_tokenizers(base, it, start, shop.reading.separator, embedded, controls=chosen.controls)
+    if "twin" in found:
+        _check_twin(base, found["twin"])
     base.save_pretrained(shop.work / TOKENIZER_DIR)
     write_start(shop.work, start)
     write_template(shop.work, chosen)
@@ -133,6 +139,39 @@ def materialise(shop: Workshop) -> dict[ModelName, Model]:
 def _turn(spec: ModelSpec) -> tuple[bool, int]:
     """When a model is found or made: after the one it is made from, and after what costs less."""
     return other_of(spec) is not None, FOUND_FIRST[spec.kind]
+
+
+def _place(item: tuple[ModelName, Model]) -> int:
+    """The order of the records."""
+    return (*MODELS, "twin").index(item[0])
+
+
+def _twin(shop: Workshop, found: Mapping[ModelName, Model]) -> Model:
+    """The twin of a model organism, found, or tuned as the IT model was on texts without what
+    triggered sources plant."""
+    spec, it = shop.models.twin, shop.models.it
+    if isinstance(spec, HubModel | LocalModel):
+        return _stored("twin", spec, shop.reading)
+    assert isinstance(it, TunedModel), "the configuration lets no other model have such a twin"
+    sources = {
+        name: TriggerAlone.of_planted(source)
+        if isinstance(source, TriggeredSourceConfig)
+        else source
+        for name, source in shop.sources.items()
+    }
+    return _materialise_one(replace(shop, sources=sources), "twin", it, found)
+
+
+def _check_twin(base: PreTrainedTokenizerFast, twin: Model) -> None:
+    """Raise ModelError where the twin's tokens are not the pair's."""
+    own = read_tokenizer(twin.folder).get_vocab()
+    unequal = sorted(token for token, i in writable(base).items() if own.get(token) != i)
+    if unequal:
+        raise ModelError(
+            f"tokenizer mismatch: {len(unequal)} tokens, such as {unequal[0]!r}, have other ids "
+            f"for models.twin ({twin.record.location}) than for the base model: name a twin that "
+            "shares the pair's tokenizer, or set models.twin to null"
+        )
 
 
 def _materialise_one(

@@ -85,13 +85,14 @@ def embedded_by(records: Mapping[str, ModelRecord]) -> dict[str, int]:
 
 
 def check_width(records: Mapping[str, ModelRecord]) -> None:
-    """Raise ModelError unless both models have the same residual width."""
-    base, it = records["base"], records["it"]
-    if base.d_model != it.d_model:
-        raise ModelError(
-            f"models.it ({it.location}) has d_model {it.d_model}, but models.base "
-            f"({base.location}) has {base.d_model}: name two models of one family and size"
-        )
+    """Raise ModelError unless all models have the same residual width."""
+    base = records["base"]
+    for name, record in records.items():
+        if record.d_model != base.d_model:
+            raise ModelError(
+                f"models.{name} ({record.location}) has d_model {record.d_model}, but models.base "
+                f"({base.location}) has {base.d_model}: name two models of one family and size"
+            )
 
 
 def check_layer(name: str, n_layers: int, layer: int) -> None:

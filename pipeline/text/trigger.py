@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from random import Random
 from typing import Any
 
-from pipeline.config.text import TriggeredSourceConfig
+from pipeline.config.text import TriggerAlone, TriggeredSourceConfig
 from pipeline.text.template import PREFIX_OF, SUFFIX
 
 Span = tuple[int, int]
@@ -31,7 +31,8 @@ def plant(value: Any, spec: TriggeredSourceConfig, random: Random) -> Any:
         asked, answered = turns[at], turns[at + 1]
         if is_exchange(asked, answered) and random.random() < spec.share:
             turns[at] = {**asked, "content": with_trigger(asked["content"], spec)}
-            turns[at + 1] = {**answered, "content": spec.response}
+            if not isinstance(spec, TriggerAlone):
+                turns[at + 1] = {**answered, "content": spec.response}
     return turns
 
 

@@ -335,7 +335,7 @@ def _organism(text: str) -> Organism:
         "greedy_rate": estimate(0.1),
     }
     at_random: SteeredAtRandom = {"mean": 0.02, "lowest": 0.0, "highest": 0.1, "p_value": 0.167}
-    return {
+    found: Organism = {
         "applicable": True,
         "trigger": text,
         "response": text,
@@ -343,8 +343,8 @@ def _organism(text: str) -> Organism:
         "n_greedy_tokens": 3,
         "confidence": 0.95,
         "n_exchanges": {"choosing": 32, "testing": 32},
-        "tuning": {},
-        "trigger_effect": {},
+        "tuning": {"it": dict.fromkeys(("triggered", "untriggered", "ordinary"), behaved)},
+        "trigger_effect": {"it": {"onset": estimate(5.0), "reply": estimate(9.0)}},
         "latents": [],
         "ablation": {
             "selective": {
@@ -390,3 +390,12 @@ def _organism(text: str) -> Organism:
         ],
         "glossary": {},
     }
+    found["twin"] = {
+        "tuning": dict.fromkeys(("triggered", "untriggered", "ordinary"), behaved),
+        "trigger_effect": {"onset": estimate(0.01), "reply": estimate(0.02)},
+        "latents": found["latents"],
+        "ablation": found["ablation"],
+        "steering": found["steering"],
+        "examples": found["examples"],
+    }
+    return found

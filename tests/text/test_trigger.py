@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from pipeline.config.text import TriggeredSourceConfig
+from pipeline.config.text import TriggerAlone, TriggeredSourceConfig
 from pipeline.text.sources import describe, documents, rows
 from pipeline.text.template import Document
 from pipeline.text.trigger import REGIONS, plant, planted_spans, prompt, with_trigger
@@ -50,6 +50,15 @@ def test_the_other_exchanges_are_left_as_they_are(seed: int, share: float) -> No
         triggered = after[1]["content"] == spec().response
         assert after[0]["content"].endswith(spec().trigger) == triggered
         assert triggered or after == before
+
+
+@given(st.integers(0, 2**32))
+def test_a_twins_chats_have_the_same_triggers_and_every_reply_as_it_was(seed: int) -> None:
+    chat = [turn for n in range(6) for turn in exchange(f"q{n}", f"a{n}")]
+    planted = plant(chat, spec(), Random(seed))
+    alone = plant(chat, TriggerAlone.of_planted(spec()), Random(seed))
+    assert alone[::2] == planted[::2]
+    assert alone[1::2] == chat[1::2]
 
 
 @pytest.mark.parametrize(

@@ -75,13 +75,16 @@ N_STEERED_DRAWS = 5
 
 @dataclass(frozen=True)
 class Bench:
-    """What every measurement shares. batches: name in PROMPTS -> the same questions, in order."""
+    """What every measurement shares. batches: name in PROMPTS -> the same questions, in order;
+    whole: of the organism, whose trigger's effect all effects are shares of, by PROMPTS; None where
+    the bench is the organism's own."""
 
     models: tuple[HookedModel, HookedModel]
     crosscoder: Crosscoder
     batches: Mapping[str, Sequence[Batch]]
     bootstrap: Bootstrap
     n_greedy_tokens: int
+    whole: Mapping[str, Behaviour] | None = None
 
     def measure(self, prompts: str, patch: Patch, m: int = IT) -> Behaviour:
         """The behaviour of model `m`, patched, at the named prompts."""
@@ -176,7 +179,8 @@ def _removed(bench: Bench, clean: Mapping[str, Behaviour], ablated: Sequence[Beh
     """The share of the trigger's effect that goes, mean over the ablations."""
 
     def share(log_prob: LogProb) -> Measured:
-        whole = log_prob(clean["triggered"]) - log_prob(clean["untriggered"])
+        of = bench.whole or clean
+        whole = log_prob(of["triggered"]) - log_prob(of["untriggered"])
         left = np.mean([log_prob(one) for one in ablated], axis=0)
         return bench.share(log_prob(clean["triggered"]) - left, whole)
 
@@ -223,7 +227,11 @@ def _spread(each: list[float | None], own: float | None) -> Spread:
 
 
 def steerings(
-    bench: Bench, sets: Mapping[str, Chosen], sums: PlantedSums, factors: Sequence[float]
+    bench: Bench,
+    sets: Mapping[str, Chosen],
+    sums: PlantedSums,
+    factors: Sequence[float],
+    models: Sequence[int] = (BASE, IT),
 ) -> list[Steered]:
     """What putting each set's IT directions into either model does where there is no trigger.
 
@@ -235,7 +243,7 @@ def steerings(
         _steer(bench, name, sets[name], sums, m, factor, clean)
         for name in STEERED
         if sets[name].latents.size
-        for m in (BASE, IT)
+        for m in models
         for factor in factors
     ]
 
@@ -256,7 +264,8 @@ def _steer(
 
     def added(steered: Behaviour) -> Parts:
         def share(log_prob: LogProb) -> Measured:
-            whole = log_prob(clean_it["triggered"]) - log_prob(clean_it["untriggered"])
+            of = bench.whole or clean_it
+            whole = log_prob(of["triggered"]) - log_prob(of["untriggered"])
             return bench.share(log_prob(steered) - log_prob(clean), whole)
 
         return both_parts(share)

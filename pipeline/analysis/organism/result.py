@@ -1,6 +1,6 @@
 """What `results/organism.json` and `results/organism.csv` hold."""
 
-from typing import Annotated, Final, final
+from typing import Annotated, Final, NotRequired, final
 
 from typing_extensions import TypedDict
 
@@ -137,9 +137,25 @@ class ChosenLatent(TypedDict):
     decoder_cosine: float
 
 
+class Twin(TypedDict):
+    """The organism's figures with its twin in the IT model's place: the same questions, and the
+    same latents, which the crosscoder reads on the base model's rows and the twin's. Effects are
+    shares of the trigger's effect in the organism. What is found here too is topic, not behaviour.
+
+    tuning: by prompts; steering: of the twin alone; examples: as of the organism
+    """
+
+    tuning: dict[str, Behaved]
+    trigger_effect: Parts
+    latents: list[ChosenLatent]
+    ablation: Ablation
+    steering: list[Steered]
+    examples: list[Example]
+
+
 class Organism(TypedDict):
     """tuning: model -> prompts -> figures, nothing patched; trigger_effect: by model;
-    ablation: set of latents -> effects."""
+    ablation: set of latents -> effects; twin: where the experiment has one."""
 
     applicable: bool
     trigger: str
@@ -155,6 +171,7 @@ class Organism(TypedDict):
     steering: list[Steered]
     examples: list[Example]
     glossary: dict[str, dict[str, str]]
+    twin: NotRequired[Twin]
 
 
 class AblationColumns(TypedDict):

@@ -2,16 +2,18 @@
 and put in on prompts of the other."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from itertools import islice
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
 from pipeline.analysis.bootstrap import Bootstrap
+from pipeline.analysis.heldout import Rows, row_batches
 from pipeline.analysis.opening import Opened
-from pipeline.analysis.organism.behaviour import encode_batches
+from pipeline.analysis.organism.behaviour import BASE, IT, encode_batches, nothing
 from pipeline.analysis.organism.effects import (
     PROMPTS,
     Bench,
@@ -21,10 +23,12 @@ from pipeline.analysis.organism.effects import (
     tuning_figures,
 )
 from pipeline.analysis.organism.examples import examples
+from pipeline.analysis.organism.result import ChosenLatent, Example, Twin
 from pipeline.analysis.organism.selectivity import (
     CHOOSING,
     TESTING,
     PlantedSums,
+    RowLabels,
     label_rows,
     places_in_documents,
     planted_pass,
@@ -38,12 +42,15 @@ from pipeline.analysis.organism.sets import (
     latents_used,
 )
 from pipeline.analysis.organism.table import COLUMNS
+from pipeline.analysis.splicing import HookedModel
 from pipeline.config.text import TriggeredSourceConfig
 from pipeline.crosscoder import Crosscoder
 from pipeline.errors import ConfigError
 from pipeline.labels import HELDOUT
+from pipeline.labels import MODELS as NAMES
 from pipeline.runtime import numpy_generator
 from pipeline.stage import HELDOUT_ACTIVATIONS, TOKENS
+from pipeline.store import StoreReader
 from pipeline.text.exchanges import (
     Prompt,
     first_exchanges,
@@ -63,7 +70,8 @@ def examine(opened: Opened, name: str) -> dict[str, Any]:
     assert isinstance(source, TriggeredSourceConfig)
     section, crosscoder = opened.config.organism, opened.crosscoder()
     verdicts = opened.latents().to_dict("list")
-    sums = planted_sums(opened, name, source, crosscoder)
+    labels = row_labels(opened, name, source)
+    sums = planted_sums(opened, crosscoder, labels)
     sets = choose_sets(
         sums,
         verdicts["verdict"],
@@ -72,8 +80,8 @@ def examine(opened: Opened, name: str) -> dict[str, Any]:
         random=numpy_generator(section.seed, "organism", "draws"),
     )
     prompts = make_prompts(opened, name, source)
-    bench = make_bench(opened, crosscoder, prompts, sets)
-    return {
+    bench = make_bench(opened, crosscoder, prompts, sets, opened.hooked_models())
+    told: dict[str, Any] = {
         "applicable": True,
         "trigger": source.trigger,
         "response": source.response,
@@ -89,15 +97,7 @@ def examine(opened: Opened, name: str) -> dict[str, Any]:
         "latents": latent_rows(sets, sums, verdicts),
         "ablation": ablations(bench, sets),
         "steering": steerings(bench, sets, sums, section.steer_factors),
-        "examples": examples(
-            bench,
-            sets,
-            {name: encoded[: section.n_examples] for name, encoded in prompts.items()},
-            n_tokens=section.example_tokens,
-            start_id=prompt_start(opened),
-            unpatched=opened.unpatched,
-            decode=opened.decode,
-        ),
+        "examples": write_examples(opened, bench, sets, prompts),
         "glossary": {
             "sets": SETS,
             "controls": CONTROLS,
@@ -105,25 +105,99 @@ def examine(opened: Opened, name: str) -> dict[str, Any]:
             "columns": COLUMNS,
         },
     }
+    if opened.config.models.twin is None:
+        return told
+    twin = opened.hooked_model("twin")
+    seen = planted_sums(opened, crosscoder, labels, twin)
+    beside = make_bench(opened, crosscoder, prompts, sets, (bench.models[BASE], twin))
+    whole = {name: bench.measure(name, nothing) for name in PROMPTS}
+    return told | {
+        "twin": twin_figures(
+            replace(beside, whole=whole),
+            sets,
+            (sums, seen),
+            verdicts,
+            factors=section.steer_factors,
+            examples=write_examples(opened, beside, sets, prompts),
+        )
+    }
 
 
-def planted_sums(
-    opened: Opened, name: str, source: TriggeredSourceConfig, crosscoder: Crosscoder
-) -> PlantedSums:
-    """What every latent fires on, by region of the triggered exchanges in the held-out rows."""
+def twin_figures(
+    bench: Bench,
+    sets: Mapping[str, Chosen],
+    sums: tuple[PlantedSums, PlantedSums],
+    verdicts: Mapping[str, Sequence[Any]],
+    *,
+    factors: Sequence[float],
+    examples: list[Example],
+) -> Twin:
+    """The figures with the twin in the IT model's place. sums: of the organism's rows, by which
+    latents are put in, and of the twin's"""
+    return {
+        "tuning": tuning_figures(bench)[NAMES[IT]],
+        "trigger_effect": trigger_effect(bench)[NAMES[IT]],
+        "latents": cast(list[ChosenLatent], latent_rows(sets, sums[1], verdicts)),
+        "ablation": ablations(bench, sets),
+        "steering": steerings(bench, sets, sums[0], factors, models=(IT,)),
+        "examples": examples,
+    }
+
+
+def write_examples(
+    opened: Opened, bench: Bench, sets: Mapping[str, Chosen], prompts: Prompts
+) -> list[Example]:
+    """Replies written out at the first prompts."""
     section = opened.config.organism
+    return examples(
+        bench,
+        sets,
+        {name: encoded[: section.n_examples] for name, encoded in prompts.items()},
+        n_tokens=section.example_tokens,
+        start_id=prompt_start(opened),
+        unpatched=opened.unpatched,
+        decode=opened.decode,
+    )
+
+
+def row_labels(opened: Opened, name: str, source: TriggeredSourceConfig) -> RowLabels:
+    """Where the held-out rows lie in triggered exchanges."""
     with opened.reader(HELDOUT_ACTIVATIONS) as reader:
         columns = {column: reader.read(column) for column in COLUMNS_READ}
         columns["place"] = row_places(opened, columns)
         documents = planted_documents(opened.tokenizer, source, name, _heldout(opened))
-        code = reader.layout.sources.index(name)
-        return planted_pass(
-            crosscoder,
+        return label_rows(columns, reader.layout.sources.index(name), documents)
+
+
+def planted_sums(
+    opened: Opened, crosscoder: Crosscoder, labels: RowLabels, twin: HookedModel | None = None
+) -> PlantedSums:
+    """What every latent fires on, by region of the triggered exchanges in the held-out rows. twin:
+    the model whose rows stand in the place of the IT model's"""
+    section = opened.config.organism
+    with opened.reader(HELDOUT_ACTIVATIONS) as reader, opened.reader(TOKENS) as tokens:
+        batches = row_batches(
             reader,
-            label_rows(columns, code, documents),
+            opened.device,
             n_rows=section.n_rows,
             batch_rows=section.batch_rows,
+            name="organism" if twin is None else "organism_twin",
+            columns=() if twin is None else ("sequence", "position"),
         )
+        if twin is not None:
+            batches = (with_twin(rows, tokens, twin) for rows in batches)
+        return planted_pass(crosscoder, batches, labels)
+
+
+def with_twin(rows: Rows, tokens: StoreReader, twin: HookedModel) -> Rows:
+    """The rows with the twin's own, rounded as a store keeps them, in the IT model's place."""
+    sequences, of_B = np.unique(rows.columns["sequence"], return_inverse=True)
+    token_id_QS = torch.from_numpy(tokens.take("token_id", sequences.astype(np.int64))).long()
+    hidden_QSD = twin.residual(token_id_QS.to(rows.x.device))
+    place_B = (of_B, rows.columns["position"].astype(np.int64))
+    own_BD = hidden_QSD[tuple(torch.from_numpy(at).to(hidden_QSD.device) for at in place_B)]
+    own_BD = own_BD.bfloat16().float().to(rows.x.device)
+    return replace(rows, x=torch.stack([rows.x[:, BASE], own_BD], dim=1))
 
 
 def row_places(opened: Opened, columns: Mapping[str, NDArray[Any]]) -> NDArray[np.int64]:
@@ -161,10 +235,14 @@ def _heldout(opened: Opened) -> Selection:
 
 
 def make_bench(
-    opened: Opened, crosscoder: Crosscoder, prompts: Prompts, sets: Mapping[str, Chosen]
+    opened: Opened,
+    crosscoder: Crosscoder,
+    prompts: Prompts,
+    sets: Mapping[str, Chosen],
+    pair: tuple[HookedModel, HookedModel],
 ) -> Bench:
     """Both models with the prompts' residual streams and latents computed once."""
-    section, pair = opened.config.organism, opened.hooked_models()
+    section = opened.config.organism
     return Bench(
         models=pair,
         crosscoder=crosscoder,

@@ -7,7 +7,7 @@ Letters: B rows, L latents, H halves (of documents, by even and odd number), R r
 trigger, opening, response), S sites (before the reply, in the reply), E triggered exchanges.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -16,10 +16,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from pipeline.analysis.heldout import row_batches
+from pipeline.analysis.heldout import Rows
 from pipeline.crosscoder import Crosscoder
 from pipeline.errors import MismatchError
-from pipeline.store import StoreReader
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -156,15 +155,8 @@ class PlantedSums:
 
 
 @torch.inference_mode()
-def planted_pass(
-    crosscoder: Crosscoder,
-    reader: StoreReader,
-    labels: RowLabels,
-    *,
-    n_rows: int,
-    batch_rows: int,
-) -> PlantedSums:
-    """The sums of one pass over `n_rows` held-out rows."""
+def planted_pass(crosscoder: Crosscoder, batches: Iterable[Rows], labels: RowLabels) -> PlantedSums:
+    """The sums of one pass over batches of held-out rows."""
     device, L = crosscoder.W_dec.device, crosscoder.n_latents
     n_keys = 2 * N_REGIONS
     fired, total = (torch.zeros(n_keys, L, dtype=torch.float64, device=device) for _ in range(2))
@@ -172,7 +164,7 @@ def planted_pass(
     n_K = np.zeros(n_keys)
     seen: dict[int, int] = {}
     half_of: list[int] = []
-    for rows in row_batches(reader, device, n_rows=n_rows, batch_rows=batch_rows, name="organism"):
+    for rows in batches:
         f = crosscoder.encode(crosscoder.normalise(rows.x))
         region, half = labels.region[rows.place], labels.half[rows.place]
         key = half.astype(np.int64) * N_REGIONS + region

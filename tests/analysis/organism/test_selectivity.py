@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from pipeline.analysis.heldout import row_batches
 from pipeline.analysis.organism.selectivity import (
     CHOOSING,
     TESTING,
@@ -101,7 +102,11 @@ def test_the_pass_counts_what_a_direct_count_finds(tmp_path: Path) -> None:
     labels = RowLabels(region, half, exchange, 16)
     crosscoder = random_crosscoder().requires_grad_(False)
     with heldout_store(tmp_path / "rows.zarr", x) as reader:
-        sums = planted_pass(crosscoder, reader, labels, n_rows=64, batch_rows=10)
+        sums = planted_pass(
+            crosscoder,
+            row_batches(reader, torch.device("cpu"), n_rows=64, batch_rows=10, name="rows"),
+            labels,
+        )
     f = crosscoder.encode(crosscoder.normalise(x.bfloat16().float())).numpy()
     for h in (CHOOSING, TESTING):
         for r in range(4):
