@@ -6,7 +6,8 @@
 reads   data/models, data/tokens.zarr, data/heldout_activations.zarr, data/crosscoder,
         results/latents.parquet (verdicts), the source
 writes  results/organism.json: did the tuning take, the chosen latents, what taking them out and
-        putting them in does; results/organism.csv, .png and .svg: effects removed by ablation
+        putting them in does, and the same with the twin (models.twin) in the IT model's place,
+        where there is one; results/organism.csv, .png and .svg: effects removed by ablation
 cost    one pass over `organism.n_rows` rows; then, for each set of latents and each random draw,
         the upper blocks over `organism.n_prompts` short prompts. Nothing where nothing is planted
 """
@@ -55,7 +56,8 @@ def main(config: Config) -> None:
     else:
         sources = ", ".join(config.source_names)
         result = not_applicable(f"no source of the mix ({sources}) holds a planted behaviour")
-    table = ablation_table(result.get("ablation", {}))
+    in_twin = result["twin"]["ablation"] if "twin" in result else None
+    table = ablation_table(result.get("ablation", {}), in_twin)
     STAGE.publish_results(
         config,
         {

@@ -9,7 +9,7 @@ What follows from its active latents alone is small beside that. `code`, `compos
 from collections.abc import Iterator, Sequence
 
 from pipeline.config import Config
-from pipeline.config.models import HubModel, LocalModel
+from pipeline.config.models import HubModel, LocalModel, TwinModel
 from pipeline.labels import MODELS
 from pipeline.planning.cost import StageCost
 from pipeline.planning.dictionary import n_latents_of
@@ -194,10 +194,12 @@ class Terms:
         size_of: dict[str, ModelSize] = dict(zip(MODELS, self.sizes, strict=True))
         for name, spec in trained_models(self.config):
             size, length = size_of[name], spec.sequence_length_tokens
-            n_tokens = spec.n_steps * spec.batch_sequences * length
+            # A twin is tuned as the IT model is, and so costs the same.
+            n_made = 1 + (name == "it" and isinstance(self.config.models.twin, TwinModel))
+            n_tokens = n_made * spec.n_steps * spec.batch_sequences * length
             per_token = size.flops_per_token(size.n_layers) + size.head_flops_per_token
             flops += 3.0 * per_token * n_tokens
-            disk += 4.0 * size.n_parameters
+            disk += 4.0 * n_made * size.n_parameters
             logits = 3 * 4.0 * spec.micro_batch_sequences * length * size.vocab_size
             memory = max(memory, 18.0 * size.n_parameters + logits)
         hub = (n for n in MODELS if isinstance(getattr(self.config.models, n), HubModel))

@@ -134,6 +134,9 @@ OVERRIDES = [
         "a template without a role", "mix.template={user: {prefix: a, suffix: b}}", "assistant"
     ),
     override("a share without pluses", "mix.shares.web=0.5", "mix.shares.web", "++mix.shares="),
+    override(
+        "a twin of no organism", "models.twin={kind: as_it}", "models.twin", "set models.twin"
+    ),
     override("shares above 1", "+mix.shares.code=0.5", "mix.shares", "sum to 1", "NAME: null"),
     override("a share of 0", "mix.shares.chat=0", "mix.shares.chat", "greater than 0"),
     Mistake(

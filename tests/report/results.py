@@ -75,7 +75,8 @@ def made_up_findings(
         name: Bootstrap(n, n_resamples=100, confidence=0.95, random=random)
         for name, n in (("rows", len(sums.n_UC)), ("splice", len(splice.n_QC)))
     }
-    config = compose([f"+experiment={experiment}", f"++mix.shares={SHARES}"])
+    overrides = (f"++mix.shares={SHARES}", "models.twin=null")
+    config = compose([f"+experiment={experiment}", *overrides])
     drawn = Latents(geometry.relative_norm, geometry.cosine, live)
     norm_bins = relative_norm_table(drawn, 60)
     cosine_bins = decoder_cosine_table(drawn, low=0.3, high=0.7, n_bins=60)

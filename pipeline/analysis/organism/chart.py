@@ -8,9 +8,10 @@ from pipeline.analysis.charts.marks import interval_figure
 
 def organism_figure(table: Table, palette: Palette) -> alt.TopLevelMixin:
     """Share of a planted behaviour that goes with each set of latents, beside random sets: on the
-    reply's first token, where the model decides, and on the whole reply."""
+    reply's first token, where the model decides, and on the whole reply; and with the same latents
+    from the twin, where there is one."""
     names: list[str] = list(dict.fromkeys(["chosen latents", *table["series"]]))
-    roles: dict[str, str] = dict(zip(names, ("it", "other", "base"), strict=False))
+    roles: dict[str, str] = dict(zip(names, ("it", "other", "base", "shared"), strict=False))
     titles = {"onset": "the reply's first token", "reply": "the whole reply"}
     panels = []
     for part, title in titles.items():

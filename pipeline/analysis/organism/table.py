@@ -8,6 +8,7 @@ SERIES = {
     "chosen": "chosen latents",
     "same_rate": "random, same firing rate",
     "same_rate_in_exchanges": "random, active in exchanges",
+    "twin": "chosen latents, in the twin",
 }
 COLUMNS = descriptions(AblationColumns)
 SET_NAMES = {
@@ -21,15 +22,18 @@ SET_NAMES = {
 """What the figure and the page call each set of latents."""
 
 
-def ablation_table(ablation: Ablation) -> Table:
+def ablation_table(ablation: Ablation, in_twin: Ablation | None = None) -> Table:
     """Effects removed, one row per set, part and series, with the columns of COLUMNS; empty sets
-    are left out."""
+    are left out. in_twin: the same of the twin, where there is one"""
     table: Table = {name: [] for name in COLUMNS}
     for name, found in ablation.items():
         if "controls" not in found:
             continue
         for part in PARTS:
             drawn = {c: of[part] for c, of in found["controls"].items() if "onset" in of}
+            beside = (in_twin or {}).get(name)
+            if beside and "effect_removed" in beside:
+                drawn["twin"] = beside["effect_removed"][part]
             for series, shown in ({"chosen": found["effect_removed"][part]} | drawn).items():
                 row = {
                     "set": SET_NAMES[name],
