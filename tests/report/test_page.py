@@ -177,7 +177,8 @@ def test_the_rows_of_the_proof_are_those_of_the_results(tmp_path: Path) -> None:
     assert texts(found["recovery"].tables["kinds"])[0] == ["it only", "9", "8", "75%", "75%"]
     assert texts(found["seeds"].tables["pairs"])[0][6:] == ["0.61", "–"]
     (ablation,) = texts(found["organism"].tables["ablations"])
-    assert ablation[2:7] == ["0.83", "0.02", "0.17", "0.40", "0.02"]
+    assert ablation[2:9] == ["0.83", "0.83", "0.02", "0.17", "0.40", "0.40", "0.02"], "twin beside"
+    assert texts(found["organism"].tables["twin"])[2][1:] == ["5.00", "0.01"]
     assert "#latent-41" in ablation[-1]
     assert texts(found["organism"].tables["steerings"])[0][1] == "IT"
 
