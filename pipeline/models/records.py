@@ -14,6 +14,7 @@ from typing import Any, Literal
 
 from pipeline.artifacts import sha256_file, write_json
 from pipeline.errors import MissingArtifactError, ModelError
+from pipeline.labels import MODELS
 from pipeline.models.configuration import (
     ADAPTER_PATTERNS,
     CONFIG_FILE,
@@ -74,8 +75,8 @@ class ModelRecord:
 
 
 def have_same_weights(records: Mapping[str, ModelRecord]) -> bool:
-    """Whether both models are the same files of weights, so that nothing can differ."""
-    one, other = (_weights(record) for record in records.values())
+    """Whether both models of the pair are the same files of weights, so that nothing can differ."""
+    one, other = (_weights(records[name]) for name in MODELS)
     return bool(one) and one == other
 
 
