@@ -770,6 +770,16 @@ def test_filters_and_sorting_do_what_pandas_would(
     tab.click("[data-sort=nu_eps]")
     top = int(tab.locator("#rows .id").first.inner_text())
     assert verdicts["nu_eps"][top] == max(verdicts["nu_eps"][i] or 0.0 for i in expected)
+    with tab.expect_download() as saved:
+        tab.click("#save-csv")
+    rows = pd.read_csv(saved.value.path())
+    assert saved.value.suggested_filename == "latents.csv"
+    assert rows["latent"].iloc[0] == top, "in the order of the list"
+    assert len(rows) == seen.matched()
+    assert len({*rows["latent"]} ^ {*expected}) <= 1
+    assert rows["verdict"].tolist() == [verdicts["verdict"][i] for i in rows["latent"]]
+    assert rows["nu_eps"].is_monotonic_decreasing
+    assert seen.said == []
     tab.click("#filter [type=reset]")
     tab.fill("#find", "latent 141")
     assert seen.matched() == 1

@@ -70,6 +70,22 @@
     draw();
   };
 
+  // What passes all filters, in the order of the list, as a file: every column, unknown cells empty.
+  $("save-csv").addEventListener("click", () => {
+    const names = ["latent", ...Object.keys(column)];
+    const cell = (value) => {
+      const text = value === null || value === undefined ? "" : String(value);
+      return /[",\n\r]/.test(text) ? '"' + text.replaceAll('"', '""') + '"' : text;
+    };
+    const lines = [names, ...Array.from(matched, (latent) => {
+      const facts = factsOf(latent);
+      return names.map((name) => facts[name]);
+    })].map((cells) => cells.map(cell).join(",") + "\n");
+    const address = URL.createObjectURL(new Blob(lines, { type: "text/csv" }));
+    h("a", { href: address, download: "latents.csv" }).click();
+    setTimeout(() => URL.revokeObjectURL(address), 1000);
+  });
+
   // The list: rows of equal height, and of them only those in view are in the document.
   const rowHeight = 58, spare = 6;
   const rows = new Map();
