@@ -61,6 +61,7 @@ from pipeline.text.split import Selection
 
 Prompts = Mapping[str, Sequence[Prompt]]
 """Name in effects.PROMPTS -> the same questions, in order."""
+GLOSSARY = {"sets": SETS, "controls": CONTROLS, "prompts": PROMPTS, "columns": COLUMNS}
 COLUMNS_READ = ("source", "document", "token_id", "sequence", "position")
 
 
@@ -88,39 +89,35 @@ def examine(opened: Opened, name: str) -> dict[str, Any]:
         "n_prompts": len(prompts["triggered"]),
         "n_greedy_tokens": section.n_greedy_tokens,
         "confidence": section.confidence,
-        "n_exchanges": {
-            "choosing": int(sums.n_exchanges_H[CHOOSING]),
-            "testing": int(sums.n_exchanges_H[TESTING]),
-        },
+        "n_exchanges": exchanges_looked_at(sums),
         "tuning": tuning_figures(bench),
         "trigger_effect": trigger_effect(bench),
         "latents": latent_rows(sets, sums, verdicts),
         "ablation": ablations(bench, sets),
         "steering": steerings(bench, sets, sums, section.steer_factors),
         "examples": write_examples(opened, bench, sets, prompts),
-        "glossary": {
-            "sets": SETS,
-            "controls": CONTROLS,
-            "prompts": PROMPTS,
-            "columns": COLUMNS,
-        },
+        "glossary": GLOSSARY,
     }
     if opened.config.models.twin is None:
         return told
     twin = opened.hooked_model("twin")
     seen = planted_sums(opened, crosscoder, labels, twin)
     beside = make_bench(opened, crosscoder, prompts, sets, (bench.models[BASE], twin))
-    whole = {name: bench.measure(name, nothing) for name in PROMPTS}
-    return told | {
-        "twin": twin_figures(
-            replace(beside, whole=whole),
-            sets,
-            (sums, seen),
-            verdicts,
-            factors=section.steer_factors,
-            examples=write_examples(opened, beside, sets, prompts),
-        )
-    }
+    found = twin_figures(
+        replace(beside, whole={name: bench.measure(name, nothing) for name in PROMPTS}),
+        sets,
+        (sums, seen),
+        verdicts,
+        factors=section.steer_factors,
+        examples=write_examples(opened, beside, sets, prompts),
+    )
+    return told | {"twin": found}
+
+
+def exchanges_looked_at(sums: PlantedSums) -> dict[str, int]:
+    """Triggered exchanges on each half of the documents."""
+    halves = {"choosing": CHOOSING, "testing": TESTING}
+    return {name: int(sums.n_exchanges_H[half]) for name, half in halves.items()}
 
 
 def twin_figures(
