@@ -45,7 +45,10 @@ TRAINED = TRAINING | {
 
 def parse(base: dict[str, Any] = LOCAL, it: dict[str, Any] = LOCAL) -> ModelsConfig:
     return ModelsConfig.model_validate(
-        {"base": base, "it": it, "start": "auto", "template": "plain", "heldout": HELDOUT}
+        {
+            **{"base": base, "it": it, "twin": None},
+            **{"start": "auto", "template": "plain", "heldout": HELDOUT},
+        }
     )
 
 
