@@ -91,6 +91,7 @@ def models_config() -> Callable[..., ModelsConfig]:
             {
                 "base": base or TRAINED,
                 "it": it or TUNED,
+                "twin": None,
                 "start": "auto",
                 "template": "plain",
                 "heldout": HELDOUT,
