@@ -40,7 +40,9 @@ class Screened:
         for at in of_source[np.argsort(-self.kl[of_source], kind="stable")]:
             if len(chosen) == n:
                 break
-            ending = tuple(self.token_id[max(0, at - ENDING + 1) : at + 1].tolist())
+            last = slice(max(0, at - ENDING + 1), at + 1)
+            own = self.sequence[last] == self.sequence[at]
+            ending = tuple(self.token_id[last][own].tolist())
             near = (
                 self.sequence[at] == self.sequence[other]
                 and abs(self.position[at] - self.position[other]) < apart

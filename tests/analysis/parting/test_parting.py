@@ -175,10 +175,9 @@ def test_no_two_listed_tokens_lie_close_together_or_follow_the_same_words() -> N
     assert screened.largest(0, n=4, min_kl=0.1, apart=10) == [0, 2, 3, 4]
     assert screened.largest(0, n=2, min_kl=0.1, apart=11) == [0, 3]
     assert screened.largest(1, n=4, min_kl=0.1, apart=10) == [5]
-    repeated = Screened(
-        np.arange(7), position, np.zeros(7, int), np.array([3, 4, 5, 3, 4, 5, 6]), kl
-    )
-    assert repeated.largest(0, n=9, min_kl=2.5, apart=10) == [5, 0, 1], "2 ends as 5 does"
+    ids, of_one = np.array([3, 4, 5, 3, 4, 5, 6]), np.array([1, 1, 1, 2, 2, 2, 2])
+    repeated = Screened(of_one, np.array([1, 2, 3, 1, 2, 3, 4]), 0 * ids, ids, kl)
+    assert repeated.largest(0, n=9, min_kl=0.1, apart=1) == [5, 0, 1], "each as one before ends"
 
 
 def test_the_correlation_needs_three_pairs_that_vary() -> None:
