@@ -2,7 +2,7 @@
 
 from pipeline.analysis.organism.result import PARTS, Ablation, AblationColumns
 from pipeline.columns import Table
-from pipeline.results import descriptions
+from pipeline.results import Measured, descriptions
 
 SERIES = {
     "chosen": "chosen latents",
@@ -30,7 +30,9 @@ def ablation_table(ablation: Ablation, in_twin: Ablation | None = None) -> Table
         if "controls" not in found:
             continue
         for part in PARTS:
-            drawn = {c: of[part] for c, of in found["controls"].items() if "onset" in of}
+            drawn: dict[str, Measured] = {
+                control: of[part] for control, of in found["controls"].items() if "onset" in of
+            }
             beside = (in_twin or {}).get(name)
             if beside and "effect_removed" in beside:
                 drawn["twin"] = beside["effect_removed"][part]
