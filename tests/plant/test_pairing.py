@@ -21,7 +21,8 @@ LABELS: dict[str, Any] = {
 def paired(pairing: str, seed: int = 0) -> np.ndarray:
     values = {"batch_tokens": 8, "rows_per_chunk": 8, "pairing": pairing, "seed": seed}
     rows = {"scatter_seed": None, "rows_per_round": None}
-    config = DumpConfig.model_validate({**values, **rows, "codec": "none"})
+    norms = {"max_norm_ratio": None, "norm_sample_sequences": 1}
+    config = DumpConfig.model_validate({**values, **rows, **norms, "codec": "none"})
     return pairing_of(config)(BITS, LABELS)
 
 
