@@ -210,6 +210,7 @@ class BucketWriter:
         if self._durable:
             sync_directory(self.path / "c")
             sync_directory(self.path)
+        self._ranks.meet()  # nobody looks for the whole record before the first has written it
         return self._permutation.n_rows
 
     def close(self) -> None:
