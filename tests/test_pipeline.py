@@ -279,7 +279,9 @@ def test_a_crosscoder_of_the_reference_layout_goes_through_every_analysis(
     checkout.run_stages(*STAGES[STAGES.index("train") :])
     assert results() == before
     checkout.override("")
-    assert set(checkout.repro()) <= {"compose"}, "what was written past DVC comes from its cache"
+    # `layers` goes on with the rows that it finds, so DVC has it run instead.
+    ran = set(checkout.repro())
+    assert ran <= {"compose", "layers"}, "what was written past DVC comes from its cache"
 
 
 def crosscoder_replaced_in_place(checkout: Checkout, folder: Path) -> None:
