@@ -2,6 +2,7 @@
 
 import hashlib
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -103,7 +104,7 @@ def compose(overrides: Sequence[str]) -> Config:
     try:
         return parse(plain)
     except ConfigError:
-        check_mappings(_files())  # a file of one bare word is an empty one to Hydra
+        check_mappings(_files_of_words())
         raise
 
 
@@ -155,6 +156,17 @@ def leave_out_unused_sources(composed: "DictConfig") -> None:
 
 def _files() -> list[Path]:
     return sorted(CONF.rglob("*.yaml"))
+
+
+def _files_of_words() -> list[Path]:
+    """Files without a colon: to Hydra one of a bare word is an empty one. What it has read besides
+    are mappings, and reading all of `conf/` again would take as long as composing."""
+    found: list[Path] = []
+    for file in _files():
+        with suppress(OSError):
+            if ":" not in file.read_text(errors="replace"):
+                found.append(file)
+    return found
 
 
 def parse(plain: Any) -> Config:
