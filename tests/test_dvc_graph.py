@@ -11,7 +11,7 @@ from pipeline.config import Config, compose, load_config
 from pipeline.config.compose import params_overrides
 from pipeline.imports import PROJECT, Project
 from pipeline.local_files import SECTIONS
-from pipeline.report.sections import SECTIONS as PAGE
+from pipeline.report.sections.order import SECTIONS as PAGE
 from pipeline.results import ResultFile
 from pipeline.stage import MADE_BY, Stage
 

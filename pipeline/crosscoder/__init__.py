@@ -2,8 +2,10 @@
 
     weights.py      `Weights`: a crosscoder as plain data, checked
     layouts/        reads and writes `Weights`: this project's folder, two public ones
+    card.py         the model card: recipe, figures of a run, what to feed the weights
     hub.py          fetches and uploads such folders
-    model.py        `Crosscoder`: encodes and decodes; load, save, from_pretrained, push_to_hub
+    model.py        `Crosscoder`: encodes and decodes; load, save, from_pretrained, push_to_hub,
+                    save_for_hub
     initialise.py   a crosscoder at the start of training
     variant.py      `Variant`: what the trainer asks of each kind (`Loss`, `Step`, `Moment`)
     l1.py  dsf.py  jumprelu.py  batch_topk.py  auxk.py    the variants: equations, loss, gradient

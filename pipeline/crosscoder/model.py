@@ -166,17 +166,40 @@ class Crosscoder(nn.Module):
         """
         layouts.write(self.weights(), Path(folder), layout)
 
+    def save_for_hub(
+        self,
+        folder: Path | str,
+        *,
+        repo: str = "OWNER/NAME",
+        layout: Layout = "own",
+        results: Path | str | None = None,
+    ) -> None:
+        """Write what `push_to_hub` uploads, weights and model card, to a local folder instead.
+
+        repo: by which the card says to load it
+        results: the folder of a run's results (`results`), whose figures the card then holds
+        Raises MismatchError where these are the results of another crosscoder.
+        """
+        hub.write(self.weights(), expanded(folder), repo=repo, layout=layout, results=results)
+
     def push_to_hub(
         self,
         repo: str,
         *,
         layout: Layout = "own",
+        results: Path | str | None = None,
         private: bool = True,
         commit_message: str = "Upload crosscoder",
     ) -> str:
-        """Upload to a Hub repository in one of the layouts of `save`; see `hub.push`."""
+        """Upload to a Hub repository in one of the layouts of `save`, with a model card; results as
+        in `save_for_hub`. The commit's address. PipelineError where the Hub refuses."""
         return hub.push(
-            self.weights(), repo, layout=layout, private=private, commit_message=commit_message
+            self.weights(),
+            repo,
+            layout=layout,
+            results=results,
+            private=private,
+            commit_message=commit_message,
         )
 
     def set_scale(self, activation_scale: Tensor) -> Self:

@@ -23,7 +23,7 @@ from pipeline.report.chart import Chart
 from pipeline.report.findings import Findings
 from pipeline.report.format import FILTERS
 from pipeline.report.section import Section, Shown
-from pipeline.report.sections import SECTIONS
+from pipeline.report.sections.order import SECTIONS
 
 ASSETS = Path(__file__).parent / "assets"
 SCRIPTS = ("page.js", "dashboard.js", "browser.js")

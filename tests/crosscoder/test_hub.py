@@ -1,6 +1,5 @@
 """The Hub's conventions, without the Hub: local folders, and its client's calls recorded."""
 
-import json
 from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
@@ -84,29 +83,6 @@ def test_a_public_layout_can_be_pushed(api: RecordedApi, layout: Layout):
     fetched, x_raw = Crosscoder.from_pretrained("someone/diff"), random_rows(1, crosscoder).float()
     torch.testing.assert_close(fetched.reconstruct(x_raw), crosscoder.reconstruct(x_raw))
     assert not (api.root / "someone/diff/weights.safetensors").exists()
-
-
-def test_the_repository_has_a_card_that_names_the_models_and_how_to_load(api: RecordedApi):
-    crosscoder = random_crosscoder(3).float()
-    crosscoder.provenance = PROVENANCE
-    crosscoder.push_to_hub("someone/diff")
-    card = (api.root / "someone/diff/README.md").read_text()
-    assert card.startswith("---\nlibrary_name: crosscoder-pipeline\n")
-    assert "- base: `google/gemma-2-2b`" in card
-    assert 'Crosscoder.from_pretrained("someone/diff")' in card
-    for told in ("| `k` | 100 |", "| `learning_rate` | 0.0001 |", "| `fve_it` | 0.871 |"):
-        assert told in card
-    assert "hidden_states[14]" in card
-    assert f"times its factor, {crosscoder.activation_scale.tolist()}" in card
-    config = json.loads((api.root / "someone/diff/config.json").read_text())
-    assert config["provenance"] == PROVENANCE
-
-
-def test_the_card_of_folded_weights_says_that_raw_activations_are_fed(api: RecordedApi):
-    random_crosscoder(3, gated=False).folded().push_to_hub("someone/diff", layout="reference")
-    card = (api.root / "someone/diff/README.md").read_text()
-    assert "take raw activations: the normalisation is folded" in card
-    assert "layout `reference`" in card
 
 
 def test_a_public_crosscoder_in_a_subfolder_is_fetched(api: RecordedApi):

@@ -1,0 +1,48 @@
+"""The sections of the page in its order."""
+
+from pipeline.report.section import Section
+from pipeline.report.sections import (
+    baselines,
+    causal,
+    changes,
+    configuration,
+    data,
+    decoders,
+    evaluation,
+    explanations,
+    glossary,
+    latents,
+    layers,
+    organism,
+    overview,
+    parting,
+    provenance,
+    recovery,
+    seeds,
+    steering,
+    training,
+    verdicts,
+)
+
+SECTIONS: tuple[Section, ...] = (
+    overview.SECTION,
+    changes.SECTION,
+    parting.SECTION,
+    explanations.SECTION,
+    verdicts.SECTION,
+    decoders.SECTION,
+    latents.SECTION,
+    causal.SECTION,
+    baselines.SECTION,
+    recovery.SECTION,
+    layers.SECTION,
+    seeds.SECTION,
+    organism.SECTION,
+    steering.SECTION,
+    evaluation.SECTION,
+    training.SECTION,
+    data.SECTION,
+    provenance.SECTION,
+    configuration.SECTION,
+    glossary.SECTION,
+)
