@@ -9,7 +9,8 @@ reads   data/heldout_activations.zarr, data/tokens.zarr (examples), data/models,
         results/changes.json, data/crosscoder, results/latents.parquet
 writes  results/explanations.json; data/.work/explain.jsonl: every request and answer, so that none
         is asked twice
-cost    at least two requests per sentence, at most `explain.max_requests` and about
+cost    at least three requests per sentence (to write it, to judge it, and to judge another one on
+        the same examples), at most `explain.max_requests` and about
         `explain.max_tokens`; one pass over `explain.n_rows` rows. Excerpts of held-out text and
         tokens are sent to the endpoint, if there is one, and nothing otherwise
 """
@@ -42,6 +43,7 @@ STAGE = Stage(
         "listed": LISTED,
     },
     results=("explanations.json",),
+    format_version=2,
     memory_keys=("explain.batch_rows",),
     resumes=True,
 )
@@ -52,13 +54,12 @@ def main(config: Config) -> None:
     if not config.has_models:
         result = not_applicable("the experiment has no models, and so no text to explain")
     elif config.explain.writer.kind != "none":
-        from pipeline.analysis.explain.run import explained
-        from pipeline.analysis.explain.writers import writer_of
+        from pipeline.analysis.explain.run import TRANSCRIPT, explained
+        from pipeline.analysis.explain.ways import way_of
         from pipeline.analysis.opening import Opened
 
-        writer = writer_of(config.explain, config.runtime.device)
-        assert writer is not None
-        result = explained(Opened(STAGE, config), writer)
+        way = way_of(config.explain, config.runtime.device, TRANSCRIPT)
+        result = explained(Opened(STAGE, config), way)
     STAGE.publish_results(config, {"explanations.json": result})
 
 

@@ -52,6 +52,8 @@ class ExplainConfig(Section):
     """Tokens of text after it."""
     n_lens_tokens: Annotated[int, Field(ge=0, le=100)]
     """Promoted tokens that the writer sees."""
+    confidence: Annotated[float, Field(gt=0.0, lt=1.0)]
+    """Of the intervals of the scores."""
     n_attempts: PositiveInt
     """Times that the writer is asked for an answer of the right form."""
     max_answer_tokens: PositiveInt

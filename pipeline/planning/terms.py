@@ -436,12 +436,15 @@ def requests(config: Config) -> tuple[int, int, int]:
     section = config.explain
     n_subjects = section.n_changes + section.n_latents
     excerpt = section.tokens_before + 1 + section.tokens_after
-    read = (section.n_shown + section.n_judged) * excerpt + section.n_lens_tokens
-    read += 2 * INSTRUCTION_TOKENS
-    written = 2 * section.max_answer_tokens
+    is_local = isinstance(section.writer, LocalModel)
+    judging = INSTRUCTION_TOKENS + section.n_judged * excerpt
+    if is_local:  # asked about each excerpt by itself
+        judging = section.n_judged * (INSTRUCTION_TOKENS + excerpt)
+    read = INSTRUCTION_TOKENS + section.n_shown * excerpt + section.n_lens_tokens + 2 * judging
+    written = (1 if is_local else 3) * section.max_answer_tokens
     n_read = min(n_subjects * read, section.max_tokens)
     n_written = min(n_subjects * written, section.max_tokens - n_read)
-    return min(2 * n_subjects, section.max_requests), n_read, n_written
+    return min(3 * n_subjects, section.max_requests), n_read, n_written
 
 
 def explain_line(config: Config) -> str | None:

@@ -11,7 +11,7 @@ from pipeline.analysis.baselines.result import (
 )
 from pipeline.analysis.causal.result import Causal, CausalFigures, Patches
 from pipeline.analysis.causal.table import causal_columns
-from pipeline.analysis.explain.result import Detection, Explanation, Explanations
+from pipeline.analysis.explain.result import Detection, Explanation, Explanations, Means
 from pipeline.analysis.groups import Cells
 from pipeline.analysis.organism.result import Behaved, Organism, RandomEffect, SteeredAtRandom
 from pipeline.analysis.organism.table import ablation_table
@@ -30,6 +30,7 @@ PATCHES = ("none", "all", "nu_low", "random_nu_low", "template", "error", "every
 def _explanations(text: str) -> Explanations:
     detection: Detection = {
         "score": 0.75,
+        "auc": estimate(0.75),
         "n_active": 10,
         "n_found": 8,
         "n_near": 5,
@@ -42,15 +43,28 @@ def _explanations(text: str) -> Explanations:
         "number": 1,
         "explanation": text,
         "detection": detection,
+        "control": detection,
         "reason": "",
     }
     none: Explanation = {**one, "explanation": None, "detection": None, "reason": "too few"}
+    none["control"] = None
+    means: Means = {
+        "n_scored": 2,
+        "score": estimate(0.75),
+        "auc": estimate(0.75),
+        "n_controls": 2,
+        "control_score": estimate(0.75),
+        "control_auc": estimate(0.75),
+        "auc_above_control": estimate(0.0),
+    }
     return {
         "applicable": True,
         "writer": text,
         "n_answers": 4,
         "n_tokens": 900,
-        "mean_score": 0.75,
+        "judged_by": "likelihood",
+        "confidence": 0.95,
+        "means": means,
         "explanations": [one, {**one, "kind": "latent", "number": 5}, {**none, "number": 2}],
     }
 

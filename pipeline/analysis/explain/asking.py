@@ -1,4 +1,4 @@
-"""What is asked of the writer, and what counts as an answer.
+"""What is asked of an endpoint, and what counts as an answer.
 
 Excerpts come from anyone's text. They go into the request as strings of one JSON object, which no
 excerpt can end, and an answer counts only as a JSON object of the expected form: an excerpt that
@@ -30,10 +30,6 @@ JUDGE = (
     "<< and >>. Name the numbers of the excerpts at whose token the sentence says it is active. "
     'Answer in the form {"active": [1, 2]}. '
 )
-Form = tuple[str, str]
-"""What an answer begins and ends with; a writer that can be held to it is."""
-EXPLANATION_FORM: Form = ('{"explanation": "', '"}')
-JUDGEMENT_FORM: Form = ('{"active": [', "]}")
 AGAIN = "That was no complete JSON object of the form asked for. Answer again, with it alone."
 
 
@@ -61,10 +57,18 @@ def _messages(task: str, request: dict[str, Any]) -> Messages:
 def read_explanation(answer: str) -> str | None:
     """The sentence of an answer, on one line; None where the answer has another form."""
     found = _object(answer).get("explanation")
-    if not isinstance(found, str):
-        return None
-    kept = "".join(c for c in re.sub(r"\s+", " ", found) if c.isprintable())
-    return kept.strip()[:MAX_CHARACTERS] or None
+    return sentence_of(found) if isinstance(found, str) else None
+
+
+def sentence_of(text: str) -> str | None:
+    """A sentence on one line, cut at MAX_CHARACTERS; None where nothing is left."""
+    return one_line(text)[:MAX_CHARACTERS] or None
+
+
+def one_line(text: str) -> str:
+    """Text without line breaks and what cannot be printed."""
+    kept = "".join(c for c in re.sub(r"\s+", " ", text) if c.isprintable())
+    return kept.strip()
 
 
 def read_judgement(answer: str, n_excerpts: int) -> set[int] | None:

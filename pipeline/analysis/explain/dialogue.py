@@ -4,10 +4,11 @@ import hashlib
 import json
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
-from pipeline.analysis.explain.asking import AGAIN, Form, Messages
+from pipeline.analysis.explain.asking import AGAIN, Messages
 from pipeline.analysis.explain.writers import Answer, Writer
 from pipeline.artifacts import canonical_json
 
@@ -62,11 +63,13 @@ class Dialogue:
     n_answers: int = field(default=0, init=False)
     n_tokens: int = field(default=0, init=False)
 
-    def ask(self, messages: Messages, form: Form, read: Callable[[str], T | None]) -> T | None:
+    def ask(self, messages: Messages, read: Callable[[str], T | None]) -> T | None:
         """What `read` makes of the answer. One that was cut or has another form is told so,
         `n_attempts` times in all; then None. Raises LimitReachedError, EndpointError."""
         for _ in range(self.n_attempts):
-            answer = self._answer(messages, form)
+            request = {"messages": messages, "max_answer_tokens": self.max_answer_tokens}
+            ask = partial(self.writer.ask, messages, self.max_answer_tokens)
+            answer = self.answer(request, ask)
             found = read(answer.text) if answer.is_whole else None
             if found is not None:
                 return found
@@ -74,28 +77,24 @@ class Dialogue:
             messages = [*messages, said, {"role": "user", "content": AGAIN}]
         return None
 
-    def _answer(self, messages: Messages, form: Form) -> Answer:
-        request = {
-            "writer": self.writer.identity,
-            "messages": messages,
-            "form": form,
-            "max_answer_tokens": self.max_answer_tokens,
-        }
+    def answer(self, request: dict[str, Any], ask: Callable[[], Answer]) -> Answer:
+        """The answer that was kept for the request, or what `ask` gives."""
+        request = {"writer": self.writer.identity, **request}
         key = hashlib.sha256(canonical_json(request)).hexdigest()
         answer = self.transcript.find(key)
         if answer is None:
-            answer = self._asked(messages, form)
+            answer = self._asked(ask)
             self.transcript.keep(key, request, answer)
         self.n_answers += 1
         self.n_tokens += answer.n_tokens
         return answer
 
-    def _asked(self, messages: Messages, form: Form) -> Answer:
+    def _asked(self, ask: Callable[[], Answer]) -> Answer:
         if self.n_requests >= self.max_requests:
             raise LimitReachedError(f"explain.max_requests ({self.max_requests}) is reached")
         if self.n_asked_tokens >= self.max_tokens:
             raise LimitReachedError(f"explain.max_tokens ({self.max_tokens:,}) is reached")
         self.n_requests += 1
-        answer = self.writer.ask(messages, form, self.max_answer_tokens)
+        answer = ask()
         self.n_asked_tokens += answer.n_tokens
         return answer

@@ -5,7 +5,8 @@ Letters: N rows, J subjects, L latents, D d_model.
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from functools import partial
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -16,18 +17,11 @@ from pipeline.analysis.changes.measure import Changes
 from pipeline.analysis.changes.result import CHANGES as LIST
 from pipeline.analysis.changes.result import Change
 from pipeline.analysis.dashboards.token_text import Pieces
-from pipeline.analysis.explain.asking import (
-    EXPLANATION_FORM,
-    JUDGEMENT_FORM,
-    explain_messages,
-    judge_messages,
-    read_explanation,
-    read_judgement,
-)
-from pipeline.analysis.explain.dialogue import Dialogue, LimitReachedError, Transcript
-from pipeline.analysis.explain.examples import COLUMNS, Chosen, choose
+from pipeline.analysis.explain.dialogue import LimitReachedError
+from pipeline.analysis.explain.examples import COLUMNS, Chosen, Ints, choose
 from pipeline.analysis.explain.result import Detection, Explanation, Explanations
-from pipeline.analysis.explain.writers import Writer
+from pipeline.analysis.explain.scores import ACTIVE, NEAR, OTHER, detection, means
+from pipeline.analysis.explain.ways import Way
 from pipeline.analysis.heldout import as_float, spread_blocks
 from pipeline.analysis.lens import logit_lens
 from pipeline.analysis.opening import Opened
@@ -36,6 +30,9 @@ from pipeline.progress import Progress
 from pipeline.runtime import numpy_generator
 from pipeline.stage import CHANGES, DATA, HELDOUT_ACTIVATIONS, RESULTS, TOKENS
 
+T = TypeVar("T")
+Texts = Callable[[Ints], list[str]]
+"""Rows as excerpts."""
 TRANSCRIPT = DATA / ".work/explain.jsonl"
 TOO_FEW = "it is active in too few documents to show some and to judge by others"
 NO_ANSWER = "no answer of the writer had the form asked for"
@@ -52,105 +49,134 @@ class Subject:
     promotes: list[str]
 
 
-def explained(opened: Opened, writer: Writer) -> Explanations:
+def explained(opened: Opened, way: Way) -> Explanations:
     """What `results/explanations.json` holds. EndpointError ends the run; what was answered is kept
     and is not asked again."""
     section = opened.config.explain
     changes = Changes(Lines.load(CHANGES).to(opened.device))
     subjects = [*first_changes(section, changes.n), *first_latents(opened)]
     activity_NJ, columns = activities(opened, changes, subjects)
-    texts = Excerpts(opened, columns)
-    dialogue = Dialogue(
-        writer,
-        Transcript(TRANSCRIPT),
-        section.n_attempts,
-        section.max_answer_tokens,
-        section.max_requests,
-        section.max_tokens,
-    )
-    found = list[Explanation]()
-    with Progress("explain", total=len(subjects), unit="sentences") as progress:
-        for subject, activity_N in zip(subjects, activity_NJ.T, strict=True):
-            random = numpy_generator(section.seed, "explain", subject.kind, str(subject.index))
-            chosen = choose(
-                activity_N,
-                columns,
-                n_shown=section.n_shown,
-                n_judged=section.n_judged,
-                random=random,
-            )
-            found.append(explain_one(subject, chosen, texts, dialogue, random))
-            progress.advance(1)
-    scores = [one["detection"]["score"] for one in found if one["detection"]]
+    cases = [
+        case_of(subject, activity_N, columns, section)
+        for subject, activity_N in zip(subjects, activity_NJ.T, strict=True)
+    ]
+    found = explain_all(cases, Excerpts(opened, columns), way, section.confidence)
     return {
         "applicable": True,
-        "writer": writer.name,
-        "n_answers": dialogue.n_answers,
-        "n_tokens": dialogue.n_tokens,
-        "mean_score": float(np.mean(scores)) if scores else None,
+        "writer": way.dialogue.writer.name,
+        "judged_by": way.judged_by,
+        "confidence": section.confidence,
+        "n_answers": way.dialogue.n_answers,
+        "n_tokens": way.dialogue.n_tokens,
+        "means": means(found, section.confidence),
         "explanations": found,
     }
 
 
-def explain_one(
+@dataclass(frozen=True)
+class Case:
+    """A subject with its examples, None where it is active in too few documents. order: in which
+    the judged ones are given"""
+
+    subject: Subject
+    chosen: Chosen | None
+    order: Ints
+
+    @property
+    def judged(self) -> Ints:
+        """[E] rows that are judged."""
+        assert self.chosen is not None
+        return np.concatenate([self.chosen.active, self.chosen.near, self.chosen.other])[self.order]
+
+    @property
+    def group(self) -> Ints:
+        """[E] which of the groups of `scores` each is of."""
+        assert self.chosen is not None
+        sizes = [len(self.chosen.active), len(self.chosen.near), len(self.chosen.other)]
+        return np.repeat([ACTIVE, NEAR, OTHER], sizes)[self.order]
+
+
+def case_of(
     subject: Subject,
-    chosen: Chosen | None,
-    texts: Callable[[NDArray[np.int64]], list[str]],
-    dialogue: Dialogue,
-    random: np.random.Generator,
-) -> Explanation:
-    """The sentence of a subject and its score, as far as the writer gives them."""
-    one: Explanation = {
-        "kind": subject.kind,
-        "number": subject.number,
+    activity_N: NDArray[np.float32],
+    columns: Mapping[str, NDArray[Any]],
+    section: ExplainConfig,
+) -> Case:
+    """The examples of a subject, drawn by a stream of its own."""
+    random = numpy_generator(section.seed, "explain", subject.kind, str(subject.index))
+    n_shown, n_judged = section.n_shown, section.n_judged
+    chosen = choose(activity_N, columns, n_shown=n_shown, n_judged=n_judged, random=random)
+    n = len(chosen.active) + len(chosen.near) + len(chosen.other) if chosen else 0
+    return Case(subject, chosen, random.permutation(n))
+
+
+def explain_all(
+    cases: Sequence[Case], texts: Texts, way: Way, confidence: float
+) -> list[Explanation]:
+    """A sentence for each case, its scores, and those of another case's sentence, as far as the
+    writer and the limits give them."""
+    found = [blank(case) for case in cases]
+    with Progress("explain", total=3 * len(cases), unit="answers") as progress:
+        for one, case in zip(found, cases, strict=True):
+            if case.chosen is not None:
+                shown = texts(case.chosen.shown)
+                explain = partial(way.explain, shown, case.subject.promotes)
+                one["explanation"] = within_limits(one, explain)
+            progress.advance(1)
+        judge = partial(judged, texts=texts, way=way, confidence=confidence)
+        for one, case in zip(found, cases, strict=True):
+            if one["explanation"]:
+                one["detection"] = within_limits(one, partial(judge, case, one["explanation"]))
+            progress.advance(1)
+        for one, case, other in zip(found, cases, others(found), strict=True):
+            if other and one["detection"]:
+                one["control"] = within_limits(one, partial(judge, case, other))
+            progress.advance(1)
+    return found
+
+
+def blank(case: Case) -> Explanation:
+    return {
+        "kind": case.subject.kind,
+        "number": case.subject.number,
         "explanation": None,
         "detection": None,
-        "reason": TOO_FEW,
+        "control": None,
+        "reason": TOO_FEW if case.chosen is None else "",
     }
-    if chosen is None:
-        return one
+
+
+def within_limits(one: Explanation, ask: Callable[[], T | None]) -> T | None:
+    """What `ask` gives; None, and why, where it gives nothing or a limit ends the asking."""
     try:
-        request = explain_messages(texts(chosen.shown), subject.promotes)
-        one["explanation"] = sentence = dialogue.ask(request, EXPLANATION_FORM, read_explanation)
-        one["reason"] = NO_ANSWER
-        if sentence is not None:
-            one["detection"] = detection(sentence, chosen, texts, dialogue, random)
+        found = ask()
     except LimitReachedError as limit:
-        return {**one, "reason": str(limit)}
-    return {**one, "reason": "" if one["detection"] else NO_ANSWER}
-
-
-def detection(
-    sentence: str,
-    chosen: Chosen,
-    texts: Callable[[NDArray[np.int64]], list[str]],
-    dialogue: Dialogue,
-    random: np.random.Generator,
-) -> Detection | None:
-    """The sentence judged on examples in random order; None where no answer had the right form."""
-    parts = (chosen.active, chosen.near, chosen.other)
-    rows, group = np.concatenate(parts), np.repeat(np.arange(3), [len(part) for part in parts])
-    order = random.permutation(len(rows))
-    called = dialogue.ask(
-        judge_messages(sentence, texts(rows[order])),
-        JUDGEMENT_FORM,
-        lambda answer: read_judgement(answer, len(rows)),
-    )
-    if called is None:
+        one["reason"] = str(limit)
         return None
-    is_called = np.isin(np.arange(1, len(rows) + 1), list(called))
-    n_called = [int(is_called[group[order] == g].sum()) for g in range(3)]
-    n_inactive = len(chosen.near) + len(chosen.other)
-    kept = 1 - (n_called[1] + n_called[2]) / n_inactive
-    return {
-        "score": (n_called[0] / len(chosen.active) + kept) / 2,
-        "n_active": len(chosen.active),
-        "n_found": n_called[0],
-        "n_near": len(chosen.near),
-        "n_near_called": n_called[1],
-        "n_other": len(chosen.other),
-        "n_other_called": n_called[2],
-    }
+    if found is None:
+        one["reason"] = NO_ANSWER
+    return found
+
+
+def judged(
+    case: Case, sentence: str, *, texts: Texts, way: Way, confidence: float
+) -> Detection | None:
+    """A sentence judged on a case's examples; None where no answer had the right form."""
+    assert case.chosen is not None
+    judgement = way.judge(sentence, texts(case.judged), len(case.chosen.active))
+    return detection(judgement, case.group, confidence) if judgement else None
+
+
+def others(found: Sequence[Explanation]) -> list[str | None]:
+    """For each the sentence of another: the one half the list away, so that neighbours, which are
+    of a size and may be of a kind, do not stand for each other; None where it says the same."""
+    written = [i for i, one in enumerate(found) if one["explanation"]]
+    partner = dict[int, str | None]()
+    for at, i in enumerate(written):
+        other = written[(at + max(1, len(written) // 2)) % len(written)]
+        sentence = found[other]["explanation"]
+        partner[i] = None if sentence == found[i]["explanation"] else sentence
+    return [partner.get(i) for i in range(len(found))]
 
 
 def first_changes(section: ExplainConfig, n_lined: int) -> list[Subject]:

@@ -1,18 +1,12 @@
-"""Who is asked: an OpenAI-compatible endpoint that the environment names, or a local folder."""
+"""Who is asked, and the OpenAI-compatible endpoint that the environment names."""
 
 import os
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from pipeline import local_files
-from pipeline.analysis.explain.asking import Form, Messages
-from pipeline.config.explain import EndpointWriter, ExplainConfig
-from pipeline.config.models import LocalModel
+from pipeline.analysis.explain.asking import Messages
 from pipeline.errors import ConfigError, EndpointError
-from pipeline.paths import located
-from pipeline.runtime import resolve_device
 
 if TYPE_CHECKING:
     from openai import OpenAI
@@ -38,26 +32,14 @@ class Answer:
 
 
 class Writer(Protocol):
-    """A model that answers, in the form where it can be held to it. name: for people; identity:
-    what an answer depends on besides the request."""
+    """A model that answers. name: for people; identity: what an answer depends on besides the
+    request."""
 
     @property
     def name(self) -> str: ...
     @property
     def identity(self) -> dict[str, Any]: ...
-    def ask(self, messages: Messages, form: Form, max_answer_tokens: int) -> Answer: ...
-
-
-def writer_of(section: ExplainConfig, device: str) -> Writer | None:
-    """The configured writer; None for none. Raises ConfigError where an endpoint is not named, or a
-    folder is not there. device: as in runtime.device"""
-    match section.writer:
-        case EndpointWriter(n_retries=n_retries, timeout_seconds=timeout_seconds):
-            return Endpoint.from_environment(n_retries, timeout_seconds)
-        case LocalModel(path=path):
-            return LocalWriter(located(path), device)
-        case _:
-            return None
+    def ask(self, messages: Messages, max_answer_tokens: int) -> Answer: ...
 
 
 @dataclass(frozen=True)
@@ -107,9 +89,8 @@ class Endpoint:
             timeout=self.timeout_seconds,
         )
 
-    def ask(self, messages: Messages, form: Form, max_answer_tokens: int) -> Answer:
+    def ask(self, messages: Messages, max_answer_tokens: int) -> Answer:
         """The model's answer. Raises EndpointError where there is none."""
-        del form  # few endpoints take the beginning of an answer
         client = self._client
         from openai import APIStatusError, OpenAIError
 
@@ -141,71 +122,3 @@ def _answer(reply: Any, messages: Messages) -> Answer:
     if not isinstance(used, int):  # about four characters a token
         used = (sum(len(m["content"]) for m in messages) + len(text or "")) // 4
     return Answer(text or "", choices[0].finish_reason != "length", used)
-
-
-class LocalWriter:
-    """A Hugging Face folder with a chat template, which decodes greedily. Small models find no form
-    by themselves: the answer is begun for them, and closed where they first would."""
-
-    def __init__(self, folder: Path, device: str) -> None:
-        if not folder.is_dir():
-            raise ConfigError(
-                f"explain.writer.path {folder} is no folder, expected a Hugging Face model with a "
-                "chat template: name another"
-            )
-        self._folder, self._device = folder, resolve_device(device)
-
-    @property
-    def name(self) -> str:
-        return self._folder.name
-
-    @property
-    def identity(self) -> dict[str, Any]:
-        return self._identity
-
-    @cached_property
-    def _identity(self) -> dict[str, Any]:
-        files = local_files.digests({"kind": "local", "path": str(self._folder)})
-        return {"kind": "local", "files": {Path(path).name: file for path, file in files.items()}}
-
-    @cached_property
-    def _model(self) -> Any:
-        from pipeline.models.load import read_model
-
-        return read_model(
-            self._folder, dtype="float32", attention="auto", device=self._device, n_layers=None
-        )
-
-    @cached_property
-    def _tokenizer(self) -> Any:
-        from pipeline.models.load import read_tokenizer
-
-        tokenizer = read_tokenizer(self._folder)
-        if not tokenizer.chat_template:
-            raise ConfigError(
-                f"explain.writer.path {self._folder} has no chat template, expected an "
-                "instruction-tuned model that is asked in one: name another folder"
-            )
-        return tokenizer
-
-    def ask(self, messages: Messages, form: Form, max_answer_tokens: int) -> Answer:
-        text = self._tokenizer.apply_chat_template(
-            messages, add_generation_prompt=True, tokenize=False
-        )
-        begins, ends = form
-        asked = self._tokenizer(text + begins, add_special_tokens=False, return_tensors="pt")
-        n_asked = asked["input_ids"].shape[1]
-        written = self._model.generate(
-            asked["input_ids"].to(self._device),
-            attention_mask=asked["attention_mask"].to(self._device),
-            max_new_tokens=max_answer_tokens,
-            do_sample=False,
-            temperature=None,
-            top_p=None,
-            top_k=None,
-            pad_token_id=self._tokenizer.eos_token_id,
-            stop_strings=[ends[0]],
-            tokenizer=self._tokenizer,
-        )[0, n_asked:]
-        said, closed, _ = str(self._tokenizer.decode(written)).partition(ends[0])
-        return Answer(begins + said + ends, bool(closed), n_asked + len(written))

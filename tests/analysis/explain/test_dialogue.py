@@ -9,8 +9,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline.analysis.explain.asking import (
-    EXPLANATION_FORM,
-    JUDGEMENT_FORM,
     MAX_CHARACTERS,
     explain_messages,
     judge_messages,
@@ -18,7 +16,7 @@ from pipeline.analysis.explain.asking import (
     read_judgement,
 )
 from pipeline.analysis.explain.dialogue import Dialogue, LimitReachedError, Transcript
-from pipeline.analysis.explain.writers import BASE_URL, KEY, MODEL, Endpoint, LocalWriter
+from pipeline.analysis.explain.writers import BASE_URL, KEY, MODEL, Endpoint
 from pipeline.errors import ConfigError, EndpointError
 from tests.analysis.explain.server import answers, completion, serving
 
@@ -39,10 +37,7 @@ def dialogue(path: Path, writer: Any, **limits: int) -> Dialogue:
 @pytest.mark.parametrize("trouble", [429, 500, 503, "cut"])
 def test_refusals_that_pass_and_lost_answers_are_asked_again(tmp_path: Path, trouble: Any) -> None:
     with serving(trouble, trouble, GOOD) as (server, url):
-        assert (
-            dialogue(tmp_path, endpoint(url)).ask(MESSAGES, EXPLANATION_FORM, read_explanation)
-            == "greetings"
-        )
+        assert dialogue(tmp_path, endpoint(url)).ask(MESSAGES, read_explanation) == "greetings"
     assert len(server.requests) == 3
     assert server.requests[0] == server.requests[2]
     assert set(server.keys) == {"Bearer secret-key"}
@@ -51,10 +46,7 @@ def test_refusals_that_pass_and_lost_answers_are_asked_again(tmp_path: Path, tro
 def test_a_slow_endpoint_is_given_up_and_asked_again(tmp_path: Path) -> None:
     with serving("slow", GOOD) as (server, url):
         writer = endpoint(url, timeout_seconds=0.1)
-        assert (
-            dialogue(tmp_path, writer).ask(MESSAGES, EXPLANATION_FORM, read_explanation)
-            == "greetings"
-        )
+        assert dialogue(tmp_path, writer).ask(MESSAGES, read_explanation) == "greetings"
     assert len(server.requests) == 2
 
 
@@ -74,9 +66,7 @@ def test_what_does_not_pass_is_one_line_without_the_key(
     tmp_path: Path, trouble: Any, said: str
 ) -> None:
     with serving(trouble) as (_, url), pytest.raises(EndpointError) as caught:
-        dialogue(tmp_path, endpoint(url, n_retries=1)).ask(
-            MESSAGES, EXPLANATION_FORM, read_explanation
-        )
+        dialogue(tmp_path, endpoint(url, n_retries=1)).ask(MESSAGES, read_explanation)
     assert said in str(caught.value)
     assert "\n" not in str(caught.value)
     assert "secret-key" not in str(caught.value)
@@ -90,17 +80,11 @@ def test_an_answer_of_another_form_is_told_so_once_and_then_given_up(
     tmp_path: Path, bad: dict[str, Any]
 ) -> None:
     with serving(bad, GOOD) as (server, url):
-        assert (
-            dialogue(tmp_path, endpoint(url)).ask(MESSAGES, EXPLANATION_FORM, read_explanation)
-            == "greetings"
-        )
+        assert dialogue(tmp_path, endpoint(url)).ask(MESSAGES, read_explanation) == "greetings"
     roles = [message["role"] for message in server.requests[1]["messages"]]
     assert roles == ["system", "user", "assistant", "user"]
     with serving(bad) as (server, url):
-        assert (
-            dialogue(tmp_path, endpoint(url)).ask(MESSAGES, EXPLANATION_FORM, read_explanation)
-            is None
-        )
+        assert dialogue(tmp_path, endpoint(url)).ask(MESSAGES, read_explanation) is None
     assert len(server.requests) == 2
 
 
@@ -108,23 +92,20 @@ def test_a_rerun_asks_nothing_twice_also_after_a_line_that_was_cut(tmp_path: Pat
     with serving(GOOD) as (server, url):
         for _ in range(2):
             found = dialogue(tmp_path, endpoint(url))
-            assert found.ask(MESSAGES, EXPLANATION_FORM, read_explanation) == "greetings"
+            assert found.ask(MESSAGES, read_explanation) == "greetings"
             assert (found.n_answers, found.n_tokens) == (1, 40)
         assert len(server.requests) == 1
         with (tmp_path / "talk.jsonl").open("a") as file:
             file.write('{"key": "half a li')
         other = explain_messages(["<<Bye>>"], [])
-        assert (
-            dialogue(tmp_path, endpoint(url)).ask(other, EXPLANATION_FORM, read_explanation)
-            == "greetings"
-        )
+        assert dialogue(tmp_path, endpoint(url)).ask(other, read_explanation) == "greetings"
         assert len(server.requests) == 2
         again = dialogue(tmp_path, endpoint(url))
-        assert again.ask(other, EXPLANATION_FORM, read_explanation) == "greetings"
-        assert again.ask(MESSAGES, EXPLANATION_FORM, read_explanation) == "greetings"
+        assert again.ask(other, read_explanation) == "greetings"
+        assert again.ask(MESSAGES, read_explanation) == "greetings"
         assert len(server.requests) == 2
         another = Endpoint(url, "another-model", "secret-key", 0, 5.0)
-        dialogue(tmp_path, another).ask(MESSAGES, EXPLANATION_FORM, read_explanation)
+        dialogue(tmp_path, another).ask(MESSAGES, read_explanation)
         assert len(server.requests) == 3
 
 
@@ -136,13 +117,13 @@ def test_limits_end_the_asking_and_what_is_kept_costs_none(
     with serving(GOOD) as (server, url):
         first = dialogue(tmp_path, endpoint(url), **limit)
         for request in requests[:2]:
-            first.ask(request, EXPLANATION_FORM, read_explanation)
+            first.ask(request, read_explanation)
         with pytest.raises(LimitReachedError, match=next(iter(limit))):
-            first.ask(requests[2], EXPLANATION_FORM, read_explanation)
+            first.ask(requests[2], read_explanation)
         assert len(server.requests) == 2
         second = dialogue(tmp_path, endpoint(url), **limit)
         for request in requests:
-            second.ask(request, EXPLANATION_FORM, read_explanation)
+            second.ask(request, read_explanation)
         assert len(server.requests) == 3
 
 
@@ -163,18 +144,11 @@ def test_nothing_is_asked_before_the_environment_names_an_endpoint(
     assert (named.base_url, named.key) == ("http://127.0.0.1:1/v1", "none")
 
 
-def test_a_folder_that_is_not_there_is_told_before_anything_is_read(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match=r"explain\.writer\.path .* is no folder"):
-        LocalWriter(tmp_path / "none", "cpu")
-
-
 def test_orders_in_an_excerpt_stay_a_string_of_the_request(tmp_path: Path) -> None:
     judged = answers({"active": [2]})
     with serving(judged) as (server, url):
         messages = judge_messages("greetings", [HOSTILE, "<<Hi>>"])
-        found = dialogue(tmp_path, endpoint(url)).ask(
-            messages, JUDGEMENT_FORM, lambda a: read_judgement(a, 2)
-        )
+        found = dialogue(tmp_path, endpoint(url)).ask(messages, lambda a: read_judgement(a, 2))
     assert found == {2}
     (request,) = server.requests
     system, user = request["messages"]

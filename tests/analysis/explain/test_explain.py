@@ -1,6 +1,7 @@
 """The choice of examples, and a sentence from its request to its score."""
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,10 +11,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from pipeline.analysis.explain.asking import Form, Messages
+from pipeline.analysis.explain.asking import Messages
 from pipeline.analysis.explain.dialogue import Dialogue, Transcript
-from pipeline.analysis.explain.examples import choose
-from pipeline.analysis.explain.run import NO_ANSWER, TOO_FEW, Subject, explain_one
+from pipeline.analysis.explain.examples import Ints, choose
+from pipeline.analysis.explain.result import Explanation
+from pipeline.analysis.explain.run import NO_ANSWER, TOO_FEW, Case, Subject, explain_all
+from pipeline.analysis.explain.ways import ByLikelihood, InAnswers
 from pipeline.analysis.explain.writers import Answer
 from pipeline.config import compose
 from pipeline.planning import explain_line
@@ -52,7 +55,7 @@ def test_what_is_active_in_too_few_documents_is_not_asked_about() -> None:
     assert choose(activity, COLUMNS, n_shown=4, n_judged=8, random=random) is None
 
 
-class Writes:
+class Answers:
     """A writer that says that it is active on token 3, or judges by the sentence."""
 
     name, identity = "one", {"kind": "test"}
@@ -60,35 +63,63 @@ class Writes:
     def __init__(self, judges: bool = True) -> None:
         self.asked, self._judges = list[Messages](), judges
 
-    def ask(self, messages: Messages, form: Form, max_answer_tokens: int) -> Answer:
-        del form, max_answer_tokens
+    def ask(self, messages: Messages, max_answer_tokens: int) -> Answer:
+        del max_answer_tokens
         self.asked.append(messages)
         request = json.loads(messages[1]["content"])
         if "sentence" not in request:
-            return Answer('{"explanation": "the token is 3"}', True, 10)
-        active = [int(n) for n, text in request["excerpts"].items() if text == "<<3>>"]
+            token = request["excerpts"][0]
+            return Answer(json.dumps({"explanation": f"the token is {token}"}), True, 10)
+        token = request["sentence"].split()[-1]
+        active = [int(n) for n, text in request["excerpts"].items() if text == token]
         return Answer(json.dumps({"active": active}) if self._judges else "?", True, 10)
 
 
-def texts(rows: NDArray[np.int64]) -> list[str]:
+class Odds(Answers):
+    """A weak one: it writes on and on, would say yes to all, and has an inkling of token 3."""
+
+    def ask(self, messages: Messages, max_answer_tokens: int) -> Answer:
+        self.asked.append(messages)
+        return Answer("The marked words are 3. The marked words are 3. The", True, 10)
+
+    def odds(self, requests: Sequence[Messages]) -> Answer:
+        odds = [4.5 + ("<<3>>" in messages[0]["content"]) for messages in requests]
+        return Answer(json.dumps(odds), True, 10 * len(requests))
+
+
+def texts(rows: Ints) -> list[str]:
     return [f"<<{TOKEN[row]}>>" for row in rows]
 
 
-def explained(path: Path, writer: Any, activity: NDArray[Any] = ACTIVITY, **limits: int) -> Any:
+def case(number: int, activity: NDArray[Any]) -> Case:
     random = np.random.default_rng(0)
     chosen = choose(activity, COLUMNS, n_shown=6, n_judged=20, random=random)
+    n = len(chosen.active) + len(chosen.near) + len(chosen.other) if chosen else 0
+    return Case(Subject("change", number, 0, ["a"]), chosen, random.permutation(n))
+
+
+def talk(path: Path, writer: Any, **limits: int) -> Dialogue:
     given_limits = {"max_requests": 9, "max_tokens": 999} | limits
-    talk = Dialogue(writer, Transcript(path / "talk.jsonl"), 2, 50, **given_limits)
-    return explain_one(Subject("change", 1, 0, ["a"]), chosen, texts, talk, random)
+    return Dialogue(writer, Transcript(path / "talk.jsonl"), 2, 50, **given_limits)
+
+
+def explained(
+    path: Path, writer: Any, *activities: NDArray[Any], **limits: int
+) -> list[Explanation]:
+    dialogue = talk(path, writer, **limits)
+    way = ByLikelihood(dialogue, writer) if isinstance(writer, Odds) else InAnswers(dialogue)
+    cases = [case(number, activity) for number, activity in enumerate(activities)]
+    return explain_all(cases, texts, way, 0.95)
 
 
 def test_a_sentence_that_names_the_token_alone_fails_on_the_near_misses(tmp_path: Path) -> None:
     """Half of the silent examples are near misses, so its score is 0.75."""
-    writer = Writes()
-    found = explained(tmp_path, writer)
-    assert found["explanation"] == "the token is 3"
+    writer = Answers()
+    (found,) = explained(tmp_path, writer, ACTIVITY)
+    assert found["explanation"] == "the token is <<3>>"
     assert found["reason"] == ""
     detection = found["detection"]
+    assert detection is not None
     assert detection["n_found"] == detection["n_active"] == 10
     assert detection["n_near_called"] == detection["n_near"] == 5
     assert detection["n_other_called"] < detection["n_other"] == 5
@@ -96,16 +127,48 @@ def test_a_sentence_that_names_the_token_alone_fails_on_the_near_misses(tmp_path
     shown = json.loads(writer.asked[0][1]["content"])
     assert shown["excerpts"] == ["<<3>>"] * 6
     assert shown["tokens_made_more_likely"] == ["a"]
+    assert found["control"] is None
+
+
+def test_the_control_is_anothers_sentence_on_the_same_examples(tmp_path: Path) -> None:
+    """Of the token 4, of which no example of the first is."""
+    other = np.where((TOKEN == 4) & (DOCUMENT % 3 > 0), 1 + np.arange(N) / N, 0)
+    first, second = explained(tmp_path, Answers(), ACTIVITY, other)
+    for one in (first, second):
+        assert one["detection"] is not None
+        assert one["control"] is not None
+        assert one["control"]["n_active"] == one["detection"]["n_active"]
+        assert one["control"]["n_found"] == one["control"]["n_near_called"] == 0
+        assert one["control"]["score"] <= 0.5 < one["detection"]["score"]
+
+
+def test_a_model_that_says_yes_to_all_is_scored_by_how_surely(tmp_path: Path) -> None:
+    (found,) = explained(tmp_path, Odds(), ACTIVITY)
+    assert found["explanation"] == "The marked words are 3."
+    detection = found["detection"]
+    assert detection is not None
+    assert detection["auc"]["value"] == pytest.approx(0.75, abs=0.06)
+    n_called = sum(detection[n] for n in ("n_found", "n_near_called", "n_other_called"))  # type: ignore[literal-required]
+    assert n_called == detection["n_active"]
+    again = Odds()
+    assert explained(tmp_path, again, ACTIVITY) == [found]
+    assert not again.asked
+
+
+def test_two_subjects_of_one_sentence_are_no_control_of_each_other(tmp_path: Path) -> None:
+    for one in explained(tmp_path, Odds(), ACTIVITY, np.roll(ACTIVITY, 60)):
+        assert one["detection"] is not None
+        assert one["control"] is None
 
 
 def test_why_there_is_no_sentence_or_no_score_is_told(tmp_path: Path) -> None:
-    silent = explained(tmp_path / "a", Writes(), np.zeros(N))
+    (silent,) = explained(tmp_path / "a", Answers(), np.zeros(N))
     assert (silent["explanation"], silent["reason"]) == (None, TOO_FEW)
-    unjudged = explained(tmp_path / "b", Writes(judges=False))
-    assert unjudged["explanation"] == "the token is 3"
+    (unjudged,) = explained(tmp_path / "b", Answers(judges=False), ACTIVITY)
+    assert unjudged["explanation"] == "the token is <<3>>"
     assert (unjudged["detection"], unjudged["reason"]) == (None, NO_ANSWER)
-    limited = explained(tmp_path / "c", Writes(), max_requests=1)
-    assert limited["explanation"] == "the token is 3"
+    (limited,) = explained(tmp_path / "c", Answers(), ACTIVITY, max_requests=1)
+    assert limited["explanation"] == "the token is <<3>>"
     assert "explain.max_requests (1) is reached" in limited["reason"]
 
 
@@ -115,5 +178,5 @@ def test_the_plan_tells_what_would_be_asked_and_of_whom() -> None:
     config = compose([*asked, "explain.max_tokens=100"])
     line = explain_line(config)
     assert line is not None
-    assert "about 6 requests and at most about 100 tokens" in line
+    assert "about 9 requests and at most about 100 tokens" in line
     assert "EXPLAIN_BASE_URL" in line
