@@ -62,12 +62,31 @@ def cautions(findings: Findings) -> list[str]:
             "Of the difference between the two models’ activations it explains "
             f"{share(difference)}." + ("" if difference > 0.5 else most)
         )
+        found += a_few_rows(findings, everything["fve_difference"])
     dead = result["dead_latents"] / result["n_latents"]
     if dead > limits.max_dead_share:
         found.append(
             f"{dead:.0%} of the latents are dead, so the dictionary is smaller than it looks."
         )
     return found
+
+
+def a_few_rows(findings: Findings, explained: Measured) -> list[str]:
+    """What is said where so much depends on which sequences are drawn that a few rows must hold
+    most of the difference; nothing where it does not."""
+    low, high = explained["low"], explained["high"]
+    widest = findings.config.report.max_fve_interval
+    if low is None or high is None or high - low <= widest or hardly_differ(findings):
+        return []
+    remedy = (
+        "; `dump.max_norm_ratio: 10` leaves outlier rows out"
+        if findings.config.dump.max_norm_ratio is None
+        else ""
+    )
+    return [
+        f"That share is {share(low)} to {share(high)}, as the sequences fall: a few tokens hold "
+        f"most of the difference, and so of every share of it on this page{remedy}."
+    ]
 
 
 def hardly_differ(findings: Findings) -> str:
