@@ -60,7 +60,11 @@ def work(size_name: str, shard: Any, n_steps: int, *, cpu_time: bool) -> None:
     size, results = SIZES[size_name], {}
     clock = time.process_time if cpu_time else time.perf_counter
     rows = random_rows(size.batch_rows, size.d_model)
-    with joined(300.0, "cpu"), tempfile.TemporaryDirectory() as folder, counted_bytes() as n_bytes:
+    with (
+        joined(300.0, "cpu", "steps"),
+        tempfile.TemporaryDirectory() as folder,
+        counted_bytes() as n_bytes,
+    ):
         for kind, precision in JOBS:
             training = make_training(
                 size, kind, precision, MemoryRows(rows), Path(folder), n_rows=10**9

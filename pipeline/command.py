@@ -8,7 +8,7 @@ from pathlib import Path
 
 from pipeline import interruption
 from pipeline.artifacts import clear_space_errors
-from pipeline.distributed import is_first_to_tell
+from pipeline.distributed import check_processes, is_first_to_tell
 from pipeline.errors import PipelineError
 from pipeline.interruption import WORDS, Interrupted
 from pipeline.progress import sign_of_life
@@ -26,6 +26,7 @@ def command(
     doc: str | None = None,
     sections: Sequence[str] = (),
     resumes: bool = False,
+    is_parallel: bool = False,
 ) -> None:
     """Run `python -m stages.<name>` with what was typed after it.
 
@@ -35,6 +36,7 @@ def command(
     doc: the text of --help, else the docstring of the module of `main`
     sections: of the configuration that decide the output; resumes: whether work in its folder is
     taken up by the next run
+    is_parallel: whether several processes of `torchrun` can do it together; else they are refused
     """
     typed = sys.argv[1:]
     if HELP & set(typed):
@@ -44,6 +46,7 @@ def command(
         return
     try:
         with interruption.listening(), sign_of_life(name), clear_space_errors(Path()):
+            check_processes(name, is_parallel=is_parallel)
             main(typed)
             sys.stdout.flush()
     except PipelineError as error:

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import cache
 from types import FrameType
 from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
@@ -268,9 +269,10 @@ def share_of_threads(n_threads: int) -> int:
 
 
 @contextmanager
-def joined(timeout_seconds: float, device: str) -> Iterator[None]:
+def joined(timeout_seconds: float, device: str, name: str) -> Iterator[None]:
     """Join the ranks of the job; a reduction that takes longer than the timeout is given up.
 
+    name: of what they do together, another one each time that the same job joins
     device: as `runtime.device`. Each rank has a card of its own; ConfigError where there are too
     few of them.
     """
@@ -285,10 +287,16 @@ def joined(timeout_seconds: float, device: str) -> Iterator[None]:
     if has_gpu:
         check_cards(torch.cuda.device_count())
         torch.cuda.set_device(local_rank())
+    timeout = timedelta(seconds=timeout_seconds)
     with _peers():
+        # The job's store outlives the group. Under the same keys, the next group would find the
+        # addresses that this one left there, and wait for processes that listen elsewhere by then.
         dist.init_process_group(
             "cpu:gloo,cuda:nccl" if has_gpu else "gloo",
-            timeout=timedelta(seconds=timeout_seconds),
+            store=dist.distributed_c10d.PrefixStore(name, _store_of_job(timeout)),
+            rank=world().rank,
+            world_size=world().size,
+            timeout=timeout,
         )
     try:
         yield
@@ -298,6 +306,26 @@ def joined(timeout_seconds: float, device: str) -> Iterator[None]:
         raise
     dist.destroy_process_group()
     signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+
+@cache
+def _store_of_job(timeout: timedelta) -> Any:
+    """The store of keys that `torchrun` keeps for the job; without it, the first rank does."""
+    from torch.distributed.rendezvous import rendezvous
+
+    store, *_ = next(rendezvous("env://", timeout=timeout))
+    store.set_timeout(timeout)
+    return store
+
+
+def check_processes(name: str, *, is_parallel: bool) -> None:
+    """Raise ConfigError where a command that cannot be divided was started in several processes:
+    each would do the whole of it, and write the same files at the same time."""
+    if world().size > 1 and not is_parallel:
+        raise ConfigError(
+            f"{name} was started in {world().size} processes, but runs in one: start it without "
+            "torchrun"
+        )
 
 
 def check_cards(n_cards: int) -> None:

@@ -19,7 +19,6 @@ from pipeline.command import command, named, tell
 from pipeline.config import Config, load_config
 from pipeline.distributed import joined, world
 from pipeline.errors import (
-    ConfigError,
     MismatchError,
     OutOfMemoryError,
     PipelineError,
@@ -246,14 +245,13 @@ def run(stage: Stage, main: Callable[[Config], None]) -> None:
     def configured(typed: list[str]) -> None:
         config = load_config(typed)
         use_runtime(config)
-        check_processes(stage)
         stage.written.clear()
         stage.unchanged.clear()
         stage.remarks.clear()
         clock = Clock()
         with (
             artifacts.clear_space_errors(DATA),
-            joined(config.runtime.answer_seconds, config.runtime.device),
+            joined(config.runtime.answer_seconds, config.runtime.device, stage.name),
             clear_memory_errors(stage),
         ):
             tell_device(stage, config)
@@ -264,7 +262,14 @@ def run(stage: Stage, main: Callable[[Config], None]) -> None:
             tell(last_line(stage, clock.seconds()))
 
     doc = getattr(main, "__globals__", {}).get("__doc__")
-    command(stage.name, configured, doc=doc, sections=stage.sections, resumes=stage.resumes)
+    command(
+        stage.name,
+        configured,
+        doc=doc,
+        sections=stage.sections,
+        resumes=stage.resumes,
+        is_parallel=stage.is_parallel,
+    )
 
 
 def last_line(stage: Stage, seconds: float) -> str:
@@ -275,15 +280,6 @@ def last_line(stage: Stage, seconds: float) -> str:
     if stage.unchanged:
         return f"{stage.name}: nothing to do, {named(stage.unchanged)} as configured\n"
     return ""
-
-
-def check_processes(stage: Stage) -> None:
-    """Refuse several processes where the stage's work cannot be divided."""
-    if world().size > 1 and not stage.is_parallel:
-        raise ConfigError(
-            f"{stage.name} was started in {world().size} processes, but runs in one: "
-            f"run `python -m stages.{stage.name}` without torchrun"
-        )
 
 
 def tell_device(stage: Stage, config: Config) -> None:

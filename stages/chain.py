@@ -1,6 +1,7 @@
 """Run several stages one after the other in one process, which spares their start-up.
 
     python -m stages.chain train,latent_scaling,recovery +experiment=planted seed=7
+    torchrun --nproc-per-node=2 -m stages.chain dump,shuffle,train   # stages that several can share
 
 reads, writes, costs   what the stages do; every stage checks its inputs as if run alone. One that
                        limits the memory of its process has a process of its own
@@ -12,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.command import command
+from pipeline.distributed import check_processes
 from pipeline.errors import ConfigError
 from pipeline.interruption import run_child
 from pipeline.stage import run
@@ -25,7 +27,15 @@ def started(typed: list[str]) -> None:
 def main(names: list[str]) -> None:
     if not names:
         raise ConfigError("no stage given: name some, such as train,latent_scaling")
-    for position, stage in enumerate([named(name) for name in names]):
+    if repeated := [name for name in names if names.count(name) > 1]:
+        raise ConfigError(
+            f"the chain has {repeated[0]} {names.count(repeated[0])} times, expected each stage "
+            "once: leave the others out"
+        )
+    chained = [named(name) for name in names]
+    for stage in chained:
+        check_processes(stage.STAGE.name, is_parallel=stage.STAGE.is_parallel)
+    for position, stage in enumerate(chained):
         if stage.STAGE.limits_memory and position:
             run_apart(stage.STAGE.name)
         else:
@@ -58,4 +68,4 @@ def stages() -> list[str]:
 
 
 if __name__ == "__main__":
-    command("chain", started)
+    command("chain", started, is_parallel=True)

@@ -15,7 +15,7 @@ cost    one pass over the rows; six times the weights in memory; killed and run 
 
 from pipeline.artifacts import Build
 from pipeline.config import Config
-from pipeline.distributed import Mesh, world
+from pipeline.distributed import ALONE, Mesh, world
 from pipeline.labels import OUTLIERS
 from pipeline.progress import Progress
 from pipeline.runtime import resolve_device, set_threads
@@ -77,11 +77,13 @@ def make_crosscoder(config: Config, build: Build) -> None:
     from pipeline.training.trackers import TrackedRun, open_trackers
     from pipeline.training.training import Training
 
-    provenance = build.manifest.lineage
-    with training_rows(config) as rows, StoreReader.open(HELDOUT_ACTIVATIONS) as heldout:
+    provenance, ranks = build.manifest.lineage, world()
+    if config.crosscoder.kind == "pretrained":  # one process takes it over
+        if not ranks.is_first:
+            return
+        ranks = ALONE
+    with training_rows(config, ranks) as rows, StoreReader.open(HELDOUT_ACTIVATIONS) as heldout:
         if config.crosscoder.kind == "pretrained":
-            if not world().is_first:
-                return
             n_rows = min(config.train.normalisation_rows or rows.n_sample_rows, rows.n_sample_rows)
             stream = Stream(rows.source, config.train.batch_rows, n_rows, config.train.seed)
             import_crosscoder(config.crosscoder, stream, build.work, provenance=provenance)
@@ -94,7 +96,7 @@ def make_crosscoder(config: Config, build: Build) -> None:
             heldout=heldout,
             folder=build.work,
             device=resolve_device(config.runtime.device),
-            mesh=Mesh.of(world(), config.runtime.shard),
+            mesh=Mesh.of(ranks, config.runtime.shard),
         )
         job = training.start()
         tracked = TrackedRun(
@@ -107,7 +109,7 @@ def make_crosscoder(config: Config, build: Build) -> None:
             Progress(
                 "train", total=training.n_rows, unit="rows", start=job.n_rows, labels=LABELS
             ) as progress,
-            open_trackers(config.runtime.trackers if world().is_first else [], tracked) as trackers,
+            open_trackers(config.runtime.trackers if ranks.is_first else [], tracked) as trackers,
         ):
             job.train(LiveView(progress, trackers))
         training.write(job, provenance=provenance)

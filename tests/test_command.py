@@ -12,10 +12,17 @@ import pytest
 from pipeline import progress
 from pipeline.command_help import help_text
 from pipeline.config import Config, compose
+from pipeline.errors import ConfigError
 from pipeline.stage import Stage, run
+from stages import chain
 
 ROOT = Path(__file__).parents[1]
 COMMANDS = sorted(path.stem for path in (ROOT / "stages").glob("[a-z]*.py"))
+SHARED = {
+    *("dump", "shuffle", "train", "chain"),
+    *("evaluate", "latent_scaling", "causal", "changes", "dashboards"),
+}
+"""What several processes can do together; their tests are those of each part."""
 
 
 @pytest.mark.parametrize("name", COMMANDS)
@@ -32,6 +39,32 @@ def test_help_tells_what_a_command_reads_writes_and_costs(
     stage = getattr(importlib.import_module(f"stages.{name}"), "STAGE", None)
     for section in stage.sections if stage else ():
         assert f"\n  {section}  (conf/" in shown
+
+
+@pytest.mark.parametrize("name", sorted(set(COMMANDS) - SHARED))
+@pytest.mark.filterwarnings("ignore:.*found in sys.modules:RuntimeWarning")
+def test_a_command_of_one_process_refuses_several_in_one_line(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Before it has read anything, so that none waits for another and no file is written twice."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    for typed in ([name], [name, "+experiment=smoke"]):
+        monkeypatch.setattr("sys.argv", typed)
+        with pytest.raises(SystemExit) as ended:
+            runpy.run_module(f"stages.{name}", run_name="__main__")
+        assert ended.value.code == 2
+        told = f"error: {name} was started in 2 processes, but runs in one: start it without"
+        assert capsys.readouterr().err == f"{told} torchrun\n"
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_chain_in_several_processes_refuses_a_stage_of_one_before_any_has_run(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    with pytest.raises(ConfigError, match="baselines was started in 2 processes, but runs in one"):
+        chain.main(["train", "baselines"])
 
 
 def test_help_gives_each_key_its_present_value_and_meaning(monkeypatch: pytest.MonkeyPatch) -> None:

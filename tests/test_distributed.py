@@ -12,7 +12,6 @@ from hypothesis import strategies as st
 from pipeline import distributed
 from pipeline.distributed import Mesh, Ranks
 from pipeline.errors import ConfigError, LostProcessError, ReductionError
-from pipeline.stage import Stage, check_processes
 
 DUPLICATE = """NCCL error in: ProcessGroupNCCL.cpp:3690, invalid usage, NCCL version 2.27.5
 ncclInvalidUsage: This usually reflects invalid usage of NCCL library.
@@ -68,13 +67,6 @@ def test_the_threads_of_a_machine_are_shared(monkeypatch: pytest.MonkeyPatch):
     assert distributed.share_of_threads(1) == 1
 
 
-def test_a_stage_of_one_process_refuses_several(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setenv("WORLD_SIZE", "2")
-    check_processes(Stage("train", (), is_parallel=True))
-    with pytest.raises(ConfigError, match=r"mix was started in 2 processes, but runs in one"):
-        check_processes(Stage("mix", ()))
-
-
 def test_a_process_without_its_peers_says_so_in_bounded_time():
     environment = os.environ | {
         "RANK": "1",
@@ -86,7 +78,7 @@ def test_a_process_without_its_peers_says_so_in_bounded_time():
         "from pipeline.distributed import joined\n"
         "from pipeline.errors import LostProcessError\n"
         "try:\n"
-        "    with joined(2.0, 'cpu'): pass\n"
+        "    with joined(2.0, 'cpu', 'x'): pass\n"
         "except LostProcessError as error: print(error)\n"
     )
     done = subprocess.run(

@@ -76,7 +76,7 @@ def weights(
 
 def main(folder: Path, device_name: str) -> None:
     set_threads(1)
-    with joined(ANSWER_SECONDS, device_name):
+    with joined(ANSWER_SECONDS, device_name, "check"):
         device = resolve_device(device_name) if device_name == "cuda" else CPU
         for kind in KINDS:
             for shard in SHARDS:

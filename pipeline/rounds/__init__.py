@@ -11,7 +11,7 @@ steps, which leave the disk idle). Round r goes once a checkpoint lies past its 
 
     <runtime.rounds_dir>/.work/rounds-<digest of the descriptor>/
       epoch-0-seed-49-round-0003/
-        buckets/     while the round is being made
+        buckets/     while the round is being made (buckets-of-2/ by two processes)
         rows.zarr/   a plain store, in the order in which it is trained on
 
 Which rows a round holds and how they are ordered follows from seeds and counts alone, so whatever

@@ -5,20 +5,20 @@ own (`data/code/train.json`): where rows are stored, an edit there that leaves t
 trains nothing anew; where they come in rounds, the descriptors hold the digest of that code.
 """
 
-from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any, Self
 
 from pipeline.artifacts import Build
 from pipeline.config import Config
+from pipeline.distributed import ALONE, Ranks
 from pipeline.harvest.census import rows_per_sequence, take_census
 from pipeline.models.start import read_start
 from pipeline.rounds.descriptor import Described, code_digest
 from pipeline.rounds.order import Round
 from pipeline.rounds.pair_rows import PairRows
 from pipeline.shuffle.scatter import BucketWriter, deal_as_produced
-from pipeline.shuffle.shuffle import permute_buckets
+from pipeline.shuffle.shuffle import Ordering
 from pipeline.stage import MODELS, TOKENS
 from pipeline.store import StoreLayout, StoreReader
 
@@ -46,10 +46,14 @@ def publish_description(
 
 
 class Maker:
-    """Makes rounds in folders of their own. Use as a context manager."""
+    """Makes rounds in folders of their own. Use as a context manager.
 
-    def __init__(self, config: Config) -> None:
-        self.config = config
+    ranks: the processes that make them together, each a part of the rows; all call the same methods
+    at the same time
+    """
+
+    def __init__(self, config: Config, ranks: Ranks = ALONE) -> None:
+        self.config, self.ranks = config, ranks
         self._opened = ExitStack()
         n_threads = config.runtime.io_threads
         tokens = self._opened.enter_context(StoreReader.open(TOKENS, n_threads=n_threads))
@@ -72,19 +76,20 @@ class Maker:
                 seed=each.seed,
                 buffer_bytes=self.config.shuffle.memory_bytes,
                 n_threads=self.config.runtime.io_threads,
+                ranks=self.ranks,
             )
 
         layer = self.config.hook_point.layer
-        self._rows.write({layer: open_writer}, each.sequences, "dump_round")
+        self._rows.write({layer: open_writer}, each.sequences, "dump_round", self.ranks)
 
-    def put_in_order(self, buckets: Path, rows: Path, report: Callable[[int], None]) -> None:
-        """Write the rows of finished buckets in their order, a store at `rows`; each file of
+    def ordering(self, buckets: Path, rows: Path) -> Ordering:
+        """What writes the rows of finished buckets in their order, a store at `rows`; each file of
         buckets goes once its rows are durable there."""
-        permute_buckets(
+        return Ordering.open(
             buckets,
             rows,
             buffer_bytes=self.config.shuffle.memory_bytes,
             n_threads=self.config.runtime.io_threads,
             release=True,
-            report=report,
+            ranks=self.ranks,
         )

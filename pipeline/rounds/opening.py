@@ -1,15 +1,14 @@
 """The training rows of an experiment, stored whole or made in rounds."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
 
 from pipeline.artifacts import WORK_DIR, clear_space_errors, lock_beside, locked, manifest_digest
 from pipeline.config import Config
-from pipeline.distributed import world
-from pipeline.errors import ConfigError
+from pipeline.distributed import ALONE, Ranks
 from pipeline.paths import in_main_tree
 from pipeline.rounds.descriptor import Described, are_rounds
 from pipeline.rounds.source import RoundRows, remove_rounds
@@ -40,36 +39,44 @@ class TrainingRows:
 
 
 @contextmanager
-def training_rows(config: Config, *, n_threads: int = 2) -> Iterator[TrainingRows]:
+def training_rows(
+    config: Config, ranks: Ranks = ALONE, *, n_threads: int = 2
+) -> Iterator[TrainingRows]:
     """Open the rows that `shuffle` has published, as a store or as a descriptor.
 
     Rounds go when the caller is done with them, and stay where it was stopped.
-    Raises ConfigError for rounds in several processes, BusyError where another one works with the
-    same rounds.
+    ranks: the processes that open them at the same time, ask for the same batches, and make rounds
+    together
+    Raises BusyError where another job works with the same rounds.
     """
     if not are_rounds(SHUFFLED):
         with StoreReader.open(SHUFFLED, n_threads=n_threads) as reader:
             yield TrainingRows(reader, None)
         return
-    if world().size > 1:
-        raise ConfigError(
-            f"dump.rows_per_round is set, and {world().size} processes were started, but one makes "
-            "rounds: run the stage without torchrun, or set dump.rows_per_round=null"
-        )
-    with _locked_folder(config) as folder, import_module(MAKING).Maker(config) as maker:
-        described, seed = Described.read(SHUFFLED), config.shuffle.seed
-        with RoundRows(described, seed, folder, maker, n_threads) as rows:
+    folder, described = rounds_folder(config), Described.read(SHUFFLED)
+    with clear_space_errors(folder), ExitStack() as held:
+        # Of several processes the first has the lock, and takes away what all are done with.
+        ranks.from_first(lambda: held.enter_context(_locked(folder)))
+        with (
+            import_module(MAKING).Maker(config, ranks) as maker,
+            RoundRows(described, config.shuffle.seed, folder, maker, n_threads, ranks) as rows,
+        ):
             yield TrainingRows(rows, rows)
-        remove_rounds(folder)
-        folder.rmdir()
+        ranks.meet()
+        if ranks.is_first:
+            _remove(folder)
 
 
 @contextmanager
-def _locked_folder(config: Config) -> Iterator[Path]:
-    folder = rounds_folder(config)
-    with clear_space_errors(folder), locked(lock_beside(folder)):
+def _locked(folder: Path) -> Iterator[None]:
+    with locked(lock_beside(folder)):
         folder.mkdir(exist_ok=True)
-        yield folder
+        yield
+
+
+def _remove(folder: Path) -> None:
+    remove_rounds(folder)
+    folder.rmdir()
 
 
 def rounds_folder(config: Config) -> Path:
@@ -83,7 +90,6 @@ def rounds_folder(config: Config) -> Path:
 
 def clear_rounds(config: Config) -> None:
     """Remove the rounds that a run left which was killed after its last use of them."""
-    if are_rounds(SHUFFLED) and rounds_folder(config).exists():
-        with _locked_folder(config) as folder:
-            remove_rounds(folder)
-            folder.rmdir()
+    if are_rounds(SHUFFLED) and (folder := rounds_folder(config)).exists():
+        with clear_space_errors(folder), _locked(folder):
+            _remove(folder)

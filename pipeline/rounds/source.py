@@ -7,11 +7,13 @@ import shutil
 import threading
 from collections.abc import Callable, Collection, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, Self
 
 import numpy as np
 
+from pipeline.distributed import ALONE, Ranks
 from pipeline.rounds.descriptor import Described
 from pipeline.rounds.order import Order, Round
 from pipeline.store import StoreReader
@@ -24,12 +26,32 @@ REMOVED = "removed-"
 ACTIVATIONS = "activations"
 
 
+class PutsInOrder(Protocol):
+    """What writes the rows of buckets in their order; see `shuffle.Ordering`."""
+
+    def write(self, report: Callable[[int], None], /) -> None: ...
+
+    def finish(self) -> int: ...
+
+    def close(self) -> None: ...
+
+
 class MakesRounds(Protocol):
     """What makes the rows of a round; see `making.Maker`."""
 
     def deal(self, each: Round, buckets: Path, /) -> None: ...
 
-    def put_in_order(self, buckets: Path, rows: Path, report: Callable[[int], None], /) -> None: ...
+    def ordering(self, buckets: Path, rows: Path, /) -> PutsInOrder: ...
+
+
+@dataclass(frozen=True)
+class _Begun:
+    """A round whose rows are being put in order. Where several processes do that, they meet before
+    `writing` and after it: the training meets them meanwhile."""
+
+    name: str
+    ordering: PutsInOrder
+    writing: Future[None]
 
 
 class _StoppedError(Exception):
@@ -42,17 +64,26 @@ class RoundRows:
     Two rounds are on disk at most: the one that is read, and the next one in the making. Rows of
     a round that is not there are made when they are asked for.
     seed: of the order of epoch 0; later epochs have the seed that `batches` is given
+    ranks: the processes that read them. They ask for the same batches, of which each may want
+    another part, and make rounds together; the first decides what is there and removes it
     """
 
     def __init__(
-        self, described: Described, seed: int, folder: Path, maker: MakesRounds, n_threads: int = 2
+        self,
+        described: Described,
+        seed: int,
+        folder: Path,
+        maker: MakesRounds,
+        n_threads: int = 2,
+        ranks: Ranks = ALONE,
     ) -> None:
         self.described, self.seed, self.folder, self.maker = described, seed, folder, maker
-        self.n_threads = n_threads
+        self.n_threads, self.ranks = n_threads, ranks
+        self._buckets = BUCKETS if ranks.size == 1 else f"{BUCKETS}-of-{ranks.size}"
         self._order: Order | None = None
         self._readers: dict[str, StoreReader] = {}
         self._pool = ThreadPoolExecutor(1, "round-shuffle")
-        self._ordering: tuple[str, Future[None]] | None = None
+        self._begun: _Begun | None = None
         self._is_stopping = threading.Event()
 
     def __enter__(self) -> Self:
@@ -167,34 +198,45 @@ class RoundRows:
 
     def _rows(self, held: Round) -> Path:
         """The store of a round, made here and now where it is missing."""
-        if self._ordering is not None and self._ordering[0] == held.name:
-            ordering, self._ordering = self._ordering[1], None
-            ordering.result()
-        elif not self._is_there(held):
+        if not self._is_there(held):
             self._stop()
             # A batch may be open that began in the round before.
             self._keep(held, *list(self._readers)[-1:])
-            self.maker.deal(held, self.folder / held.name / BUCKETS)
-            self._put_in_order(held)
+            self._begin(held)
+        if self._begun is not None and self._begun.name == held.name:
+            self._begun.writing.result()
+            self._begun.ordering.finish()
+            self._begun.ordering.close()
+            self._begun = None
+            if self.ranks.is_first:
+                shutil.rmtree(self.folder / held.name / self._buckets)
         return self.folder / held.name / ROWS
 
     def _is_there(self, held: Round) -> bool:
         """Whether a round is whole or will be without a further call."""
-        if self._ordering is not None and self._ordering[0] == held.name:
+        if self._begun is not None and self._begun.name == held.name:
             return True
-        if not is_sealed(self.folder / held.name / ROWS):
-            return False
-        shutil.rmtree(self.folder / held.name / BUCKETS, ignore_errors=True)
-        return True
+        return self.ranks.from_first(lambda: self._is_whole(self.folder / held.name))
+
+    def _is_whole(self, folder: Path) -> bool:
+        """Whether the store of a round is whole; what is of no use beside it goes."""
+        if is_sealed(folder / ROWS):
+            for buckets in folder.glob(f"{BUCKETS}*"):
+                shutil.rmtree(buckets, ignore_errors=True)
+            return True
+        if folder.exists() and not (folder / self._buckets).exists():
+            # As many processes as began it know which of its rows are durable and which of its
+            # buckets are gone; others make it anew.
+            _remove(folder)
+        return False
 
     def _begin(self, ahead: Round) -> None:
-        self.maker.deal(ahead, self.folder / ahead.name / BUCKETS)
-        self._ordering = ahead.name, self._pool.submit(self._put_in_order, ahead)
-
-    def _put_in_order(self, held: Round) -> None:
-        folder = self.folder / held.name
-        self.maker.put_in_order(folder / BUCKETS, folder / ROWS, self._report)
-        shutil.rmtree(folder / BUCKETS)
+        """Deal a round to buckets, and begin to put it in order."""
+        buckets = self.folder / ahead.name / self._buckets
+        self.maker.deal(ahead, buckets)
+        ordering = self.maker.ordering(buckets, self.folder / ahead.name / ROWS)
+        writing = self._pool.submit(ordering.write, self._report)
+        self._begun = _Begun(ahead.name, ordering, writing)
 
     def _report(self, n_rows: int) -> None:  # noqa: ARG002
         if self._is_stopping.is_set():
@@ -202,28 +244,37 @@ class RoundRows:
 
     def _stop(self) -> None:
         """Leave the shuffle of the next round unfinished; it is taken up from there."""
-        if self._ordering is None:
+        if self._begun is None:
             return
         self._is_stopping.set()
-        self._ordering[1].exception()
-        self._ordering = None
+        self._begun.writing.exception()
+        self._begun.ordering.close()
+        self._begun = None
         self._is_stopping.clear()
 
     def _keep(self, *rounds: Round | str | None) -> None:
         """Remove every round but these."""
         names = {each.name if isinstance(each, Round) else each for each in rounds}
-        if self._ordering is not None and self._ordering[0] not in names:
+        if self._begun is not None and self._begun.name not in names:
             self._stop()
         for name in self._readers.keys() - names:
             self._readers.pop(name).close()
-        remove_rounds(self.folder, but=names)
+        self.ranks.meet()  # nobody reads any more what goes
+        self.ranks.from_first(lambda: remove_rounds(self.folder, but=names))
 
 
 def remove_rounds(folder: Path, but: Collection[str | None] = ()) -> None:
     """Remove every round in `folder` but those of these names."""
-    for each in folder.glob("epoch-*"):
+    for each in [*folder.glob("epoch-*"), *folder.glob(f"{REMOVED}*")]:
         if each.name not in but:
-            # A kill in between leaves no round that looks whole.
-            each.replace(each.with_name(f"{REMOVED}{each.name}"))
-    for each in folder.glob(f"{REMOVED}*"):
-        shutil.rmtree(each)
+            _remove(each)
+
+
+def _remove(each: Path) -> None:
+    """Remove a round. A kill in between leaves none that looks whole."""
+    removed = each
+    if not each.name.startswith(REMOVED):
+        removed = each.with_name(f"{REMOVED}{each.name}")
+        shutil.rmtree(removed, ignore_errors=True)
+        each.replace(removed)
+    shutil.rmtree(removed)

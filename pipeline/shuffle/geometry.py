@@ -50,6 +50,11 @@ class Geometry:
     def buckets_per_file(self) -> int:
         return -(-self.permutation.n_buckets // MAX_FILES)
 
+    @property
+    def rows_per_file(self) -> int:
+        """Rows of a whole file."""
+        return self.buckets_per_file * self.permutation.bucket_rows
+
     def file_name(self, bucket: int) -> str:
         return f"c/{bucket // self.buckets_per_file:05d}.bin"
 

@@ -6,7 +6,9 @@ the second pass alone, where the producer of the rows has dealt them to buckets 
 
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Self
 
 import numpy as np
 
@@ -157,54 +159,119 @@ def permute_buckets(
     report: Report = silent,
     ranks: Ranks = ALONE,
 ) -> int:
-    """Second pass: write finished buckets, each in its random order, as a store at `work`. Each of
-    several processes writes a run of chunks, from the buckets that reach into it.
-
-    cached: the buckets are in the page cache
-    release: delete bucket files as soon as their rows are on disk in the store
-    """
-    reader = BucketReader.open(buckets, cached=cached)
-    geometry = reader.geometry
-    permutation = reader.permutation
-    plan = plan_memory(geometry.layout, permutation, buffer_bytes, n_threads)
-    with StoreWriter.open(
+    """Second pass: write finished buckets, each in its random order, as a store at `work`; the
+    rows of it. See `Ordering`."""
+    with Ordering.open(
+        buckets,
         work,
-        geometry.layout,
-        n_threads=plan.n_threads,
+        buffer_bytes=buffer_bytes,
+        n_threads=n_threads,
+        cached=cached,
+        release=release,
         ranks=ranks,
-        n_rows=permutation.n_rows,
-    ) as writer:
-        first = writer.own_chunks.start * geometry.layout.rows_per_chunk
-        stop = min(writer.stop_row, permutation.n_rows)
-        report(max(0, writer.next_row - first))
-        if not writer.sealed and writer.next_row < stop:
-            for rows, arrays in _parts_in_order(reader, writer.next_row, plan):
-                own = rows[: stop - writer.next_row]
-                writer.append_rows(arrays, own)
-                report(len(own))
-                if writer.next_row == stop:
-                    break
-                if release:
-                    reader.release(writer.durable_rows // permutation.bucket_rows)
-        return writer.finish()
+    ) as ordering:
+        ordering.write(report)
+        return ordering.finish()
+
+
+@dataclass(frozen=True)
+class Ordering:
+    """Finished buckets on their way into a store, each in its random order. Each of several
+    processes writes a run of chunks, from the buckets that reach into it. Use as a context manager.
+
+    release: delete bucket files as soon as their rows are on disk in the store, save those with
+        rows for two processes
+    """
+
+    reader: BucketReader
+    writer: StoreWriter
+    plan: MemoryPlan
+    release: bool
+
+    @classmethod
+    def open(
+        cls,
+        buckets: Path,
+        work: Path,
+        *,
+        buffer_bytes: int,
+        n_threads: int = 2,
+        cached: bool = False,
+        release: bool = False,
+        ranks: Ranks = ALONE,
+    ) -> Self:
+        """Begin the store at `work`, or take it up; all processes at the same time.
+
+        cached: the buckets are in the page cache
+        """
+        reader = BucketReader.open(buckets, cached=cached)
+        layout, permutation = reader.geometry.layout, reader.permutation
+        plan = plan_memory(layout, permutation, buffer_bytes, n_threads)
+        writer = StoreWriter.open(
+            work, layout, n_threads=plan.n_threads, ranks=ranks, n_rows=permutation.n_rows
+        )
+        ordering = cls(reader, writer, plan, release)
+        # The file in which this process's rows begin is another one's too, unless they begin it.
+        reader.n_released = -(-ordering._first_row // reader.geometry.rows_per_file)
+        return ordering
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.close()
+
+    def write(self, report: Report = silent) -> None:
+        """Write this process's rows, all but a last, short chunk; no other process is met."""
+        writer = self.writer
+        stop = min(writer.stop_row, self.reader.permutation.n_rows)
+        report(max(0, writer.next_row - self._first_row))
+        if writer.sealed or writer.next_row >= stop:
+            return
+        for rows, arrays in _parts_in_order(self.reader, writer.next_row, stop, self.plan):
+            own = rows[: stop - writer.next_row]
+            writer.append_rows(arrays, own)
+            report(len(own))
+            self._release()
+            if writer.next_row == stop:
+                break
+        writer.flush()
+        self._release()
+
+    def finish(self) -> int:
+        """Seal the store, once every process has come here; its rows."""
+        return self.writer.finish()
+
+    def close(self) -> None:
+        """Give the store up; what is in it stays."""
+        self.writer.close()
+
+    @property
+    def _first_row(self) -> int:
+        return self.writer.own_chunks.start * self.reader.geometry.layout.rows_per_chunk
+
+    def _release(self) -> None:
+        if self.release:
+            self.reader.release(self.writer.durable_rows // self.reader.permutation.bucket_rows)
 
 
 def _parts_in_order(
-    reader: BucketReader, next_row: int, plan: MemoryPlan
+    reader: BucketReader, next_row: int, stop_row: int, plan: MemoryPlan
 ) -> Iterator[tuple[np.ndarray, dict[str, np.ndarray]]]:
-    """Yields (rows, arrays) such that `arrays[name][rows]` are the next rows of the store."""
-    permutation = reader.permutation
-    first = next_row // permutation.bucket_rows
-    skipped = next_row - first * permutation.bucket_rows
+    """Yields (rows, arrays) such that `arrays[name][rows]` are the next rows of the store, from the
+    buckets that hold rows up to `stop_row`."""
+    bucket_rows = reader.permutation.bucket_rows
+    first, skipped = divmod(next_row, bucket_rows)
+    wanted = range(first, -(-stop_row // bucket_rows))
     parts = _whole_buckets if plan.n_bucket_buffers else _buckets_in_parts
-    for order, arrays in parts(reader, first, skipped, plan):
+    for order, arrays in parts(reader, wanted, skipped, plan):
         step = reader.geometry.layout.rows_per_chunk
         for start in range(0, len(order), step):
             yield order[start : start + step], arrays
 
 
 def _whole_buckets(
-    reader: BucketReader, first: int, skipped: int, plan: MemoryPlan
+    reader: BucketReader, wanted: range, skipped: int, plan: MemoryPlan
 ) -> Iterator[tuple[np.ndarray, dict[str, np.ndarray]]]:
     """Bucket after bucket, the next ones read by threads where there is memory for several."""
     permutation = reader.permutation
@@ -215,25 +282,25 @@ def _whole_buckets(
     with ThreadPoolExecutor(max(ahead, 1), "bucket-reader") as pool:
         loads = [
             pool.submit(reader.load, bucket, buffers[bucket % len(buffers)])
-            for bucket in range(first, min(first + ahead, permutation.n_buckets))
+            for bucket in wanted[:ahead]
         ]
-        for bucket in range(first, permutation.n_buckets):
-            if bucket + ahead < permutation.n_buckets:
+        for bucket in wanted:
+            if bucket + ahead < wanted.stop:
                 buffer = buffers[(bucket + ahead) % len(buffers)]
                 loads.append(pool.submit(reader.load, bucket + ahead, buffer))
             arrays = loads.pop(0).result()
-            yield permutation.order(bucket)[skipped if bucket == first else 0 :], arrays
+            yield permutation.order(bucket)[skipped if bucket == wanted.start else 0 :], arrays
 
 
 def _buckets_in_parts(
-    reader: BucketReader, first: int, skipped: int, plan: MemoryPlan
+    reader: BucketReader, wanted: range, skipped: int, plan: MemoryPlan
 ) -> Iterator[tuple[np.ndarray, dict[str, np.ndarray]]]:
     """Where memory is too small for a bucket, it is read once for each part of its rows."""
     geometry, permutation = reader.geometry, reader.permutation
     part, slab = geometry.empty(plan.part_rows), geometry.empty(plan.slab_rows)
-    for bucket in range(first, permutation.n_buckets):
+    for bucket in wanted:
         order = permutation.order(bucket)
-        for start in range(skipped if bucket == first else 0, len(order), plan.part_rows):
+        for start in range(skipped if bucket == wanted.start else 0, len(order), plan.part_rows):
             # A slab holds a run of ranks. So the part's ranks are sorted, the run of them that lies
             # in the slab is found by bisection, and each row goes to its place in the part.
             ranks = order[start : start + plan.part_rows]

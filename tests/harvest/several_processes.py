@@ -41,7 +41,7 @@ def main(arguments: list[str]) -> None:
     if death and world().rank == int(death[0]):
         die_before_batch(int(death[1]))
     try:
-        with joined(60.0, "cpu"), StoreReader.open(Path(tokens)) as reader:
+        with joined(60.0, "cpu", "dump"), StoreReader.open(Path(tokens)) as reader:
             dump(
                 [
                     Target(

@@ -33,6 +33,7 @@ MISTAKES = [
     refused("evaluate", "evaluate before models", (TINY,), "not found", "dvc repro"),
     refused("frontier", "frontier before models", (TINY,), "not found", "dvc repro"),
     refused("chain", "a chain of nothing", (), "no stage given", "name some"),
+    refused("chain", "a stage twice", ("mix,mix", TINY), "mix 2 times", "once", "leave the others"),
     refused("chain", "a chain of no stage", ("trian", TINY), "'trian'", "expected some of", "mend"),
     refused(
         "explain",

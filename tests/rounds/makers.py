@@ -1,14 +1,16 @@
 """A maker of rounds without models: a row tells its sequence and its place in it."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
+from pipeline.distributed import ALONE, Ranks
 from pipeline.rounds.descriptor import Described
 from pipeline.rounds.order import Round
 from pipeline.shuffle.scatter import deal_as_produced
-from pipeline.shuffle.shuffle import permute_buckets
+from pipeline.shuffle.shuffle import Ordering, Report
 from pipeline.store import activation_layout
 
 ROWS_PER_CHUNK = 160
@@ -27,8 +29,13 @@ class CountingMaker:
     kill: called with the name of each step, before it and in the middle of it
     """
 
-    def __init__(self, described: Described, kill: Callable[[str], None] = lambda step: None):
-        self.described, self.kill = described, kill
+    def __init__(
+        self,
+        described: Described,
+        kill: Callable[[str], None] = lambda step: None,
+        ranks: Ranks = ALONE,
+    ):
+        self.described, self.kill, self.ranks = described, kill, ranks
         self.dealt: list[str] = []
 
     def deal(self, each: Round, buckets: Path) -> None:
@@ -38,10 +45,17 @@ class CountingMaker:
         n_rows = len(rows["sequence"])
         assert n_rows == each.n_rows
         with deal_as_produced(
-            buckets, layout, n_rows, seed=each.seed, buffer_bytes=MEMORY_BYTES, n_threads=1
+            buckets,
+            layout,
+            n_rows,
+            seed=each.seed,
+            buffer_bytes=MEMORY_BYTES,
+            n_threads=1,
+            ranks=self.ranks,
         ) as writer:
-            middle = n_rows // 2
-            for start, stop in ((0, middle), (middle, n_rows)):
+            own = self.ranks.part(n_rows)
+            middle = (own.start + own.stop) // 2
+            for start, stop in ((own.start, middle), (middle, own.stop)):
                 begin = max(writer.next_row, start)
                 if begin < stop:
                     writer.append({name: array[begin:stop] for name, array in rows.items()})
@@ -50,17 +64,33 @@ class CountingMaker:
                 writer.finish()
         self.dealt.append(each.name)
 
-    def put_in_order(self, buckets: Path, rows: Path, report: Callable[[int], None]) -> None:
+    def ordering(self, buckets: Path, rows: Path) -> "KillableOrdering":
+        opened = Ordering.open(
+            buckets, rows, buffer_bytes=MEMORY_BYTES, n_threads=1, release=True, ranks=self.ranks
+        )
+        return KillableOrdering(opened, self.kill)
+
+
+@dataclass
+class KillableOrdering:
+    opened: Ordering
+    kill: Callable[[str], None]
+
+    def write(self, report: Report) -> None:
         self.kill("order")
 
         def told(n_rows: int) -> None:
             self.kill("ordering")
             report(n_rows)
 
-        permute_buckets(
-            buckets, rows, buffer_bytes=MEMORY_BYTES, n_threads=1, release=True, report=told
-        )
+        self.opened.write(told)
         self.kill("ordered")
+
+    def finish(self) -> int:
+        return self.opened.finish()
+
+    def close(self) -> None:
+        self.opened.close()
 
 
 def rows_of(described: Described, sequences: np.ndarray) -> dict[str, np.ndarray]:

@@ -9,18 +9,21 @@ import numpy as np
 import pytest
 
 from pipeline.config import Config, compose
+from pipeline.distributed import ALONE, Ranks
 from pipeline.harvest.dump import dump
 from pipeline.harvest.pair import HookedPair
 from pipeline.harvest.sink import Target
 from pipeline.rounds import making
 from pipeline.rounds.making import Maker
 from pipeline.rounds.opening import clear_rounds, rounds_folder, training_rows
+from pipeline.rounds.order import Round
 from pipeline.rounds.pair_rows import PairRows
 from pipeline.shuffle.permutation import Permutation
 from pipeline.stage import ACTIVATIONS, SHUFFLED, TOKENS
 from pipeline.store import StoreReader, StoreWriter, token_layout
 from stages import shuffle as shuffle_stage
 from tests.harvest.conftest import BOS, LENGTH, VOCABULARY, small_pair
+from tests.two_ranks import in_two
 
 N_TRAIN = 40
 OVERRIDES = [
@@ -148,16 +151,24 @@ def test_rounds_lie_where_the_configuration_says_until_they_are_used_up(
     clear_rounds(described)
 
 
-def test_a_round_is_the_same_to_the_byte_when_it_is_made_again(described: Config) -> None:
+def make(config: Config, ranks: Ranks, each: Round, folder: Path) -> None:
+    with Maker(config, ranks) as maker:
+        maker.deal(each, folder / "buckets")
+        with maker.ordering(folder / "buckets", folder / "rows") as ordering:
+            ordering.write()
+            ordering.finish()
+
+
+def test_a_round_is_the_same_to_the_byte_when_it_is_made_again_and_by_two_processes(
+    described: Config,
+) -> None:
     from tests.store.numbered import bytes_below
 
-    folders = []
-    for name in ("first", "again"):
-        with Maker(described) as maker:
-            with training_rows(described) as rows:
-                assert rows.rounds is not None
-                each = rows.rounds.order(0, 0).round(1)
-            maker.deal(each, Path(name) / "buckets")
-            maker.put_in_order(Path(name) / "buckets", Path(name) / "rows", lambda n: None)
-        folders.append(bytes_below(Path(name) / "rows"))
-    assert folders[0] == folders[1]
+    with training_rows(described) as rows:
+        assert rows.rounds is not None
+        each = rows.rounds.order(0, 0).round(1)
+    make(described, ALONE, each, Path("first"))
+    make(described, ALONE, each, Path("again"))
+    in_two(lambda ranks: make(described, ranks, each, Path("two")))
+    first, again, two = (bytes_below(Path(name) / "rows") for name in ("first", "again", "two"))
+    assert first == again == two

@@ -6,10 +6,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pipeline.distributed import Ranks
+from pipeline.distributed import ALONE, Ranks
 from pipeline.rounds.descriptor import Described
 from pipeline.rounds.source import BUCKETS, ROWS, RoundRows
+from pipeline.shuffle import permutation
 from tests.rounds.makers import CountingMaker, StopError, epoch_rows
+from tests.store.numbered import bytes_below
+from tests.two_ranks import in_two
 
 DESCRIBED = Described(400, np.random.default_rng(1).integers(20, 31, 60).astype(np.int32))
 SEED, BATCH = 5, 64
@@ -63,6 +66,42 @@ def test_ranks_together_get_every_row_of_every_batch(rows: RoundRows) -> None:
     batches = zip(*parts, strict=True)
     together = [part["activations"].copy() for batch in batches for part in batch]
     assert np.array_equal(np.concatenate(together), epoch_rows(DESCRIBED, SEED, 0))
+
+
+def test_two_processes_make_every_round_to_the_byte_of_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Rounds of several chunks, and of buckets of which one has rows for both."""
+    monkeypatch.setattr(permutation, "MIN_BUCKET_ROWS", 64)
+
+    def files_of_rounds(ranks: Ranks) -> dict[str, dict[str, bytes]]:
+        folder, files = tmp_path / f"{ranks.size}", dict[str, dict[str, bytes]]()
+        maker = CountingMaker(DESCRIBED, ranks=ranks)
+        with RoundRows(DESCRIBED, SEED, folder, maker, 1, ranks) as rows:
+            for start, end in stretches(rows, 0, DESCRIBED.n_rows):
+                read(rows, start, end, part=ranks.part)
+                ranks.meet()
+                assert len(on_disk(folder)) <= 2
+                name = rows.order(0, SEED).round_at(start).name
+                files[name] = bytes_below(folder / name)
+                ranks.meet()
+        return files
+
+    by_one = files_of_rounds(ALONE)
+    assert len(by_one) == DESCRIBED.order(SEED).n_rounds
+    assert in_two(files_of_rounds) == [by_one, by_one]
+
+
+def test_a_round_that_another_number_of_processes_began_is_made_anew(tmp_path: Path) -> None:
+    def begin(ranks: Ranks) -> None:
+        maker = CountingMaker(DESCRIBED, ranks=ranks)
+        with RoundRows(DESCRIBED, SEED, tmp_path, maker, 1, ranks) as rows:
+            rows.prepare(9, 0, DESCRIBED.n_rows)
+
+    in_two(begin)
+    assert len(list(tmp_path.glob(f"*/{BUCKETS}-of-2"))) == 1
+    with RoundRows(DESCRIBED, SEED, tmp_path, CountingMaker(DESCRIBED)) as rows:
+        assert np.array_equal(read(rows), epoch_rows(DESCRIBED, SEED, 0))
 
 
 def test_batches_stay_valid_as_long_as_was_asked(rows: RoundRows) -> None:

@@ -25,16 +25,24 @@ from tests.training.several_processes import job
 
 KINDS = ["l1", "dsf", "jumprelu", "batch_topk"]
 SHARDS = ["data", "latents"]
-NAMES = [f"{kind}-{shard}" for kind in KINDS for shard in SHARDS]
+IN_ROUNDS = ["l1-data-rounds", "batch_topk-latents-rounds"]
+NAMES = [*(f"{kind}-{shard}" for kind in KINDS for shard in SHARDS), *IN_ROUNDS]
+N_DISK_CALLS = 300
+"""Fewer than either process of a run in rounds makes."""
 WEIGHT_TOLERANCE, CURVE_TOLERANCE = 1e-5, 1e-4
 BOUND_SECONDS = 60.0
 
 
-def train_alone(folder: Path, kind: str) -> None:
-    training = job(folder, kind, "data")
-    run = training.start()
-    run.train(lambda n, **figures: None)
-    training.write(run, provenance={})
+def train_alone(folder: Path, name: str) -> None:
+    with job(folder, name) as training:
+        run = training.start()
+        run.train(lambda n, **figures: None)
+        training.write(run, provenance={})
+
+
+def by_one(name: str) -> str:
+    """The run of one process that is divided in `name`."""
+    return name.replace("latents", "data")
 
 
 def contents(folder: Path) -> dict[str, bytes]:
@@ -59,16 +67,14 @@ def trained(job_of_two: Forks, tmp_path_factory: pytest.TempPathFactory) -> Path
 @pytest.fixture(scope="module")
 def alone(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("one")
-    for kind in KINDS:
-        train_alone(folder / kind, kind)
+    for name in sorted(set(map(by_one, NAMES))):
+        train_alone(folder / name, name)
     return folder
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_two_processes_train_what_one_trains(trained: Path, alone: Path, name: str):
-    assert_close(
-        Crosscoder.load(trained / name), Crosscoder.load(alone / name.partition("-")[0]), name
-    )
+    assert_close(Crosscoder.load(trained / name), Crosscoder.load(alone / by_one(name)), name)
 
 
 def assert_close(ours: Crosscoder, theirs: Crosscoder, what: str) -> None:
@@ -81,22 +87,21 @@ def assert_close(ours: Crosscoder, theirs: Crosscoder, what: str) -> None:
 @pytest.mark.parametrize("name", NAMES)
 def test_the_normalisation_has_the_bits_of_one_process(trained: Path, alone: Path, name: str):
     scales = [
-        Crosscoder.load(f / n).activation_scale
-        for f, n in ((trained, name), (alone, name.split("-")[0]))
+        Crosscoder.load(f / n).activation_scale for f, n in ((trained, name), (alone, by_one(name)))
     ]
     assert torch.equal(*scales)
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_every_point_of_the_curve_tells_of_the_whole_batch(trained: Path, alone: Path, name: str):
-    ours, theirs = curve(trained / name), curve(alone / name.partition("-")[0])
+    ours, theirs = curve(trained / name), curve(alone / by_one(name))
     assert len(ours) == len(theirs) > 10
     for found, expected in zip(ours, theirs, strict=True):
         assert found == pytest.approx(expected, rel=CURVE_TOLERANCE, abs=1e-6)
 
 
 def test_dead_latents_and_the_loss_that_revives_them_are_among_what_agrees(alone: Path):
-    points = curve(alone / "batch_topk")
+    points = curve(alone / "batch_topk-data")
     assert any(point["n_dead"] > 5 and point["loss_auxk"] > 0.1 for point in points)
 
 
@@ -158,6 +163,26 @@ def test_another_number_of_processes_takes_up_a_checkpoint(
     folder, told = killed
     shutil.copytree(folder, tmp_path, dirs_exist_ok=True)
     for name, errors in told.items():
-        kind = name.partition("-")[0]
-        train_alone(tmp_path / name, kind)
-        assert_close(Crosscoder.load(tmp_path / name), Crosscoder.load(alone / kind), errors)
+        train_alone(tmp_path / name, name)
+        one = Crosscoder.load(alone / by_one(name))
+        assert_close(Crosscoder.load(tmp_path / name), one, errors)
+
+
+@pytest.mark.parametrize("name", IN_ROUNDS)
+def test_a_job_in_rounds_killed_anywhere_goes_on_to_the_same_bytes(
+    job_of_two: Forks, trained: Path, alone: Path, tmp_path: Path, name: str
+):
+    """Either process, in the middle of a write, before a rename or a removal; then once more. One
+    process goes on from there too."""
+    moments = random.Random(time.time_ns())  # another moment every time the suite runs
+    kills = [f"{moments.randrange(2)}:{moments.randint(1, N_DISK_CALLS)}" for _ in range(2)]
+    for kill in kills:
+        ended = job_of_two.run(str(tmp_path), name, kill, n_processes=2)
+        assert -signal.SIGKILL in ended.statuses or kill != kills[0], (kills, ended.said)
+    shutil.copytree(tmp_path, tmp_path / "one")
+    train_alone(tmp_path / "one" / name, name)
+    one = Crosscoder.load(alone / by_one(name))
+    assert_close(Crosscoder.load(tmp_path / "one" / name), one, str(kills))
+    job_of_two.finish(str(tmp_path), name, n_processes=2)
+    assert contents(tmp_path / name) == contents(trained / name), kills
+    assert {path.name for path in tmp_path.iterdir()} == {name, "one"}
