@@ -50,7 +50,7 @@ STAGE = Stage(
     outputs={"changes": CHANGES},
     results=("changes.json", "changes.parquet", "changes_summary.json"),
     memory_keys=("changes.batch_rows", "runtime.logits_bytes"),
-    format_version=3,
+    format_version=4,
 )
 
 

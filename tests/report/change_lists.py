@@ -26,7 +26,7 @@ def write_changes(results: Path, n: int, text: str = "a garden") -> ChangeList:
         "share_left": 0.97 - 0.02 * n,
         "kinds": {},
         "changes": [
-            _change(rank, KINDS[(rank - 1) % len(KINDS)], text) for rank in range(1, n + 1)
+            one_change(rank, KINDS[(rank - 1) % len(KINDS)], text) for rank in range(1, n + 1)
         ],
     }
     write_json(results / "changes.json", made_up)
@@ -38,7 +38,7 @@ def _measured(value: float | None) -> Measured:
     return {"value": value, "low": low, "high": high}
 
 
-def _change(rank: int, kind: str, text: str) -> Change:
+def one_change(rank: int, kind: str, text: str) -> Change:
     is_shift = kind == "mean_shift"
     value = None if is_shift else 0.5
     lens: Any = [] if is_shift else [(f" token{rank}", 3.0), (text, 2.0)]
@@ -47,6 +47,7 @@ def _change(rank: int, kind: str, text: str) -> Change:
         "change": rank,
         "kind": kind,
         "likely_kind": "turned",
+        "broad": False,
         "share": _measured(0.02),
         "p_share": 0.01,
         "q_share": 0.01,

@@ -1,6 +1,8 @@
 """What fine-tuning changed: directions of h_it - h_base, found on training rows, tested on others.
 
-lines.py          `Lines`: the directions that difference rows lie along, found and coded by
+lines.py          `Lines`: the directions that difference rows lie along, and are coded by
+search.py         `find_lines`: narrow lines, on few rows each
+broad.py          broad lines, on every row in proportion to what base has there
 measure.py        `ChangeSums`: one pass over held-out rows, sums per block of documents
 rows.py           `ChangeRows`: what each change puts into the difference of any other rows
 judge.py          `Judgement`: sums -> shares, kinds, tests, what is listed

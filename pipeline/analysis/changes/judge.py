@@ -18,7 +18,8 @@ the blocks, in which noise of one half meets none of the other.
     kind         rows with a common direction        other rows
     new          -                                   |beta| < limit
     lost         -                                   |beta + 1| < limit
-    moved        on `min_share_elsewhere` of its squares the direction goes, and base had it there
+    moved        on `min_share_elsewhere` of its squares the direction goes, and base had it there,
+                 but not where it comes
     turned       theta > |ln rho|                    -1 + limit < beta < -limit
     stronger     theta < |ln rho|, rho > 1           beta > limit
     weaker       theta < |ln rho|, rho < 1           beta < -1 - limit
@@ -45,7 +46,7 @@ from pipeline.analysis.blocks import (
     t_statistic,
     upper_tail,
 )
-from pipeline.analysis.changes.measure import AGAINST, BASE, ChangeSums, WrittenSums
+from pipeline.analysis.changes.measure import AGAINST, BASE, WITH, ChangeSums, WrittenSums
 from pipeline.analysis.halves import compared
 from pipeline.config.changes import ChangesConfig
 
@@ -160,6 +161,7 @@ class _Figures:
     common: share of the rows' squares that a common direction explains, in the model with less
     beta: what base has along the change, in units of the change
     against: share of the change's squares against its direction; had: how much of it base had there
+    has: and how much of it base has, either way round, where it comes
     """
 
     theta: Floats
@@ -168,6 +170,7 @@ class _Figures:
     beta: Floats
     against: Floats
     had: Floats
+    has: Floats
 
 
 def _figures(sums: WrittenSums) -> tuple[_Figures, _Figures]:
@@ -202,6 +205,7 @@ def _of_blocks(sums: WrittenSums, weight_G: Floats) -> _Figures:
         against=square_JS[:, AGAINST] / square_JS.sum(axis=1),
         # h < 0 there: base had the direction where h <x_base, e> is as negative as -h^2
         had=-along_JMS[:, BASE, AGAINST] / square_JS[:, AGAINST],
+        has=np.abs(along_JMS[:, BASE, WITH] / square_JS[:, WITH]),
     )
 
 
@@ -213,10 +217,11 @@ def _claims(figures: _Figures, errors: _Figures, section: ChangesConfig) -> "Cla
         np.where(figures.common >= section.min_common, concept, direction)
         for concept, direction in zip(by_concept, by_direction, strict=True)
     )
-    moved = (figures.against >= section.min_share_elsewhere) & (figures.had > 0.5)
+    enough = figures.against >= section.min_share_elsewhere
+    moved = enough & (figures.had > 0.5) & (figures.has < 0.5)
     kind = np.where(moved, "moved", kind)
-    margin = np.where(moved, figures.had - 0.5, margin)
-    return kind, margin, np.where(moved, errors.had, error)
+    margin = np.where(moved, np.minimum(figures.had - 0.5, 0.5 - figures.has), margin)
+    return kind, margin, np.where(moved, np.maximum(errors.had, errors.has), error)
 
 
 Claim = tuple[NDArray[np.str_], Floats, Floats]

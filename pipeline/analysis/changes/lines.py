@@ -1,24 +1,15 @@
-"""The directions that differences lie along.
+"""What rows are read by: the directions that differences lie along, and how far each row does.
 
-A change writes one direction on few rows, so difference rows crowd along few lines through the
-origin, and a line is found where they crowd most: from rows drawn by their squared norm, the
-weighted power iteration
+    h_it - h_base = shift + scale (x_base - mean_base) + sum over lines f direction + what is left
 
-    a <- normalise( sum_t |r_t| cos_t^(q-1) r_t ),   cos_t = max(0, <r_t, a>) / |r_t|
+A *narrow* line acts on the few rows that lie close to it (`search.py` finds it), a *broad* one on
+every row, in proportion to what base has there (`broad.py`). Lines whose directions coincide,
+either way round, are one change.
 
-climbs to a direction that maximises sum_t |r_t|^2 cos_t^q. With q = 2 this is the principal
-component of a half space, which mixes the changes that rows share; a larger q counts the rows that
-lie close to one line, and finds single ones (the contrast of independent component analysis with
-q = 4: Hyvarinen 1999, IEEE Transactions on Neural Networks 10). The line is then taken off its
-rows (matching pursuit: Mallat and Zhang 1993, IEEE Transactions on Signal Processing 41) and the
-next one is looked for in what remains, until none explains enough.
-
-Lines whose directions coincide, either way round, are one change.
-
-Letters: T rows, D d_model, L lines, J changes, K starts.
+Letters: T rows, D d_model, L lines, N narrow lines, K broad lines, J changes.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
 
@@ -26,7 +17,6 @@ import torch
 from torch import Tensor
 
 from pipeline.config.changes import ChangesConfig
-from pipeline.progress import Progress
 
 LINES_FILE = "lines.safetensors"
 BASE, IT = 0, 1
@@ -36,12 +26,9 @@ at most."""
 NOISE_STEPS = 2.0
 """Rounding alone moves a row less far than so many steps in every coordinate: weights rounded to
 bfloat16 at random move 0.999 of `tiny`'s rows less than 0.9 steps, none more than 1.2."""
-UNCHANGED = 0.02
-"""Rows whose difference has less than this share of the mean squared norm start no search."""
-TRIMMINGS = 10
-"""Rounds in which the rows that agree best on a shift are chosen anew."""
-PATIENCE = 4
-"""Draws of starts without a line that explains enough, after which the search ends."""
+MAX_DEVIATION = 3.0
+"""Deviations of a row from a broad line's map, in units of their spread, that still count for the
+line: what goes beyond is another change's."""
 
 
 @dataclass(frozen=True)
@@ -49,8 +36,11 @@ class Lines:
     """What rows are read by. In raw units.
 
     mean_MD: of the models' rows
-    shift_D, scale: what holds on every row, shift + scale (x_base - mean_base)
-    direction_LD: unit vectors; change_L: the change that each line belongs to, 0 to J - 1
+    shift_D, scale: what holds on every row, shift + scale (x_base - mean_base), beside broad lines
+    direction_LD: unit vectors, narrow lines first; change_L: the change that each line belongs to,
+    0 to J - 1
+    reader_KD, offset_K: what a broad line expects of a row, offset + <reader, x_base - mean_base>;
+    spread_K: of what rows have along it beside that
     weight_L, fourth_L: sums of f^2 and f^4 along each line
     """
 
@@ -59,12 +49,28 @@ class Lines:
     scale: Tensor
     direction_LD: Tensor
     change_L: Tensor
+    reader_KD: Tensor
+    offset_K: Tensor
+    spread_K: Tensor
     weight_L: Tensor
     fourth_L: Tensor
 
+    def away(self, x_TMD: Tensor) -> Tensor:
+        """[T, D] base's rows about their mean."""
+        return x_TMD[:, BASE] - self.mean_MD[BASE]
+
     def everywhere(self, x_TMD: Tensor) -> Tensor:
         """[T, D] what holds on every row."""
-        return self.shift_D + self.scale * (x_TMD[:, BASE] - self.mean_MD[BASE])
+        return self.shift_D + self.scale * self.away(x_TMD)
+
+    @property
+    def n_narrow(self) -> int:
+        return len(self.direction_LD) - len(self.reader_KD)
+
+    @property
+    def broad_changes(self) -> list[int]:
+        """Numbers of the changes that are broad lines."""
+        return self.change_L[self.n_narrow :].tolist()
 
     @property
     def n_changes(self) -> int:
@@ -86,26 +92,6 @@ class Lines:
         return type(self)(**{name: tensor.to(device) for name, tensor in vars(self).items()})
 
 
-@torch.inference_mode()
-def find_lines(x_TMD: Tensor, section: ChangesConfig, random: torch.Generator) -> Lines:
-    """The lines of rows x [T, base and IT, D], by falling share of the difference."""
-    mean_MD, shift_D, scale = _everywhere(x_TMD)
-    none_L = torch.zeros(0, device=x_TMD.device)
-    none_LD = x_TMD.new_zeros(0, x_TMD.shape[2])
-    lines = Lines(mean_MD, shift_D, scale, none_LD, none_L.long(), none_L, none_L)
-    delta_TD = differences(x_TMD)
-    rest_TD = (delta_TD - lines.everywhere(x_TMD))[differs(x_TMD)]
-    direction_LD = _modes(rest_TD, float(delta_TD.square().sum()), section, random)
-    change_L = _coinciding(direction_LD, section.same_cosine)
-    lines = replace(lines, direction_LD=direction_LD, change_L=change_L)
-    weight_L, fourth_L = torch.zeros(2, len(change_L), device=x_TMD.device)
-    for part in x_TMD.split(section.batch_rows):
-        f_TL = code(lines, part, section)[0]
-        weight_L += f_TL.square().sum(dim=0)
-        fourth_L += f_TL.pow(4).sum(dim=0)
-    return replace(lines, weight_L=weight_L, fourth_L=fourth_L)
-
-
 def differences(x_TMD: Tensor) -> Tensor:
     """[T, D] h_it - h_base."""
     return x_TMD[:, IT] - x_TMD[:, BASE]
@@ -122,102 +108,45 @@ def differs(x_TMD: Tensor) -> Tensor:
 
 
 def code(lines: Lines, x_TMD: Tensor, section: ChangesConfig) -> tuple[Tensor, Tensor]:
-    """How far each row lies along each line, f [T, L] >= 0, and what is left of its difference
-    [T, D]: everywhere + f direction + left = h_it - h_base.
+    """How far each row lies along each line, f [T, L], and what is left of its difference [T, D]:
+    everywhere + f direction + left = h_it - h_base. f >= 0 along narrow lines.
 
-    By matching pursuit: at most `max_lines` times the line with the largest product, if its cosine
-    with what is left reaches `min_cosine`.
+    Narrow lines by matching pursuit: at most `max_lines` times the line with the largest product,
+    if its cosine with what is left reaches `min_cosine`. Broad lines then take of what is left what
+    they expect of the row, and what it has beside that within MAX_DEVIATION spreads.
     """
-    left_TD = differences(x_TMD) - lines.everywhere(x_TMD)
-    f_TL = left_TD.new_zeros(len(left_TD), len(lines.direction_LD))
-    if not len(lines.direction_LD):
-        return f_TL, left_TD
+    broad_KD = lines.direction_LD[lines.n_narrow :]
+    left_TD = differences(x_TMD) - lines.everywhere(x_TMD) - lines.offset_K @ broad_KD
+    narrow_TN, left_TD = _pursue(lines.direction_LD[: lines.n_narrow], left_TD, x_TMD, section)
+    away_TD, broad = lines.away(x_TMD), [narrow_TN]
+    for direction_D, reader_D, offset, spread in zip(
+        broad_KD, lines.reader_KD, lines.offset_K, lines.spread_K, strict=True
+    ):
+        f_T = broad_code(left_TD, away_TD, direction_D, reader_D, spread)
+        left_TD = left_TD - f_T[:, None] * direction_D
+        broad.append((offset + f_T)[:, None])
+    return torch.cat(broad, dim=1), left_TD
+
+
+def broad_code(
+    left_TD: Tensor, away_TD: Tensor, direction_D: Tensor, reader_D: Tensor, spread: Tensor
+) -> Tensor:
+    """[T] how far rows lie along a broad line, less its offset."""
+    expected_T, reach = away_TD @ reader_D, MAX_DEVIATION * spread
+    return expected_T + (left_TD @ direction_D - expected_T).clamp(-reach, reach)
+
+
+def _pursue(
+    direction_ND: Tensor, left_TD: Tensor, x_TMD: Tensor, section: ChangesConfig
+) -> tuple[Tensor, Tensor]:
+    f_TN = left_TD.new_zeros(len(left_TD), len(direction_ND))
+    if not len(direction_ND):
+        return f_TN, left_TD
     changed_T, row_T = differs(x_TMD), torch.arange(len(left_TD), device=left_TD.device)
     for _ in range(section.max_lines):
-        product_T, line_T = (left_TD @ lines.direction_LD.T).max(dim=1)
+        product_T, line_T = (left_TD @ direction_ND.T).max(dim=1)
         along_T = changed_T & (product_T > section.min_cosine * left_TD.norm(dim=1))
         step_T = torch.where(along_T, product_T, 0)
-        f_TL[row_T, line_T] += step_T
-        left_TD = left_TD - step_T[:, None] * lines.direction_LD[line_T]
-    return f_TL, left_TD
-
-
-def _everywhere(x_TMD: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Means of the models, and the shift and scale that hold on every row: of the half of the rows
-    that agree best on them, because a change on some rows is no shift of all (least trimmed
-    squares: Rousseeuw 1984, Journal of the American Statistical Association 79). Both are 0 where
-    most rows do not differ."""
-    mean_MD, delta_TD = x_TMD.mean(dim=0), differences(x_TMD)
-    scale = delta_TD.new_zeros(())
-    if float(differs(x_TMD).float().mean()) < 0.5:
-        return mean_MD, torch.zeros_like(mean_MD[BASE]), scale
-    away_TD = x_TMD[:, BASE] - mean_MD[BASE]
-    shift_D = delta_TD.median(dim=0).values
-    for _ in range(TRIMMINGS):
-        distance_T = (delta_TD - shift_D - scale * away_TD).square().sum(dim=1)
-        kept = distance_T <= distance_T.median()
-        centre_D, square = away_TD[kept].mean(dim=0), away_TD[kept].square().sum()
-        product = ((delta_TD[kept] - delta_TD[kept].mean(dim=0)) * away_TD[kept]).sum()
-        n_kept = kept.sum()
-        scale = product / (square - n_kept * centre_D.square().sum()).clamp_min(1e-30)
-        shift_D = delta_TD[kept].mean(dim=0) - scale * centre_D
-    return mean_MD, shift_D, scale
-
-
-def _modes(
-    rest_TD: Tensor, total: float, section: ChangesConfig, random: torch.Generator
-) -> Tensor:
-    """[L, D] lines by falling density, each of which explains `min_gain` of the total."""
-    found: list[Tensor] = []
-    square_T = rest_TD.square().sum(dim=1)
-    left_TD = rest_TD[square_T > UNCHANGED * square_T.mean()].clone()
-    failures = 0 if len(left_TD) else PATIENCE
-    with Progress("changes_find", total=section.max_changes, unit="lines") as progress:
-        while len(found) < section.max_changes and failures < PATIENCE:
-            norm_T = left_TD.norm(dim=1).clamp_min(1e-20)
-            direction_D, gain = _densest(left_TD, norm_T, section, random)
-            if gain < section.min_gain * total:
-                failures += 1
-                continue
-            failures = 0
-            found.append(direction_D)
-            product_T = left_TD @ direction_D
-            along_T = torch.where(product_T > section.min_cosine * norm_T, product_T, 0)
-            left_TD -= along_T[:, None] * direction_D
-            progress.advance(1)
-    return torch.stack(found) if found else rest_TD.new_zeros(0, rest_TD.shape[1])
-
-
-def _densest(
-    left_TD: Tensor, norm_T: Tensor, section: ChangesConfig, random: torch.Generator
-) -> tuple[Tensor, float]:
-    """The best direction of `n_starts` climbs, and the squares it explains on rows that lie closest
-    to it."""
-    weight_T = norm_T.square().cpu()
-    start_K = torch.multinomial(weight_T, section.n_starts, replacement=True, generator=random)
-    start_K = start_K.to(left_TD.device)
-    direction_KD = left_TD[start_K] / norm_T[start_K, None]
-    for _ in range(section.n_iterations):
-        cosine_TK = (left_TD @ direction_KD.T).clamp_min(0) / norm_T[:, None]
-        pull_TK = norm_T[:, None] * cosine_TK ** (section.contrast - 1)
-        direction_KD = torch.nn.functional.normalize(pull_TK.T @ left_TD, dim=1)
-    product_TK = left_TD @ direction_KD.T
-    close_TK = product_TK > section.close_cosine * norm_T[:, None]
-    gain_K = torch.where(close_TK, product_TK, 0).square().sum(dim=0)
-    best = int(gain_K.argmax())
-    return direction_KD[best], float(gain_K[best])
-
-
-def _coinciding(direction_LD: Tensor, same_cosine: float) -> Tensor:
-    """[L] number of the change of each line: that of the first earlier line with which its
-    direction coincides, or the next free number."""
-    leaders: list[int] = []
-    change = []
-    for line in range(len(direction_LD)):
-        cosines = (direction_LD[leaders] @ direction_LD[line]).abs()
-        if len(leaders) and float(cosines.max()) > same_cosine:
-            change.append(int(cosines.argmax()))
-        else:
-            change.append(len(leaders))
-            leaders.append(line)
-    return torch.tensor(change, dtype=torch.long, device=direction_LD.device)
+        f_TN[row_T, line_T] += step_T
+        left_TD = left_TD - step_T[:, None] * direction_ND[line_T]
+    return f_TN, left_TD

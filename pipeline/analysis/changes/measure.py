@@ -106,7 +106,7 @@ class Changes:
     def contribution(self, f_BL: Tensor, change: int) -> tuple[Tensor, Tensor]:
         """Rows [N] on which a change acts, and what it puts there [N, D]."""
         own = (self.lines.change_L == change).nonzero()[:, 0]
-        rows = (f_BL[:, own] > 0).any(dim=1).nonzero()[:, 0]
+        rows = (f_BL[:, own] != 0).any(dim=1).nonzero()[:, 0]
         return rows, f_BL[rows][:, own] @ self.lines.direction_LD[own]
 
 

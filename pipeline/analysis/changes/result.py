@@ -41,6 +41,11 @@ class Change(TypedDict):
         " docs/changes.md",
     ]
     likely_kind: Annotated[str, "what the figures say, sure or not"]
+    broad: Annotated[
+        bool,
+        "whether it acts on every row, in proportion to what base has there, instead of on the few "
+        "rows that lie along it",
+    ]
     share: Annotated[
         Measured,
         "part of sum |h_it - h_base|^2 over held-out rows that leaving the change out of the "

@@ -4,9 +4,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pipeline.analysis.changes.judge import judge
-from pipeline.analysis.changes.lines import Lines, find_lines
+from pipeline.analysis.changes.lines import Lines
 from pipeline.analysis.changes.measure import Changes, measure
 from pipeline.analysis.changes.result import ChangeList
+from pipeline.analysis.changes.search import find_lines
 from pipeline.analysis.changes.surroundings import surroundings
 from pipeline.analysis.changes.table import entry, frame, order, summary
 from pipeline.analysis.heldout import spread_rows
@@ -40,7 +41,15 @@ def list_changes(opened: Opened) -> "tuple[ChangeList, pd.DataFrame]":
     listed = order(judgement)
     beside = surroundings(opened, changes, listed, sums.n_active_GJ.sum(axis=0))
     entries = [
-        entry(rank, change, judgement, sums, beside[change], section)
+        entry(
+            rank,
+            change,
+            judgement,
+            sums,
+            beside[change],
+            section,
+            broad=change in changes.lines.broad_changes,
+        )
         for rank, change in enumerate(listed, start=1)
     ]
     return summary(entries, judgement, sums, section), frame(entries, changes, sums)

@@ -5,6 +5,7 @@ Letters: J changes, M models, D d_model.
 
 import math
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -46,18 +47,11 @@ def entry(
     sums: ChangeSums,
     beside: Surroundings,
     section: ChangesConfig,
+    *,
+    broad: bool,
 ) -> Change:
     """The record of one listed change."""
-    degrees = float(judgement.degrees[change])
-
-    def spread(name: str, figure: Callable[[float], float] = float) -> Measured:
-        value, error = (float(vars(judgement)[n][change]) for n in (name, f"{name}_error"))
-        half = float(special.stdtrit(max(degrees, 1e-3), (1 + section.confidence) / 2)) * error
-        if not math.isfinite(value + half):
-            return NOT_MEASURED
-        low, high = figure(value - half), figure(value + half)
-        return {"value": figure(value), "low": low, "high": high}
-
+    spread = partial(_spread, judgement, change, section.confidence)
     n_active = sums.n_active_GJ[:, change].sum()
     norm = float(np.sqrt(sums.square_GJ[:, change].sum() / max(1.0, n_active)))
     weight = beside.weight
@@ -66,6 +60,7 @@ def entry(
         change=change,
         kind=str(judgement.kind[change]),
         likely_kind=str(judgement.likely_kind[change]),
+        broad=broad,
         share=spread("share"),
         p_share=float(judgement.p_share[change]),
         q_share=float(judgement.q_share[change]),
@@ -78,7 +73,7 @@ def entry(
         q_kind=float(judgement.q_kind[change]),
         n_active=int(n_active),
         rate=float(n_active / sums.n_G.sum()),
-        n_effective=degrees + 1,
+        n_effective=float(judgement.degrees[change]) + 1,
         norm=norm,
         norm_base=_written_norm(sums, change, BASE, norm),
         norm_it=_written_norm(sums, change, IT, norm),
@@ -94,6 +89,23 @@ def entry(
         sources=beside.sources,
         examples=beside.examples,
     )
+
+
+def _spread(
+    judgement: Judgement,
+    change: int,
+    confidence: float,
+    name: str,
+    figure: Callable[[float], float] = float,
+) -> Measured:
+    """A figure with its interval, by Student's t; `figure` maps what was tested to what is told."""
+    value, error = (float(vars(judgement)[n][change]) for n in (name, f"{name}_error"))
+    degrees = max(float(judgement.degrees[change]), 1e-3)
+    half = float(special.stdtrit(degrees, (1 + confidence) / 2)) * error
+    if not math.isfinite(value + half):
+        return NOT_MEASURED
+    low, high = figure(value - half), figure(value + half)
+    return {"value": figure(value), "low": low, "high": high}
 
 
 def summary(

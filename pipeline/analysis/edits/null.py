@@ -22,8 +22,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from pipeline.analysis.changes.judge import judge
-from pipeline.analysis.changes.lines import STEP_EXPONENT, find_lines
+from pipeline.analysis.changes.lines import STEP_EXPONENT
 from pipeline.analysis.changes.measure import Changes, measure
+from pipeline.analysis.changes.search import find_lines
 from pipeline.analysis.edits.alone import rows_with
 from pipeline.analysis.splicing import Unpatched
 from pipeline.config.changes import ChangesConfig

@@ -85,6 +85,8 @@ def outcome(result: ChangeList) -> str:
 
 def says(change: Change) -> str:
     """What is different, in words."""
+    if change["broad"]:
+        return says_broad(change)
     on = f"On {percent(change['rate'])} of the tokens"
     cosine, ratio = fixed(change["cosine"]["value"], 2), number(change["strength_ratio"]["value"])
     match change["kind"]:
@@ -110,6 +112,18 @@ def says(change: Change) -> str:
                 f"{on} the two models surely differ, and the data do not say how; the figures "
                 f"look {likely} (cosine {cosine}, strength ratio {ratio})."
             )
+
+
+def says_broad(change: Change) -> str:
+    """What is different on every token, in words: along its direction base is at `beta` times the
+    change, IT at `beta` + 1."""
+    on, beta = "On every token, along one direction,", change["beta"]
+    if change["kind"] == "new" or not beta:
+        return f"{on} the fine-tuned model writes something that the base model does not have."
+    return (
+        f"{on} the fine-tuned model writes {number(1 + 1 / beta)} times what the base model "
+        "writes there."
+    )
 
 
 def within(change: Change) -> str:

@@ -9,8 +9,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from pipeline.analysis.changes.judge import Judgement, judge
-from pipeline.analysis.changes.lines import Lines, differs, find_lines
+from pipeline.analysis.changes.lines import Lines, differs
 from pipeline.analysis.changes.measure import Changes, ChangeSums, measure
+from pipeline.analysis.changes.search import find_lines
 from pipeline.analysis.changes.table import order
 from pipeline.config.changes import ChangesConfig
 from tests.analysis.changes.worlds import World, section, world

@@ -118,6 +118,9 @@ def changes_of(direction_LD: Tensor) -> ChangeRows:
         scale=torch.tensor(0.0),
         direction_LD=normalize(direction_LD, dim=1),
         change_L=torch.arange(n),
+        reader_KD=torch.zeros(0, D),
+        offset_K=torch.zeros(0),
+        spread_K=torch.zeros(0),
         weight_L=torch.ones(n),
         fourth_L=torch.ones(n),
     )

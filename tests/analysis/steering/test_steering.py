@@ -45,6 +45,9 @@ def changes() -> Changes:
             scale=torch.tensor(0.002),
             direction_LD=direction,
             change_L=torch.zeros(1, dtype=torch.long),
+            reader_KD=torch.zeros(0, D),
+            offset_K=torch.zeros(0),
+            spread_K=torch.zeros(0),
             weight_L=torch.tensor([9.0]),
             fourth_L=torch.tensor([9.0]),
         )
