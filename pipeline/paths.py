@@ -37,6 +37,24 @@ def in_main_tree(path: str | Path) -> Path:
     return path if root is None or Path(root).absolute() == Path.cwd() else Path(root) / path
 
 
+POINTER = b"version https://git-lfs"
+"""How the files begin that Git leaves in place of large ones, where Git LFS did not run."""
+
+
+def is_pointer(path: Path) -> bool:
+    """Whether a file is a pointer of Git LFS, which stands for a file that was not fetched."""
+    try:
+        with path.open("rb") as file:
+            return file.read(len(POINTER)) == POINTER
+    except OSError:
+        return False
+
+
+def pointer_remedy(path: Path) -> str:
+    """What to do where `path` is such a pointer."""
+    return f"{path} is a pointer of Git LFS and not the file it stands for: run `git lfs pull`"
+
+
 N_SHOWN = 2
 """Last parts of a path elsewhere on the machine that are shown."""
 AMONG_WORDS = re.compile(r"""(?<=[=\[,'"\s])/[^\s,\]'"]+""")

@@ -36,7 +36,7 @@ def model_card(weights: Weights, repo: str, layout: Layout, results: Path | str 
         for section in ("crosscoder", "train", "mix", "dump")
         for name, value in (provenance.get(section) or {}).items()
     ]
-    last = provenance.get("training", {}).get("last", {})
+    last = (provenance.get("training") or {}).get("last") or {}
     lines = [
         f"A `{weights.kind}` crosscoder over {n_models} models: "
         f"{n_latents:,} latents, d_model {d_model:,}.",

@@ -5,6 +5,7 @@ side, model 0 first).
 """
 
 from collections.abc import Iterable, Mapping, Sequence
+from functools import reduce
 from pathlib import Path
 from typing import Any, Self
 
@@ -100,10 +101,10 @@ class Crosscoder(nn.Module):
 
     @classmethod
     def of(cls, weights: Weights) -> Self:
-        """The crosscoder that plain data describes, of its decoder's type and on its device."""
-        W_dec = weights.W_dec
-        shape = weights.shape
-        crosscoder = cls(*shape, kind=weights.kind, dtype=W_dec.dtype, device=W_dec.device)
+        """The crosscoder that plain data describes, of the widest of its types, on its device."""
+        device, types = weights.W_dec.device, [t.dtype for t in weights.tensors().values()]
+        dtype = reduce(torch.promote_types, types)
+        crosscoder = cls(*weights.shape, kind=weights.kind, dtype=dtype, device=device)
         crosscoder.has_scale = weights.activation_scale is not None
         crosscoder.has_threshold = weights.threshold is not None
         crosscoder.provenance = weights.provenance
@@ -227,7 +228,7 @@ class Crosscoder(nn.Module):
     def calibrate(self, x_raw: Tensor | Iterable[Tensor], k: int | None = None) -> Self:
         """Take the threshold on f * sum_m ||d_m|| that leaves `k` latents active per raw row
         [B, M, D] on average, over one batch or several; k None is that of the provenance."""
-        k = k or self.provenance.get("crosscoder", {}).get("k")
+        k = k or (self.provenance.get("crosscoder") or {}).get("k")
         if not k:
             raise ArtifactError(
                 "the file does not tell how many latents are active per row: give calibrate(k=...)"

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from pipeline.artifacts import clear_space_errors, sync, temporary_name
 from pipeline.errors import ArtifactError
+from pipeline.paths import is_pointer, pointer_remedy
 
 
 def write_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
@@ -39,6 +40,8 @@ def read_slices(path: Path, wanted: Callable[[str], slice | None]) -> Iterator[t
                 elif rows is not None:
                     yield name, file.get_slice(name)[rows]
     except (safetensors.SafetensorError, OSError) as error:
+        if is_pointer(path):
+            raise ArtifactError(pointer_remedy(path)) from error
         raise ArtifactError(f"{path} cannot be read ({error}): remove it and run again") from error
 
 

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from pipeline.errors import ModelError
 from pipeline.models.configuration import first_line, quiet, read_configuration
 from pipeline.models.hook import blocks
+from pipeline.paths import is_pointer, pointer_remedy
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -88,6 +89,8 @@ def read_tensors(path: Path) -> dict[str, Tensor]:
                 dtype = DTYPES.get(entry.get_dtype(), torch.uint8)
                 headers[name] = torch.empty(entry.get_shape(), dtype=dtype, device="meta")
     except (SafetensorError, OSError) as error:
+        if is_pointer(path):
+            raise ModelError(pointer_remedy(path)) from error
         raise ModelError(
             f"{path} ({path.stat().st_size} bytes) is cut off or no safetensors file "
             f"({first_line(error)}): get it again"

@@ -59,12 +59,13 @@ MISTAKES = [
         "model.safetensors",
     ),
     models(
-        "weights that are text",
+        "weights that Git LFS has not fetched",
         {
             "config.json": model_config(),
             "model.safetensors": "version https://git-lfs.github.com/spec/v1\n",
         },
-        "model.safetensors",
+        "model.safetensors is a pointer of Git LFS",
+        "`git lfs pull`",
     ),
     models(
         "weights as a pickle alone",

@@ -31,7 +31,8 @@ def read(path: Path) -> Weights:
     try:
         return reader(source)
     except ArtifactError as error:
-        if str(source.path.parent) in str(error):
+        known = (source.path, source.told_by, source.path.parent / own.CONFIG)
+        if any(str(path) in str(error) for path in known if path):
             raise
         raise type(error)(f"{source.path}: {error}") from error
 

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from pipeline.artifacts import write_json
-from pipeline.crosscoder.layouts.source import Source, check_told, take
+from pipeline.crosscoder.layouts.source import Source, check_told, take, whole_number
 from pipeline.crosscoder.tensor_files import write_tensors
 from pipeline.crosscoder.weights import Weights
 from pipeline.errors import ArtifactError
@@ -79,22 +79,32 @@ def _is_batch_topk(tensors: Mapping[str, Tensor], config: Mapping[str, Any]) -> 
 def _check_encoder_layers(config: Mapping[str, Any], weights: Weights) -> None:
     """An encoder that sees the models in another order has shapes like any other."""
     layers = config.get("encoder_layers")
-    if layers is not None and list(layers) != list(range(weights.shape[0])):
+    if layers is not None and layers != list(range(weights.shape[0])):
         raise ArtifactError(
-            f"its encoder sees the models {list(layers)} of {weights.shape[0]}, expected all in "
+            f"its encoder sees the models {layers!r:.60} of {weights.shape[0]}, expected all in "
             "order: such a crosscoder cannot be read here"
         )
 
 
 def _normalisation(tensors: Mapping[str, Tensor], weights: Weights) -> tuple[Tensor, Tensor]:
-    """Factor [M] and mean [M, D]; 1 and 0 where the file has no normaliser (absent or NaN)."""
+    """Factor [M] and mean [M, D]; 1 and 0 where the file has no normaliser: both absent, or NaN
+    throughout, as they are before they are measured."""
     shape = tuple(weights.b_dec.shape)
-    mean_MD, std_MD = tensors.get("activation_mean"), tensors.get("activation_std")
-    if mean_MD is None or std_MD is None or bool((mean_MD + std_MD).isnan().any()):
+    found = {
+        name: tensors[name] for name in ("activation_mean", "activation_std") if name in tensors
+    }
+    if all(bool(tensor.isnan().all()) for tensor in found.values()):
         return torch.ones(shape[0]), torch.zeros(shape)
-    _check_shape("activation_mean", mean_MD, shape)
-    _check_shape("activation_std", std_MD, shape)
+    mean_MD, std_MD = take(tensors, "activation_mean", "activation_std")
+    for name, tensor in found.items():
+        _check_shape(name, tensor, shape)
+        if not bool(tensor.isfinite().all()):
+            raise ArtifactError(
+                f"{name} holds {int((~tensor.isfinite()).sum()):,} values that are not finite: its "
+                "training went wrong or the file is damaged, take an earlier one"
+            )
     target_rms = tensors.get("target_rms", torch.tensor(1.0)).float()
+    _check_shape("target_rms", target_rms, ())
     scale_M = target_rms / (std_MD.float().square().sum(-1) + SMALL).sqrt()
     stored_M = tensors.get("activation_global_scale", scale_M).float()
     _check_shape("activation_global_scale", stored_M, shape[:1])
@@ -123,7 +133,8 @@ def _threshold(tensors: Mapping[str, Tensor], weights: Weights) -> Tensor | None
     if theta is None:
         return None
     norms_LM = weights.W_dec.norm(dim=-1)
-    identifier = int(tensors.get("code_normalization_id", torch.tensor(SUM_OF_NORMS)))
+    told = tensors.get("code_normalization_id", SUM_OF_NORMS)
+    identifier = whole_number("code_normalization_id", told)
     if identifier == SUM_OF_NORMS:
         scale_L = norms_LM.sum(-1)
     elif identifier == NORM_OF_CONCATENATION:
@@ -143,7 +154,7 @@ def _threshold(tensors: Mapping[str, Tensor], weights: Weights) -> Tensor | None
 
 def _provenance(tensors: Mapping[str, Tensor], config: Mapping[str, Any]) -> dict[str, Any]:
     """Its own settings, and k where this project's analyses look for it."""
-    k = int(tensors["k"]) if "k" in tensors else config.get("k")
+    k = whole_number("k", tensors.get("k", config.get("k") or 0))
     told = {"config": dict(config)} if config else {}
     return told | ({"crosscoder": {"k": k}} if k else {})
 
@@ -177,7 +188,7 @@ def write(weights: Weights, folder: Path) -> None:
         "dict_class": "BatchTopKCrossCoder" if weights.is_gated else "CrossCoder",
     }
     if weights.is_gated:
-        config["k"] = weights.provenance.get("crosscoder", {}).get("k", 0)
+        config["k"] = (weights.provenance.get("crosscoder") or {}).get("k", 0)
         tensors["threshold"] = _one_threshold(weights, weights.threshold)
         tensors["k"] = torch.tensor(config["k"], dtype=torch.int32)
     folder.mkdir(parents=True, exist_ok=True)

@@ -57,6 +57,12 @@ def read(source: Source) -> Weights:
             f"{FORMAT_VERSION}: run `dvc repro train`"
         )
     W_enc, W_dec, b_enc, b_dec, activation_scale, threshold = take(source.tensors, *TENSORS)
+    provenance = config.get("provenance", {})
+    if not isinstance(provenance, dict):
+        raise ArtifactError(
+            f"{path.parent / CONFIG} has a provenance that is {provenance!r:.60}, expected an "
+            "object: write {} where nothing is known"
+        )
     weights = Weights(
         kind=config.get("kind", "not told"),
         W_enc=W_enc,
@@ -65,7 +71,7 @@ def read(source: Source) -> Weights:
         b_dec=b_dec,
         activation_scale=activation_scale,
         threshold=threshold,
-        provenance=config.get("provenance", {}),
+        provenance=provenance,
     )
     told = {name: config.get(name) for name in ("n_models", "d_model", "n_latents")}
     check_told(told, weights, path.parent / CONFIG)

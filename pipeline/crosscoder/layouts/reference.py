@@ -22,6 +22,7 @@ from pipeline.crosscoder.weights import Weights
 from pipeline.errors import ArtifactError
 
 CONFIG, WEIGHTS = "cfg.json", "cc_weights.pt"
+TENSORS = ("W_enc", "W_dec", "b_enc", "b_dec")
 SCALED = "raw activations of model m, multiplied by activation_scale[m]"
 RAW = "raw activations: the factors are folded into the weights"
 UNKNOWN = "normalised activations; the factors are not known"
@@ -38,10 +39,7 @@ def write(weights: Weights, folder: Path) -> None:
             "needs: save it in this project's layout instead"
         )
     folder.mkdir(parents=True, exist_ok=True)
-    plain = {
-        name: getattr(weights, name).detach().cpu().float().contiguous()
-        for name in ("W_enc", "W_dec", "b_enc", "b_dec")
-    }
+    plain = {name: getattr(weights, name).detach().cpu().float().contiguous() for name in TENSORS}
     with clear_space_errors(folder):
         torch.save(plain, folder / WEIGHTS)
     n_models, d_model, n_latents = weights.shape
@@ -69,8 +67,14 @@ def _input(scale_M: Tensor | None) -> str:
 def read(source: Source) -> Weights:
     """The weights, with factors where `cfg.json` has them: `[1, 1]` is an answer, none is not."""
     config = source.config
-    names = ("W_enc", "W_dec", "b_enc", "b_dec")
-    W_enc, W_dec, b_enc, b_dec = (tensor.float() for tensor in take(source.tensors, *names))
+    W_enc, W_dec, b_enc, b_dec = (tensor.float() for tensor in take(source.tensors, *TENSORS))
+    others = sorted(source.tensors.keys() - set(TENSORS))
+    if others:
+        raise ArtifactError(
+            f"it also holds {', '.join(others)}, which this layout does not have (a threshold or a "
+            "factor that is left out gives other latents): save it in this project's layout, or "
+            f"with {', '.join(TENSORS)} alone if they mean nothing"
+        )
     weights = Weights(
         kind="l1",
         W_enc=W_enc,

@@ -2,6 +2,7 @@
 
 import json
 import re
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -12,8 +13,9 @@ import torch
 from torch import Tensor
 
 from pipeline.crosscoder.tensor_files import read_tensors
-from pipeline.crosscoder.weights import Weights
+from pipeline.crosscoder.weights import Weights, check_numbers
 from pipeline.errors import ArtifactError, MissingArtifactError
+from pipeline.paths import is_pointer, pointer_remedy
 
 NAMES = (
     "weights.safetensors",  # this project
@@ -45,10 +47,14 @@ class Source:
             raw = read_tensors(self.path)
         else:
             raw = read_state_dict(self.path)
-        return {
-            name.replace("_orig_mod.", "").removeprefix("module."): tensor
-            for name, tensor in raw.items()
-        }
+        named = {name: name.replace("_orig_mod.", "").removeprefix("module.") for name in raw}
+        twice = sorted(name for name, n in Counter(named.values()).items() if n > 1)
+        if twice:
+            raise ArtifactError(
+                f"it holds {', '.join(twice)} twice, with and without a prefix: keep one of the "
+                "two, and write the file again"
+            )
+        return {named[name]: tensor for name, tensor in raw.items()}
 
 
 def find(path: Path) -> Source:
@@ -82,7 +88,7 @@ def read_json(path: Path) -> dict[str, Any]:
     """A JSON object. ArtifactError where the file holds something else."""
     try:
         parsed = json.loads(path.read_text())
-    except (ValueError, RecursionError) as error:
+    except (ValueError, RecursionError, OSError) as error:
         raise ArtifactError(
             f"{path} is not JSON ({error}): write or download the crosscoder again"
         ) from error
@@ -102,6 +108,8 @@ def read_state_dict(path: Path) -> dict[str, Tensor]:
     try:
         raw = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # torch.load raises what the damaged archive makes it raise
+        if is_pointer(path):
+            raise ArtifactError(pointer_remedy(path)) from error
         raise ArtifactError(
             f"{path} is no state dict of tensors: it is damaged, of another kind, or asks for "
             f"objects whose making may run any code, which is refused ({type(error).__name__}): "
@@ -118,14 +126,27 @@ def read_state_dict(path: Path) -> dict[str, Tensor]:
 
 
 def take(tensors: Mapping[str, Tensor], *names: str) -> list[Tensor]:
-    """The named tensors. ArtifactError where one is not there."""
+    """The named tensors. ArtifactError where one is not there, or is none of plain numbers: what
+    converts them drops the rest of a complex or a packed one without a word."""
     missing = [name for name in names if name not in tensors]
     if missing:
         raise ArtifactError(
             f"it lacks {', '.join(missing)} (it has {', '.join(sorted(tensors)) or 'nothing'}): "
             "this is not a crosscoder of a layout that is read here"
         )
+    for name in names:
+        check_numbers(name, tensors[name])
     return [tensors[name] for name in names]
+
+
+def whole_number(name: str, value: Any) -> int:
+    """A count that a file tells, as a number or a tensor of one. ArtifactError where it is none."""
+    found = value.flatten().tolist() if isinstance(value, Tensor) else [value]
+    is_whole = len(found) == 1 and isinstance(found[0], int | float) and found[0] == found[0] // 1
+    if not is_whole or isinstance(found[0], bool) or found[0] < 0:
+        told = found[0] if len(found) == 1 else found
+        raise ArtifactError(f"{name} is {told!r:.60}, expected a whole number: correct it")
+    return int(found[0])
 
 
 def check_told(told: Mapping[str, Any], weights: Weights, told_by: Path | None) -> None:

@@ -178,20 +178,60 @@ def test_a_file_that_only_its_class_tells_to_be_batch_topk_needs_k(tmp_path: Pat
         ({"activation_global_scale": torch.ones(M)}, "unit by unit"),
         ({"encoder.weight": normal(M, D, L) / 0}, "W_enc holds .* not finite"),
         ({"code_normalization_id": torch.tensor(5)}, "code_normalization_id is 5"),
+        ({"code_normalization_id": torch.tensor(1.5)}, r"code_normalization_id is 1\.5, expected"),
+        ({"code_normalization_id": torch.ones(2)}, r"code_normalization_id is \[1\.0, 1\.0\]"),
+        ({"k": torch.tensor([3, 4])}, r"k is \[3, 4\], expected a whole number"),
+        ({"k": torch.tensor(torch.nan)}, "k is nan, expected a whole number"),
+        ({"k": torch.tensor(-1)}, "k is -1, expected a whole number"),
+        ({"target_rms": torch.ones(3)}, r"target_rms has shape \(3,\), expected \(\)"),
+        ({"activation_std": normal(M, D + 1)}, r"activation_std has shape \(2, 6\), expected"),
+        (
+            {"activation_std": normal(M, D).fill_diagonal_(torch.nan)},
+            "activation_std holds 2 values",
+        ),
+        ({"activation_mean": normal(M, D) / 0}, "activation_mean holds 10 values"),
+        ({"encoder.weight": normal(M, D, L).to(torch.complex64)}, "weight is complex64, expected"),
     ],
 )
 def test_tensors_that_only_broadcast_or_mean_something_else_are_refused(
     tmp_path: Path, change: dict[str, torch.Tensor], message: str
 ):
     save_file(learning_weights(gated=True) | change, tmp_path / "model.safetensors")
-    with pytest.raises(ArtifactError, match=message):
+    with pytest.raises(ArtifactError, match=message) as caught:
+        Crosscoder.load(tmp_path)
+    assert str(tmp_path / "model.safetensors") in str(caught.value)
+
+
+def test_half_a_normaliser_is_refused_and_one_that_was_never_measured_is_none(tmp_path: Path):
+    tensors = learning_weights(gated=True)
+    half = {name: tensor for name, tensor in tensors.items() if name != "activation_std"}
+    save_file(half, tmp_path / "model.safetensors")
+    with pytest.raises(ArtifactError, match="it lacks activation_std"):
+        Crosscoder.load(tmp_path)
+    unmeasured = torch.full((M, D), torch.nan)
+    both = {"activation_mean": unmeasured, "activation_std": unmeasured.clone()}
+    save_file(tensors | both, tmp_path / "model.safetensors")
+    assert Crosscoder.load(tmp_path).activation_scale.tolist() == [1, 1]
+
+
+def test_a_tensor_that_is_there_with_and_without_a_prefix_is_refused(tmp_path: Path):
+    tensors = learning_weights(gated=True)
+    torch.save(tensors | {"module.threshold": torch.tensor(1.0)}, tmp_path / "ae.pt")
+    with pytest.raises(ArtifactError, match="it holds threshold twice"):
         Crosscoder.load(tmp_path)
 
 
-@pytest.mark.parametrize("layers", [[0], [1, 0]])
-def test_an_encoder_over_other_models_than_all_in_order_is_refused(
-    tmp_path: Path, layers: list[int]
-):
+@pytest.mark.parametrize("k", ["100", 2.5, [3], -1])
+def test_a_k_that_is_no_count_is_refused(tmp_path: Path, k: object):
+    tensors = {n: t for n, t in learning_weights(gated=True).items() if n != "k"}
+    save_file(tensors, tmp_path / "model.safetensors")
+    (tmp_path / "config.json").write_text(json.dumps({"k": k}))
+    with pytest.raises(ArtifactError, match="expected a whole number"):
+        Crosscoder.load(tmp_path)
+
+
+@pytest.mark.parametrize("layers", [[0], [1, 0], 0, "01"])
+def test_an_encoder_over_other_models_than_all_in_order_is_refused(tmp_path: Path, layers: object):
     save_file(learning_weights(gated=False), tmp_path / "model.safetensors")
     (tmp_path / "config.json").write_text(json.dumps({"encoder_layers": layers}))
     with pytest.raises(ArtifactError, match="its encoder sees the models"):

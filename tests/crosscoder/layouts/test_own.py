@@ -148,6 +148,34 @@ def test_tensors_that_do_not_fit_each_other_are_refused_before_anything_is_copie
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize("provenance", [None, [1], "text"])
+def test_a_provenance_that_is_no_object_is_told(tmp_path: Path, provenance: object):
+    small_crosscoder().save(tmp_path)
+    config = json.loads((tmp_path / "config.json").read_text())
+    (tmp_path / "config.json").write_text(json.dumps({**config, "provenance": provenance}))
+    with pytest.raises(ArtifactError, match=r"config\.json has a provenance that is"):
+        Crosscoder.load(tmp_path)
+
+
+def test_weights_of_several_types_lose_no_digits(tmp_path: Path):
+    crosscoder = small_crosscoder()
+    crosscoder.save(tmp_path)
+    damage(tmp_path, "W_dec", crosscoder.W_dec.detach().bfloat16())
+    loaded = Crosscoder.load(tmp_path)
+    assert loaded.W_enc.dtype == torch.float32
+    assert torch.equal(loaded.b_enc, crosscoder.b_enc)
+
+
+def test_what_is_refused_beside_the_working_folder_is_told_with_its_path(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    small_crosscoder().save(tmp_path)
+    damage(tmp_path, "b_enc", torch.zeros(1))
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ArtifactError, match=r"^weights\.safetensors: b_enc has shape"):
+        Crosscoder.load(".")
+
+
 @pytest.mark.parametrize("content", ["{", "[1, 2]", '"text"', "[" * 100_000])
 def test_a_config_that_is_no_json_object_is_an_error(tmp_path: Path, content: str):
     small_crosscoder().save(tmp_path)

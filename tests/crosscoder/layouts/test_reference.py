@@ -95,12 +95,31 @@ def test_a_whole_checkpoint_in_place_of_a_state_dict_is_refused(tmp_path: Path):
         Crosscoder.load(tmp_path)
 
 
+def test_a_pointer_in_place_of_a_large_file_is_told_with_the_command_that_fetches_it(
+    tmp_path: Path,
+):
+    for name in ("cc_weights.pt", "model.safetensors"):
+        (tmp_path / name).write_text("version https://git-lfs.github.com/spec/v1\noid sha256:0\n")
+        with pytest.raises(ArtifactError, match=f"{name} is a pointer .* `git lfs pull`"):
+            Crosscoder.load(tmp_path)
+
+
+def test_a_folder_in_place_of_the_configuration_is_told(tmp_path: Path):
+    torch.save(reference_weights(), tmp_path / "cc_weights.pt")
+    (tmp_path / "cfg.json").mkdir()
+    with pytest.raises(ArtifactError, match=r"cfg\.json is not JSON .*directory"):
+        Crosscoder.load(tmp_path)
+
+
 def test_tensors_without_names_or_without_plain_values_are_refused(tmp_path: Path):
     whole = reference_weights()
     for odd, message in (
         ({1: whole["W_enc"]}, "is no state dict of tensors"),
         (whole | {"W_enc": whole["W_enc"].to_sparse()}, "W_enc is float32 in a sparse form"),
         (whole | {"b_enc": whole["b_enc"].to("meta")}, "b_enc is float32 without values"),
+        (whole | {"W_enc": whole["W_enc"].to(torch.complex64)}, "W_enc is complex64, expected"),
+        (whole | {"b_enc": whole["b_enc"] > 0}, "b_enc is bool, expected plain numbers"),
+        (whole | {"threshold": whole["b_enc"]}, "it also holds threshold, which this layout"),
     ):
         torch.save(odd, tmp_path / "cc_weights.pt")
         with pytest.raises(ArtifactError, match=message):
