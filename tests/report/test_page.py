@@ -229,7 +229,7 @@ def test_the_first_screen_tells_the_largest_changes_in_words(tmp_path: Path) -> 
     assert "word2</mark>" in screen
     assert "<code>␣word2</code>&nbsp;60%" in screen.replace(" word2", "␣word2"), "what it acts on"
     assert "rare" not in screen, "a token with little of a change is not named"
-    assert "90% of it lies in chat." in screen
+    assert "90% of it lies in the source chat." in screen
     assert headline(findings) in screen, "what is exclusive comes after"
     assert HOSTILE not in without_scripts(page)
     assert set(re.findall(r'href="#(change-\d+)"', page)) == set(
@@ -264,7 +264,7 @@ def test_a_token_leads_to_its_changes_and_a_change_to_its_tokens(tmp_path: Path)
     places = set(re.findall(r'id="(token-\d+-\d+)"', parting))
     assert places == {"token-70-12", "token-70-40"}
     assert set(re.findall(r'href="#(token-\d+-\d+)"', changes)) == {"token-70-12"}
-    assert changes.count("It parts the models after") == 2
+    assert changes.count("undoing this change in IT takes so many nats off") == 2
     for link in ("#change-1", "#change-2", "#latent-5", "#token-70-12"):
         assert f'href="{link}"' in parting
     assert "correlate at 0.98" in parting

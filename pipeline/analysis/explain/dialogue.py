@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 from pipeline.analysis.explain.asking import AGAIN, Messages
 from pipeline.analysis.explain.writers import Answer, Writer
 from pipeline.artifacts import canonical_json
+from pipeline.interruption import Interrupted
 
 T = TypeVar("T")
 
@@ -24,7 +25,7 @@ class Transcript:
     end of a run is taken away, so that the next one stands by itself."""
 
     def __init__(self, path: Path) -> None:
-        self._path = path
+        self.path = path
         path.parent.mkdir(parents=True, exist_ok=True)
         path.touch()
         content = path.read_bytes()
@@ -39,7 +40,7 @@ class Transcript:
 
     def keep(self, key: str, request: dict[str, Any], answer: Answer) -> None:
         line = {"key": key, "request": request, "answer": asdict(answer)}
-        with self._path.open("a", encoding="utf-8") as file:
+        with self.path.open("a", encoding="utf-8") as file:
             file.write(json.dumps(line, ensure_ascii=False) + "\n")
         self._answers[key] = answer
 
@@ -95,6 +96,10 @@ class Dialogue:
         if self.n_asked_tokens >= self.max_tokens:
             raise LimitReachedError(f"explain.max_tokens ({self.max_tokens:,}) is reached")
         self.n_requests += 1
-        answer = ask()
+        try:
+            answer = ask()
+        except Interrupted as stopped:
+            stopped.kept.append(self.transcript.path)
+            raise
         self.n_asked_tokens += answer.n_tokens
         return answer

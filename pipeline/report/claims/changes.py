@@ -130,7 +130,7 @@ def within(change: Change) -> str:
     """The source that has nearly all of a change, where there are several and one has."""
     name, share = max(change["sources"], key=lambda item: item[1], default=("", 0.0))
     is_one = len(change["sources"]) > 1 and share >= MIN_SOURCE
-    return f" {percent(share, 0)} of it lies in {name}." if is_one else ""
+    return f" {percent(share, 0)} of it lies in the source {name}." if is_one else ""
 
 
 def acts_on(change: Change) -> list[str]:
@@ -153,6 +153,11 @@ def weighs(change: Change) -> str:
         return ""
     beside = "" if random is None else f" (random latents that fire as often: {percent(random)})"
     other = (
-        "" if undone is None else f"; undone in the fine-tuned model, it brings {percent(undone)}"
+        ""
+        if undone is None
+        else f"; undone in the fine-tuned model, it makes {percent(undone)} of that distance"
     )
-    return f"Made alone in the base model, it removes {percent(made)} of the KL{beside}{other}."
+    return (
+        f"Made alone in the base model, it removes {percent(made)} of the distance (KL) between "
+        f"the two models’ predictions{beside}{other}."
+    )

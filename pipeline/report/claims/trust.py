@@ -59,7 +59,7 @@ def cautions(findings: Findings) -> list[str]:
         difference = value(everything["fve_difference"])
         most = " Most of what fine-tuning changed is not in its latents."
         found.append(
-            "Of the difference between the two models’ activations it explains "
+            "Of the difference between the two models’ activations the crosscoder explains "
             f"{share(difference)}." + ("" if difference > 0.5 else most)
         )
         found += a_few_rows(findings, everything["fve_difference"])

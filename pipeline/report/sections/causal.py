@@ -97,8 +97,8 @@ def told(result: Causal) -> list[str]:
     beside = (
         ""
         if low is None or random is None
-        else f"; the half with the lowest ν covers {share(low)}, random latents that fire as often "
-        f"{share(random)}"
+        else f"; the half that base has least of (lowest ν) covers {share(low)}, random latents "
+        f"that fire as often {share(random)}"
     )
     return [
         "Put into the base model’s activations, all latents together cover "

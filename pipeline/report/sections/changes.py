@@ -72,8 +72,8 @@ def left_out(result: ChangeList) -> str:
     if smaller is None or rest is None:
         return ""
     return (
-        f"Of the rest, {percent(smaller, 0)} of the difference lies in changes that are too small "
-        f"or too unsure to list, and {percent(rest, 0)} in none that was found."
+        f"What is not in the list: {percent(smaller, 0)} of the difference lies in changes that "
+        f"are too small or too unsure to list, {percent(rest, 0)} in no direction that was found."
     )
 
 
@@ -130,8 +130,8 @@ def interval(change: Change) -> str:
 
 
 def figures(change: Change) -> list[tuple[str, str]]:
-    """Name and value of what decides the kind."""
-    return [
+    """Name and value of what decides the kind, as far as it is defined: for a shift little is."""
+    told = [
         ("share of the difference", f"{percent(change['share']['value'])} ({interval(change)})"),
         ("q of the share", number(change["q_share"], 2)),
         ("q of the kind", number(change["q_kind"], 2)),
@@ -142,6 +142,7 @@ def figures(change: Change) -> list[tuple[str, str]]:
         ("written by base, length", number(change["norm_base"])),
         ("written by IT, length", number(change["norm_it"])),
     ]
+    return [(name, figure) for name, figure in told if figure != MISSING]
 
 
 def acts_on(tokens: Sequence[tuple[str, float]]) -> Cell | None:
@@ -176,7 +177,8 @@ def latents(change: Change, findings: Findings) -> Grid:
 
 
 def lens(change: Change) -> Grid:
-    """What the added direction writes through the head of either model."""
+    """What the added direction writes through the head of either model; no rows for a shift, which
+    was not read."""
 
     def names(tokens: Iterable[tuple[str, float]]) -> Cell:
         return grid.tokens(token for token, _ in tokens)
@@ -185,6 +187,8 @@ def lens(change: Change) -> Grid:
         Row("base", [names(change["promotes_in_base"]), names(change["suppresses_in_base"])]),
         Row("IT", [names(change["promotes_in_it"]), names(change["suppresses_in_it"])]),
     ]
+    if not change["promotes_in_base"] and not change["promotes_in_it"]:
+        rows = []
     return Grid("What its direction writes", ["in", "promotes", "suppresses"], rows)
 
 

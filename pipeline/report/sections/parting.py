@@ -206,4 +206,7 @@ def sentence(found: Sequence[Source]) -> str:
         f"{number(source['kl']['value'], 2)} on {source['name']}"
         for source in sorted(found, key=lambda source: -(source["kl"]["value"] or 0.0))
     )
-    return f"What the two models predict next differs by so many nats a token (KL): {means}."
+    return (
+        "The two models’ predictions of the next token differ, KL(IT ‖ base), by this many nats on "
+        f"average: {means}."
+    )

@@ -80,11 +80,15 @@ def exceptions(counts: VerdictCounts) -> list[str]:
     found = counts["exceptions"]
     if not found["shared_by_norm"]:
         return []
-    turned = found["verdicts"].get("turned", 0)
+    turned, shared = found["verdicts"].get("turned", 0), f"{found['shared_by_norm']:,} latents"
+    if not found["low_cosine"]:
+        return [
+            f"None of the {shared} that the norms call shared has decoders that point apart "
+            "(cosine below 0.1)."
+        ]
     told = (
-        f"Of the {found['shared_by_norm']:,} latents that the norms call shared, "
-        f"{found['low_cosine']:,} are exceptions: their decoders have a cosine below 0.1 "
-        f"({found['negative_cosine']:,} a negative one)"
+        f"Of the {shared} that the norms call shared, {found['low_cosine']:,} have decoders that "
+        f"point apart (cosine below 0.1, {found['negative_cosine']:,} a negative one)"
     )
     return [f"{told}; the verdict calls {turned:,} of these turned." if turned else f"{told}."]
 

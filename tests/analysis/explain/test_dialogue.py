@@ -1,6 +1,7 @@
 """The writer's endpoint at its worst, and what is kept of what it says."""
 
 import json
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from pipeline.analysis.explain.asking import (
 from pipeline.analysis.explain.dialogue import Dialogue, LimitReachedError, Transcript
 from pipeline.analysis.explain.writers import BASE_URL, KEY, MODEL, Endpoint
 from pipeline.errors import ConfigError, EndpointError
+from pipeline.interruption import Interrupted
 from tests.analysis.explain.server import answers, completion, serving
 
 GOOD = answers({"explanation": "greetings"})
@@ -125,6 +127,18 @@ def test_limits_end_the_asking_and_what_is_kept_costs_none(
         for request in requests:
             second.ask(request, read_explanation)
         assert len(server.requests) == 3
+
+
+def test_who_stops_it_is_told_where_the_answers_are_kept(tmp_path: Path) -> None:
+    class Stopped:
+        name, identity = "one", {"kind": "test"}
+
+        def ask(self, messages: Any, max_answer_tokens: int) -> Any:
+            raise Interrupted(signal.SIGTERM)
+
+    with pytest.raises(Interrupted) as caught:
+        dialogue(tmp_path, Stopped()).ask(MESSAGES, read_explanation)
+    assert caught.value.kept == [tmp_path / "talk.jsonl"]
 
 
 def test_nothing_is_asked_before_the_environment_names_an_endpoint(
