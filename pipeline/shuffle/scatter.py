@@ -102,11 +102,12 @@ class BucketWriter:
         load_rows: int,
         n_threads: int,
         *,
+        sealed: bool,
         cached: bool,
         durable: bool,
         ranks: Ranks,
     ) -> None:
-        self.path, self._geometry, self._done = path, geometry, done
+        self.path, self._geometry, self._done, self._is_sealed = path, geometry, done, sealed
         self.cached, self._durable, self._ranks = cached, durable, ranks
         self._own = ranks.part(geometry.permutation.n_rows)
         self._cache_cost = CacheCost()
@@ -147,11 +148,20 @@ class BucketWriter:
         geometry = Geometry(layout, permutation)
         locks: list[int] = []  # the first process has it
         done = ranks.from_first(lambda: _take_up(path, geometry, locks))
-        if ranks.size > 1 and done.next_row < permutation.n_rows:
+        sealed = done.next_row == permutation.n_rows
+        if ranks.size > 1 and not sealed:
             done = _take_up_part(path, geometry, ranks.part(permutation.n_rows))
         cached = cached or ranks.size > 1
         writer = cls(
-            path, geometry, done, load_rows, n_threads, cached=cached, durable=durable, ranks=ranks
+            path,
+            geometry,
+            done,
+            load_rows,
+            n_threads,
+            sealed=sealed,
+            cached=cached,
+            durable=durable,
+            ranks=ranks,
         )
         if locks:
             writer._files[LOCK] = locks[0]
@@ -177,8 +187,9 @@ class BucketWriter:
 
     @property
     def sealed(self) -> bool:
-        """Whether all rows are in their buckets, as of an earlier writer."""
-        return self._done.next_row == self._permutation.n_rows
+        """Whether all rows are in their buckets and the whole is recorded, by an earlier writer or
+        by `finish`. The last process's part being done does not say so."""
+        return self._is_sealed
 
     def append(self, arrays: Mapping[str, np.ndarray]) -> None:
         """Add rows `{name: [n, *shape]}` of every array, in input order; any number n."""
@@ -205,12 +216,12 @@ class BucketWriter:
         if self._ranks.size > 1:
             self._join()
         if self._ranks.is_first:  # also what a job of other processes left
-            for part in self.path.glob(PARTS):
-                part.unlink()
+            _remove_parts(self.path)
         if self._durable:
             sync_directory(self.path / "c")
             sync_directory(self.path)
         self._ranks.meet()  # nobody looks for the whole record before the first has written it
+        self._is_sealed = True
         return self._permutation.n_rows
 
     def close(self) -> None:
@@ -340,11 +351,18 @@ def _take_up(path: Path, geometry: Geometry, locks: list[int]) -> Done:
         lock = lock_folder(path)
     try:
         done = _begun(path, geometry)
+        if done.next_row == geometry.permutation.n_rows:
+            _remove_parts(path)  # a kill came between the whole record and this
     except BaseException:
         os.close(lock)
         raise
     locks.append(lock)
     return done
+
+
+def _remove_parts(path: Path) -> None:
+    for part in path.glob(PARTS):
+        part.unlink()
 
 
 def _take_up_part(path: Path, geometry: Geometry, rows: range) -> Done:

@@ -57,6 +57,9 @@ def deal(path: Path, ranks: Ranks, stop_at: int | None = None) -> None:
                 writer._settle()
                 return
             writer.append(numbered_rows(LAYOUT, row, min(row + 130, writer.stop_row)))
+        if stop_at is not None:
+            writer._settle()
+            return
         writer.finish()
 
 
@@ -72,12 +75,14 @@ def test_two_processes_deal_the_bytes_of_one(dealt_by_one: Path, tmp_path: Path)
 
 
 @pytest.mark.parametrize("how", ["two", "one"])
+@pytest.mark.parametrize("stop_at", [500, N_ROWS])
 def test_a_deal_that_was_killed_ends_in_the_same_bytes(
-    dealt_by_one: Path, tmp_path: Path, how: str
+    dealt_by_one: Path, tmp_path: Path, how: str, stop_at: int
 ) -> None:
-    """Whether two processes or one go on; they go on behind what is recorded."""
+    """Whether two processes or one go on; they go on behind what is recorded, which may be all rows
+    of both, not put together yet."""
     path = tmp_path / "killed"
-    in_two(lambda ranks: deal(path, ranks, stop_at=500))
+    in_two(lambda ranks: deal(path, ranks, stop_at=stop_at))
     assert len(list(path.glob("progress.*-*.json"))) == 2
     assert not (path / "progress.json").exists()
     if how == "two":
@@ -85,6 +90,14 @@ def test_a_deal_that_was_killed_ends_in_the_same_bytes(
     else:
         deal(path, ALONE)
     assert bytes_below(path) == bytes_below(dealt_by_one)
+
+
+def test_records_of_parts_that_a_kill_left_beside_the_whole_one_go(dealt_by_one: Path) -> None:
+    expected = bytes_below(dealt_by_one)
+    for rows in ("0-1500", "1500-3000"):
+        (dealt_by_one / f"progress.{rows}.json").write_text("{}")
+    in_two(lambda ranks: deal(dealt_by_one, ranks))
+    assert bytes_below(dealt_by_one) == expected
 
 
 def test_another_job_on_the_same_buckets_is_refused_on_every_rank(tmp_path: Path) -> None:
