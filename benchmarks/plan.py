@@ -24,9 +24,9 @@ from typing import Any
 import yaml
 
 from pipeline.config import compose
-from pipeline.planning import estimate
-from pipeline.planning.machine import measure_machine
 from pipeline.planning.measure import rates_here
+from pipeline.planning.rates import look_at_machine
+from pipeline.planning.terms import estimate
 
 ROOT = Path(__file__).parents[1]
 ONE_THREAD = ["runtime.n_threads=1", "runtime.io_threads=1", "runtime.device=cpu"]
@@ -42,10 +42,10 @@ def processor_seconds() -> float:
 def planned(overrides: list[str]) -> dict[str, float]:
     """Stage -> seconds, from rates measured now."""
     config = compose(overrides)
-    machine = measure_machine("cpu", config.runtime.n_threads, Path())
+    machine = look_at_machine("cpu", config.runtime.n_threads, Path())
     rates = rates_here(config, machine, processor_seconds)
     assert rates is not None, "a model of this experiment is not here"
-    costs = estimate(config, machine, replace(rates, byte=0.0))
+    costs = estimate(config, replace(rates, byte=0.0))
     return {cost.stage: cost.seconds for cost in costs}
 
 

@@ -1,7 +1,6 @@
 """Tell what an experiment will need here, before anything runs.
 
     python -m stages.plan +experiment=gemma
-    python -m stages.plan +experiment=gemma runtime.measure_rates=false
 
 reads   conf/ (or composed.yaml), the local hub cache, this machine's speed and free space
 writes  logs/plan-*.json: the rates measured here; prints a table and what is missing; exit status 1
@@ -18,56 +17,48 @@ from pipeline.runtime import resolve_device
 from pipeline.stage import TOKENS, Stage, run
 
 if TYPE_CHECKING:
-    from pipeline.planning import Machine
+    from pipeline.planning.rates import Machine, Rates
 
 STAGE = Stage(name="plan", sections=())
-ON_A_CARD = (
-    "times on a card are arithmetic from its rates: no stage has been measured on one "
-    "(docs/performance.md)"
+MEASURED = (
+    "times here are priced from short runs of every kind of work on this machine; times on a card "
+    "are arithmetic from its rates: no stage has been measured on one (docs/performance.md)"
 )
-MEASURED = "times here are priced from short runs of every kind of work on this machine"
-BY_ARITHMETIC = (
-    "times here are arithmetic from the rates above (runtime.measure_rates=true measures)"
+UNKNOWN_LATENTS = (
+    "not counted above: the latents of the finished crosscoder, whose number nothing here tells: "
+    "set crosscoder.n_latents"
 )
 
 
 def main(config: Config) -> None:
-    from pipeline.planning import (
-        estimate,
-        explain_line,
-        measure_machine,
-        missing_for,
-        n_latents_of,
-        plan_table,
-        ways_table,
-    )
-    from pipeline.planning.machine import H200
+    from pipeline.analysis.explain.asked import explain_line
     from pipeline.planning.measure import rates_here
+    from pipeline.planning.missing import missing_for
+    from pipeline.planning.rates import look_at_machine, on_a_card
+    from pipeline.planning.sizes import n_latents_of, sizes_of
+    from pipeline.planning.tables import plan_table, ways_table
+    from pipeline.planning.terms import estimate
 
-    device = resolve_device(config.runtime.device).type
-    bulk = config.runtime.bulk_dir
+    device, bulk = resolve_device(config.runtime.device).type, config.runtime.bulk_dir
     disk = in_main_tree(bulk) if bulk else TOKENS
-    machine = measure_machine(device, config.runtime.n_threads, disk)
-    rates = rates_here(config, machine) if config.runtime.measure_rates else None
-    costs = estimate(config, machine, rates)
+    machine = look_at_machine(device, config.runtime.n_threads, disk)
+    rates, sizes, costs = rates_here(config, machine), sizes_of(config), []
     print(f"experiment {config.experiment}: {config.mix.n_train_tokens:,} training tokens\n")
-    print(describe(machine), end="\n\n")
-    if costs:
-        print(plan_table(costs))
-    if device == "cpu" and costs:
-        print(f"\nThe same on {H200.device_name} (790 TFLOP/s bf16, disk 2 GB/s):\n")
-        print(plan_table(estimate(config, H200)))
-    if costs and config.has_models:
-        print(f"\n{ways_table(config, machine, rates)}")
-    if line := explain_line(config):
+    print(describe(machine, rates))
+    if rates and sizes:
+        costs = estimate(config, rates)
+        print(f"\n{plan_table(costs)}")
+        if device == "cpu":
+            print("\nThe same on one H200-class GPU (790 TFLOP/s bf16, disk 2 GB/s):\n")
+            print(plan_table(estimate(config, on_a_card(config, sizes[0].d_model))))
+        if config.has_models:
+            print(f"\n{ways_table(config, machine, rates)}")
+    if line := explain_line(config.explain):
         print(f"\n{line}")
     if costs:
-        print(f"\n{MEASURED if rates else BY_ARITHMETIC}; {ON_A_CARD}")
+        print(f"\n{MEASURED}")
     if not n_latents_of(config.crosscoder):
-        print(
-            "\nnot counted above: the latents of the finished crosscoder, whose number nothing "
-            "here tells: set crosscoder.n_latents"
-        )
+        print(f"\n{UNKNOWN_LATENTS}")
     missing = missing_for(config, machine, costs)
     if missing:
         print("\nmissing:", *(f"  - {line}" for line in missing), sep="\n")
@@ -75,14 +66,20 @@ def main(config: Config) -> None:
     print("\nnothing is missing: `dvc repro` can run it")
 
 
-def describe(machine: "Machine") -> str:
+def describe(machine: "Machine", rates: "Rates | None") -> str:
     """One line on what the times below rest on."""
-    return (
-        f"this machine: {machine.device_name}, "
-        f"{machine.fp32_flops_per_second / 1e12:.3g} TFLOP/s fp32 and "
-        f"{machine.bf16_flops_per_second / 1e12:.3g} bf16, "
-        f"disk {machine.disk_bytes_per_second / 1e9:.2g} GB/s, "
-        f"{machine.free_disk_bytes / 1e9:,.0f} GB free, {machine.memory_bytes / 1e9:,.0f} GB memory"
+    measured = {"reading texts": rates and rates.forward, "encoding rows": rates and rates.encode}
+    speeds = [f"{1e-9 / taken:.3g} GFLOP/s {what}" for what, taken in measured.items() if taken]
+    if rates and rates.step:
+        speeds.append(f"{1 / rates.step:,.0f} rows/s in training")
+    return ", ".join(
+        [
+            f"this machine: {machine.device_name}",
+            *speeds,
+            f"disk {machine.disk_bytes_per_second / 1e9:.2g} GB/s",
+            f"{machine.free_disk_bytes / 1e9:,.0f} GB free",
+            f"{machine.memory_bytes / 1e9:,.0f} GB memory",
+        ]
     )
 
 

@@ -52,9 +52,6 @@ class RuntimeConfig(Section):
     logits_bytes: Annotated[int, Field(ge=2**20)]
     """Memory for logits of language models, and for streams that wait for theirs, in bytes: beside
     the weights and one pass of a batch, all that the analyses need of them."""
-    measure_rates: bool
-    """Whether `stages.plan` measures what this machine takes for each kind of work, once for an
-    experiment; else times are arithmetic from the rates of matrix products and of the disk."""
     trackers: list[Literal["tensorboard", "wandb"]]
     """Where training's figures go beside the progress line and `logs/train.jsonl`."""
     bulk_dir: str | None

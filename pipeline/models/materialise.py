@@ -39,10 +39,10 @@ from pipeline.models.locate import locate_adapter, locate_hub, locate_local
 from pipeline.models.pair import (
     Reading,
     check_layer,
-    check_tokenizers,
     check_width,
     embedded_by,
     examine,
+    shared_text,
     writable,
 )
 from pipeline.models.records import (
@@ -123,10 +123,8 @@ def materialise(shop: Workshop) -> dict[ModelName, Model]:
     records = {name: model.record for name, model in sorted(found.items(), key=_place)}
     check_width(records)
     base, it = (read_tokenizer(found[name].folder) for name in MODELS)
-    start = choose_start(shop.models.start, base, it)
-    chosen = choose_template(shop.models.template, base, it)
-    embedded = embedded_by(records)
-    check_tokenizers(base, it, start, shop.reading.separator, embedded, controls=chosen.controls)
+    separator, embedded = shop.reading.separator, embedded_by(records)
+    start, chosen = shared_text(base, it, shop.models, separator, embedded)
     if "twin" in found:
         _check_twin(base, found["twin"])
     base.save_pretrained(shop.work / TOKENIZER_DIR)

@@ -8,14 +8,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pipeline.config.models import HookPointConfig
+from pipeline.config.models import HookPointConfig, ModelsConfig
 from pipeline.config.text import MixConfig
 from pipeline.errors import ModelError
 from pipeline.models.configuration import shape_of
 from pipeline.models.hook import blocks
 from pipeline.models.records import ModelRecord
 from pipeline.models.skeleton import position_table, try_loading
-from pipeline.models.start import Start, shared_id
+from pipeline.models.start import Start, choose_start, shared_id
+from pipeline.models.template import ChosenTemplate, choose_template
 from pipeline.text.tokens import special_strings
 
 if TYPE_CHECKING:
@@ -102,6 +103,23 @@ def check_layer(name: str, n_layers: int, layer: int) -> None:
             f"hook_point.layer is {layer}, but models.{name} has {n_layers} blocks: "
             f"set hook_point.layer between 0 and {n_layers - 1}, and so each of hook_point.layers"
         )
+
+
+def shared_text(
+    base: PreTrainedTokenizerFast,
+    it: PreTrainedTokenizerFast,
+    models: ModelsConfig,
+    separator: str,
+    vocabularies: Mapping[str, int],
+) -> tuple[Start, ChosenTemplate]:
+    """What sequences start with and how conversations are written, for a pair that reads both and
+    every other text alike; ModelError, as of `check_tokenizers`, for one that does not."""
+    start, template = (
+        choose_start(models.start, base, it),
+        choose_template(models.template, base, it),
+    )
+    check_tokenizers(base, it, start, separator, vocabularies, controls=template.controls)
+    return start, template
 
 
 def check_tokenizers(

@@ -1,27 +1,25 @@
 """What stands between an experiment and its first result: weights, data, space, memory, device."""
 
 import glob
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from pipeline.config import Config
 from pipeline.config.models import AdapterModel, HubModel, LocalModel
 from pipeline.config.text import FilesSourceConfig, HubSourceConfig, TriggeredSourceConfig
-from pipeline.errors import ModelError
+from pipeline.crosscoder.layouts.source import find
+from pipeline.errors import MissingArtifactError, ModelError
 from pipeline.labels import MODELS
 from pipeline.models.configuration import read_configuration, shape_of
 from pipeline.models.load import read_tokenizer
 from pipeline.models.locate import locate_adapter, locate_local
-from pipeline.models.pair import check_tokenizers, examine, reading_of
+from pipeline.models.pair import examine, reading_of, shared_text
 from pipeline.models.skeleton import weight_files
-from pipeline.models.start import choose_start
-from pipeline.models.template import choose_template
 from pipeline.paths import located, located_pattern
-from pipeline.planning.cost import StageCost, peak_disk
-from pipeline.planning.dictionary import WEIGHTS, is_here
-from pipeline.planning.machine import Machine
-from pipeline.planning.model_size import cached_hub_file, sizes_of
-from pipeline.planning.terms import terms_of
+from pipeline.planning.rates import Machine
+from pipeline.planning.sizes import cached_hub_file, finished, sizes_of
+from pipeline.planning.tables import peak_disk
+from pipeline.planning.terms import StageCost, Terms
 
 DAY_SECONDS = 86_400
 DVC_BYTES_PER_SECOND = 370e6  # hashing, per core; measured with DVC 3.67
@@ -31,126 +29,74 @@ GATED = ("google/gemma", "meta-llama/", "lmsys/lmsys-chat-1m")
 
 def missing_for(config: Config, machine: Machine, costs: Sequence[StageCost]) -> list[str]:
     """One line per thing that is missing, each with its remedy; empty when the run can start."""
-    return [
-        *_missing_models(config),
-        *_missing_sources(config),
-        *_missing_crosscoder(config),
-        *_missing_room(machine, costs),
-        *_missing_device(machine, costs),
-        *_missing_bulk(config, machine),
-    ]
+    lines = [*_models(config)] if config.has_models else []
+    return [*lines, *_sources(config), *_crosscoder(config), *_room(config, machine, costs)]
 
 
-def _missing_models(config: Config) -> list[str]:
+def _models(config: Config) -> Iterator[str]:
     """What the stage `models` would object to, asked of the folders that are here."""
-    if not config.has_models:
-        return []
-    reading, folders, lines = reading_of(config.hook_point, config.mix), {}, []
+    reading, folders, objected = reading_of(config.hook_point, config.mix), {}, False
     for name in MODELS:
-        spec, adapter = getattr(config.models, name), None
-        if isinstance(spec, AdapterModel):
-            spec, adapter = spec.of, spec.adapter
+        spec = getattr(config.models, name)
         try:
-            if isinstance(adapter, LocalModel):
-                locate_adapter(adapter)
-            if not isinstance(spec, LocalModel | HubModel):
-                continue
-            folder = _whole_folder(spec)
-            if folder is None:
-                lines.append(f"models.{name}: {_how_to_get(spec)}")
-            else:
-                examine(name, folder, reading)
-                folders[name] = folder
+            if isinstance(spec, AdapterModel):
+                if isinstance(spec.adapter, LocalModel):
+                    locate_adapter(spec.adapter)
+                spec = spec.of
+            if isinstance(spec, LocalModel):
+                folders[name] = locate_local(spec)
+            elif isinstance(spec, HubModel):
+                folders[name] = _downloaded(spec)
+            if name in folders:
+                examine(name, folders[name], reading)
         except ModelError as error:
-            lines.append(f"models.{name}: {error}")
-    return lines or _missing_tokens(config, folders)
+            objected = True
+            yield f"models.{name}: {error}"
+    if folders and not objected:
+        try:
+            _check_texts(config, folders)
+        except ModelError as error:
+            yield f"models: {error}"
 
 
-def _whole_folder(spec: LocalModel | HubModel) -> Path | None:
-    """The folder of a model; None for one whose weights are yet to be downloaded."""
-    if isinstance(spec, LocalModel):
-        return locate_local(spec)
+def _downloaded(spec: HubModel) -> Path:
+    """The folder of a hub model whose weights are all here; ModelError where they are not."""
     config = cached_hub_file(spec, "config.json")
-    if config is None:
-        return None
     try:
-        weight_files(config.parent)
-    except ModelError:
-        return None
+        weight_files(config.parent if config else Path("nowhere"))
+    except ModelError as error:
+        raise ModelError(
+            f"{spec.repo} is not in the local hub cache: {_download_hint(spec.repo)}"
+            f"`hf download {spec.repo} --revision {spec.revision}`"
+        ) from error
+    assert config is not None, "weights were found beside it"
     return config.parent
 
 
-def _how_to_get(spec: LocalModel | HubModel) -> str:
-    assert isinstance(spec, HubModel), "a local folder is here, or an error"
-    return (
-        f"{spec.repo} is not in the local hub cache: {_download_hint(spec.repo)}"
-        f"`hf download {spec.repo} --revision {spec.revision}`"
-    )
-
-
-def _missing_tokens(config: Config, folders: Mapping[str, Path]) -> list[str]:
+def _check_texts(config: Config, folders: dict[str, Path]) -> None:
     """Whether the tokenizers of what is here form a pair; a tuned model has the other's."""
-    if not folders:
-        return []
-    tokenizer_of = {name: folders.get(name, next(iter(folders.values()))) for name in MODELS}
-    try:
-        base, it = (read_tokenizer(tokenizer_of[name]) for name in MODELS)
-        start = choose_start(config.mix.start, base, it)
-        embedded = {
-            f"models.{name} ({folder})": shape_of(read_configuration(folder), folder).vocab_size
-            for name, folder in folders.items()
-        }
-        controls = choose_template(config.mix.template, base, it).controls
-        check_tokenizers(base, it, start, config.mix.separator, embedded, controls=controls)
-    except ModelError as error:
-        return [f"models: {error}"]
-    return []
+    some = next(iter(folders.values()))
+    base, it = (read_tokenizer(folders.get(name, some)) for name in MODELS)
+    embedded = {
+        f"models.{name} ({folder})": shape_of(read_configuration(folder), folder).vocab_size
+        for name, folder in folders.items()
+    }
+    shared_text(base, it, config.models, config.mix.separator, embedded)
 
 
-def _missing_sources(config: Config) -> list[str]:
-    lines = []
+def _sources(config: Config) -> Iterator[str]:
     for name, source in config.sources.items():
         spec = source.of if isinstance(source, TriggeredSourceConfig) else source
         if isinstance(spec, FilesSourceConfig):
-            lines += [
-                f"sources.{name}.paths: no file matches {pattern}: mend the path"
-                for pattern in spec.paths
-                if not glob.glob(str(located_pattern(pattern)), recursive=True)  # noqa: PTH207
-            ]
+            for pattern in spec.paths:
+                if not glob.glob(str(located_pattern(pattern)), recursive=True):  # noqa: PTH207
+                    yield f"sources.{name}.paths: no file matches {pattern}: mend the path"
         elif isinstance(spec, HubSourceConfig) and not _reachable(spec):
-            lines.append(
+            yield (
                 f"sources.{name}: {spec.dataset} cannot be reached from here: "
                 f"{_download_hint(spec.dataset)}run where the hub can be reached, or use "
                 f"sources.{name}.kind=files with local copies"
             )
-    return lines
-
-
-def _missing_crosscoder(config: Config) -> list[str]:
-    """A finished crosscoder that is not on this machine."""
-    crosscoder = config.crosscoder
-    if crosscoder.kind != "pretrained" or is_here(crosscoder):
-        return []
-    if crosscoder.path is not None:
-        folder = Path(crosscoder.path) / (crosscoder.subfolder or "")
-        return [
-            f"crosscoder.path: no {' or '.join(WEIGHTS)} in {folder}: give the folder of a "
-            "finished crosscoder"
-        ]
-    revision = f" --revision {crosscoder.revision}" if crosscoder.revision else ""
-    return [
-        f"crosscoder.repo: {crosscoder.repo} is not in the local hub cache: "
-        f"`hf download {crosscoder.repo}{revision}`"
-    ]
-
-
-def _download_hint(repo: str) -> str:
-    """What a gated repository asks for first."""
-    from huggingface_hub import get_token
-
-    if not repo.startswith(GATED) or get_token():
-        return ""
-    return "it is gated, accept its terms on its page and `hf auth login`; "
 
 
 def _reachable(spec: HubSourceConfig) -> bool:
@@ -166,46 +112,61 @@ def _reachable(spec: HubSourceConfig) -> bool:
     return True
 
 
-def _missing_room(machine: Machine, costs: Sequence[StageCost]) -> list[str]:
-    lines = []
-    needed = peak_disk(costs)
-    if needed > machine.free_disk_bytes:
-        lines.append(
-            f"disk: {needed / 1e9:,.0f} GB needed, {machine.free_disk_bytes / 1e9:,.0f} GB free: "
-            "run in a folder on a larger disk, make training rows in rounds (dump.rows_per_round), "
-            "or lower mix.n_train_tokens"
+def _download_hint(repo: str) -> str:
+    """What a gated repository asks for first."""
+    from huggingface_hub import get_token
+
+    if not repo.startswith(GATED) or get_token():
+        return ""
+    return "it is gated, accept its terms on its page and `hf auth login`; "
+
+
+def _crosscoder(config: Config) -> Iterator[str]:
+    """A finished crosscoder that is not on this machine."""
+    crosscoder = config.crosscoder
+    if crosscoder.kind == "pretrained":
+        try:
+            folder = finished(crosscoder)
+            if folder is not None:
+                find(folder)
+                return
+            revision = f" --revision {crosscoder.revision}" if crosscoder.revision else ""
+            yield (
+                f"crosscoder.repo: {crosscoder.repo} is not in the local hub cache: "
+                f"`hf download {crosscoder.repo}{revision}`"
+            )
+        except MissingArtifactError as error:
+            yield f"crosscoder.path: {error}"
+
+
+def _room(config: Config, machine: Machine, costs: Sequence[StageCost]) -> Iterator[str]:
+    """Space, memory, a device, and a place for stores too large for DVC to hash and keep twice."""
+    needed, free = peak_disk(costs) / 1e9, machine.free_disk_bytes / 1e9
+    if needed > free:
+        yield (
+            f"disk: {needed:,.0f} GB needed, {free:,.0f} GB free: run in a folder on a larger "
+            "disk, make training rows in rounds (dump.rows_per_round), or lower mix.n_train_tokens"
         )
     for cost in costs:
         room = machine.memory_bytes if cost.stage == "shuffle" else machine.device_memory_bytes
         if cost.memory_bytes > room:
-            lines.append(
+            yield (
                 f"memory: {cost.stage} needs about {cost.memory_bytes / 1e9:,.0f} GB, "
                 f"{machine.device_name} has {room / 1e9:,.0f} GB: lower batch sizes or use a "
                 "larger machine"
             )
-    return lines
-
-
-def _missing_device(machine: Machine, costs: Sequence[StageCost]) -> list[str]:
     days = sum(cost.seconds for cost in costs) / DAY_SECONDS
     if machine.device == "cpu" and days > 7:
-        return [
+        yield (
             f"device: about {days:,.0f} days on {machine.device_name}: run on a machine with a "
             "CUDA GPU"
-        ]
-    return []
-
-
-def _missing_bulk(config: Config, machine: Machine) -> list[str]:
-    """Stores too large for DVC to hash and to keep twice."""
-    if config.runtime.bulk_dir is not None or sizes_of(config) is None:
-        return []
-    n_bytes = terms_of(config, machine).store_bytes()
-    hours = n_bytes / DVC_BYTES_PER_SECOND / 3600
-    if hours < 1:
-        return []
-    return [
-        f"runtime.bulk_dir: DVC would hash {n_bytes / 1e9:,.0f} GB of stores, about {hours:,.0f} "
-        "hours on one core, and copy them where the file system has no links: set "
-        "runtime.bulk_dir=data/bulk (or a folder on a larger disk)"
-    ]
+        )
+    if config.runtime.bulk_dir is None and sizes_of(config) is not None:
+        n_bytes = Terms(config).store_bytes()
+        hours = n_bytes / DVC_BYTES_PER_SECOND / 3600
+        if hours >= 1:
+            yield (
+                f"runtime.bulk_dir: DVC would hash {n_bytes / 1e9:,.0f} GB of stores, about "
+                f"{hours:,.0f} hours on one core, and copy them where the file system has no "
+                "links: set runtime.bulk_dir=data/bulk (or a folder on a larger disk)"
+            )

@@ -1,35 +1,36 @@
-"""What a unit of each kind of work takes on a device: by arithmetic here, measured in measure.py.
+"""Seconds per unit of each kind of work, and what a machine has room for: of this machine measured
+(measure.py), of a card by arithmetic. Letters: B rows of a step, L latents, P = M * D."""
 
-Letters: B rows of a step, L latents, P = M * D.
-"""
+from __future__ import annotations
 
+import os
+import shutil
+import tempfile
+import time
 from dataclasses import dataclass
+from pathlib import Path
 
+from pipeline.artifacts import existing_parent
 from pipeline.config import Config
-from pipeline.config.crosscoder import BatchTopKConfig, PretrainedConfig
+from pipeline.config.crosscoder import BatchTopKConfig, PretrainedConfig, TrainableConfig
 from pipeline.labels import MODELS
-from pipeline.planning.machine import Machine
-from pipeline.planning.model_size import trained_models
 
-MODEL_SHARE = {"cpu": 0.5, "cuda": 0.4}
-"""Of the plain matrix rate, what whole passes of a language model are taken to reach."""
-PASS_SHARE = {"cpu": 0.8, "cuda": 0.6}
-"""The same for passes of rows through a dictionary, and for training steps on a CPU."""
-START_SECONDS, TEXT_TOKENS_PER_SECOND = 6.0, 300_000
-DENSE_PRODUCTS = 5.0
-"""Matrix products of rows by latents in a step: encode, decode, three gradients."""
-BATCH_TOPK_PRODUCTS = {"fp32": 1.5, "tf32": 2.0, "bf16": 2.0}
-"""What a BatchTopK step on a CPU takes in units of such a product: one encodes every latent, the
-rest is over active pairs (docs/performance.md, "Training step", rounded up)."""
+PROBE_BYTES = 256 * 2**20
+START_SECONDS, TEXT_SECONDS = 6.0, 1 / 300_000
+"""Of a stage's start, and of a token: on a card, and where texts lie behind a network."""
 
-# On a card, none of it measured: bytes that pass its memory, per weight and per (row, latent).
+# An H200-class card: products of random matrices and copies as measured on one, operations and
+# bytes per second. Nothing else here was measured on a card.
+FLOPS = {"fp32": 50e12, "float32": 50e12, "tf32": 395e12, "bf16": 790e12, "bfloat16": 790e12}
+MEMORY_RATE, DISK_RATE = 4.3e12, 2e9
+MODEL_SHARE, ENCODE_SHARE, GATHER_SHARE = 0.4, 0.6, 0.4
+"""Of these rates, what passes of a model, passes of rows through a dictionary, and gathering rows
+of the weights reach."""
 ENTRY_BYTES = {"fp32": 4, "tf32": 4, "bf16": 2}
 WEIGHT_BYTES = {"fp32": 40, "tf32": 40, "bf16": 52}
 """Adam reads and writes weight, gradient and two moments; norms and roundings pass them again."""
 ENTRY_PASSES = 8
 """Passes over [B, L]: the activation, its gradient, sums."""
-GATHER_SHARE = 0.4
-"""Of the memory's rate, what gathering rows of the weights reaches."""
 LAUNCH_SECONDS = 0.5e-3
 """A hundred kernels of 5 microseconds, while the card has nothing else to do."""
 
@@ -39,8 +40,8 @@ class Rates:
     """Seconds per unit of work.
 
     start: a process and its libraries; byte: to or from the disk; text: a token, read and packed
-    forward, head, fit, write: a floating-point operation of a language model: in blocks, in losses
-        over the vocabulary, in training it, in writing text token by token
+    forward, write: a floating-point operation of a language model that reads, or is trained, and of
+        one that writes text token by token
     step, diff_step: a row in a training step of the crosscoder, and of the diff-SAE
     encode: an operation of encoding rows, products of rows with dictionaries and directions alike
     """
@@ -49,8 +50,6 @@ class Rates:
     byte: float
     text: float
     forward: float
-    head: float
-    fit: float
     write: float
     step: float
     diff_step: float
@@ -58,60 +57,83 @@ class Rates:
 
 
 @dataclass(frozen=True)
-class StepSize:
-    """One step. k: latents kept per row by BatchTopK, None for a variant that keeps all."""
+class Machine:
+    """What this machine has. device: "cpu" or "cuda"; memory_bytes: of the host"""
 
-    batch_rows: int
-    n_latents: int
-    width: int
-    precision: str
-    k: int | None
+    device: str
+    device_name: str
+    disk_bytes_per_second: float
+    free_disk_bytes: int
+    memory_bytes: int
+    device_memory_bytes: int
 
 
-def arithmetic(config: Config, d_model: int, n_latents: int, machine: Machine) -> Rates:
-    """Rates from the plain matrix rate, memory and disk of a machine, by shares of them."""
-    width, train = len(MODELS) * d_model, config.train
+def look_at_machine(device: str, n_threads: int, data: Path) -> Machine:
+    """The machine, with the rate at which the disk under `data` is written."""
+    import psutil
+    import torch
 
-    def row_seconds(crosscoder: object, n_latents: int, width: int) -> float:
+    memory, folder = psutil.virtual_memory().total, existing_parent(data)
+    card = torch.cuda.get_device_properties(0) if device == "cuda" else None
+    return Machine(
+        device=device,
+        device_name=card.name if card else f"CPU, {n_threads} threads",
+        disk_bytes_per_second=write_rate(folder),
+        free_disk_bytes=shutil.disk_usage(folder).free,
+        memory_bytes=memory,
+        device_memory_bytes=card.total_memory if card else memory,
+    )
+
+
+def write_rate(folder: Path) -> float:
+    """Bytes per second of a sequential write with fsync."""
+    block = os.urandom(2**20) * 16
+    n = max(min(PROBE_BYTES, shutil.disk_usage(folder).free // 4) // len(block), 1)
+    with tempfile.TemporaryFile(dir=folder) as file:
+        began = time.perf_counter()
+        for _ in range(n):
+            file.write(block)
+        file.flush()
+        os.fsync(file.fileno())
+        return n * len(block) / (time.perf_counter() - began)
+
+
+def on_a_card(config: Config, d_model: int) -> Rates:
+    """Rates of an H200-class card, by arithmetic."""
+    train = config.train
+
+    def row(crosscoder: TrainableConfig, n_models: int) -> float:
         k = crosscoder.k if isinstance(crosscoder, BatchTopKConfig) else None
-        size = StepSize(train.batch_rows, n_latents, width, train.precision, k)
-        return step_seconds(size, machine) / train.batch_rows
+        shape = (train.batch_rows, crosscoder.n_latents, n_models * d_model)
+        return step_seconds(*shape, k, train.precision) / train.batch_rows
 
-    trained, diff_sae = config.crosscoder, config.baselines.diff_sae
-    model = 1 / (machine.flops_per_second(config.hook_point.dtype) * MODEL_SHARE[machine.device])
-    precision = next((spec.precision for _, spec in trained_models(config)), "fp32")
-    fitted = 1 / (machine.flops_per_second(precision) * MODEL_SHARE[machine.device])
+    trained = config.crosscoder
+    model = 1 / (MODEL_SHARE * FLOPS[config.hook_point.dtype])
     return Rates(
         start=START_SECONDS,
-        byte=1 / machine.disk_bytes_per_second,
-        text=1 / TEXT_TOKENS_PER_SECOND,
+        byte=1 / DISK_RATE,
+        text=TEXT_SECONDS,
         forward=model,
-        head=model,
-        fit=fitted,
         write=model,
-        step=0.0
-        if isinstance(trained, PretrainedConfig)
-        else row_seconds(trained, n_latents, width),
-        diff_step=row_seconds(diff_sae, diff_sae.n_latents, d_model),
-        encode=1 / (machine.fp32_flops_per_second * PASS_SHARE[machine.device]),
+        step=0.0 if isinstance(trained, PretrainedConfig) else row(trained, len(MODELS)),
+        diff_step=row(config.baselines.diff_sae, 1),
+        encode=1 / (ENCODE_SHARE * FLOPS["fp32"]),
     )
 
 
-def step_seconds(size: StepSize, machine: Machine) -> float:
-    """Seconds of one step from rows in memory. Variants without k are priced as if every latent
-    were active."""
-    flops = 2.0 * size.batch_rows * size.n_latents * size.width
-    product, rate = (
-        flops / machine.flops_per_second(size.precision),
-        machine.device_bytes_per_second,
-    )
-    if rate is None:
-        n = DENSE_PRODUCTS if size.k is None else BATCH_TOPK_PRODUCTS[size.precision]
-        return n * product / PASS_SHARE["cpu"]
-    at_pairs, entry = product, ENTRY_BYTES[size.precision]
-    if size.k is not None:
-        gathered = float(size.batch_rows) * size.k * size.width * entry
-        at_pairs = min(product, gathered / (GATHER_SHARE * rate))
-    passed = 2.0 * size.n_latents * size.width * WEIGHT_BYTES[size.precision]
-    passed += float(size.batch_rows) * size.n_latents * ENTRY_PASSES * entry
-    return product + (DENSE_PRODUCTS - 1) * at_pairs + passed / rate + LAUNCH_SECONDS
+def step_seconds(
+    batch_rows: int, n_latents: int, width: int, k: int | None, precision: str
+) -> float:
+    """A training step on a card: a product to encode and four over the active pairs, dense or
+    gathered, whichever is faster; passes over weights and activations; launches.
+
+    width: P; k: latents kept per row by BatchTopK. Other variants are priced as if all were active.
+    """
+    product = 2.0 * batch_rows * n_latents * width / FLOPS[precision]
+    at_pairs, entry = product, ENTRY_BYTES[precision]
+    if k is not None:
+        gathered = float(batch_rows) * k * width * entry
+        at_pairs = min(product, gathered / (GATHER_SHARE * MEMORY_RATE))
+    passed = 2.0 * n_latents * width * WEIGHT_BYTES[precision]
+    passed += float(batch_rows) * n_latents * ENTRY_PASSES * entry
+    return product + 4 * at_pairs + passed / MEMORY_RATE + LAUNCH_SECONDS

@@ -1,36 +1,38 @@
-"""What each stage of an experiment needs: a table of terms, bytes and units of work of each kind,
-which `Rates` turn into seconds. The disk works beside the processor, so the longer of both counts.
+"""What each stage of an experiment needs: bytes, and units of work of the kinds in `Rates`. The
+disk works beside the processor, so the longer of both counts.
 
 A dictionary of L latents over rows of `width` numbers encodes a row with 2 x width x L operations.
 What follows from its active latents alone is small beside that. `code`, `compose` and
 `local_files` need next to nothing and have no line.
 """
 
-from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, fields
 
+from pipeline.analysis.explain.asked import tokens_asked
 from pipeline.config import Config
-from pipeline.config.models import HubModel, LocalModel, TwinModel
+from pipeline.config.models import HubModel, TwinModel
 from pipeline.labels import MODELS
-from pipeline.planning.cost import StageCost
-from pipeline.planning.dictionary import n_latents_of
-from pipeline.planning.machine import Machine
-from pipeline.planning.model_size import (
-    ModelSize,
-    configuration_of_spec,
-    size_from_config,
+from pipeline.planning.rates import Rates
+from pipeline.planning.sizes import (
+    configuration_of,
+    n_latents_of,
+    size_from,
     sizes_of,
     trained_models,
 )
-from pipeline.planning.rates import Rates, arithmetic
 from pipeline.shuffle.geometry import MAX_FILES
 from pipeline.shuffle.permutation import Permutation
+
+Needs = dict[str, float]
+"""disk, scratch, memory and moved in bytes; starts, in units of a stage's start, one where nothing
+is said, for work of plain Python; other keys are units of the rate of that name."""
 
 BYTES = {"bfloat16": 2, "float32": 4}
 ROW_TAG_BYTES = 4 * 4 + 2  # token id, position, document, sequence; source, class
 TOKEN_BYTES = 4 + 4 + 1 + 1  # token id, document, source, class
 CODED_SHARE = {"none": 1.0, "zstd": 0.79, "blosc_lz4": 0.83}
 """What a codec leaves of real activations (docs/performance.md, "Codecs")."""
-INTERPRETER_BYTES = 600 * 10**6
+INTERPRETER_BYTES = 600e6
 LATENT_BYTES = 3 * 2**28
 """What encoding takes at most where it goes on in pieces (`analysis.splicing.MAX_ELEMENTS`)."""
 STREAMS = 32
@@ -40,136 +42,133 @@ SPLICES = 6
 CAUSAL_PATCHES, MATCHED_SETS, BASELINE_PATCHES = 8 + 7, 4, 4
 """Patches of `causal`, sets of latents included; sets with random ones beside them."""
 ORGANISM_SETS, ORGANISM_CONTROLS, STEERED_SETS, STEERED_DRAWS = 5, 2, 3, 5
-DASHBOARD_BYTES = 2_000.0
-"""Of a dashboard on disk, packed; measured with `tiny`."""
-BLOCK_BYTES = 112
-"""Per block of documents and latent, in `latent_scaling`."""
 LOADING = 2.0
 """Starts of a stage that runs models: their classes load as much again as torch does."""
 CALLS_PER_START = 8_000
 """Small operations from Python in the time of a start: what steering does per text is of that."""
-INSTRUCTION_TOKENS = 120
-"""Of the fixed part of a request to explain, and of JSON round the excerpts."""
-ENDPOINT = "the endpoint that EXPLAIN_BASE_URL names"
 
 
-def estimate(config: Config, machine: Machine, rates: Rates | None = None) -> list[StageCost]:
-    """The cost of every stage, in the order of the graph; empty where a model's size is unknown.
+@dataclass(frozen=True)
+class StageCost:
+    """disk: bytes left behind; scratch: bytes used meanwhile; memory: peak bytes; rough seconds."""
 
-    rates: measured ones; by arithmetic from the machine's where they are left out
-    """
-    return [] if sizes_of(config) is None else list(terms_of(config, machine, rates).stages())
+    stage: str
+    disk_bytes: float
+    scratch_bytes: float
+    memory_bytes: float
+    seconds: float
 
 
-def terms_of(config: Config, machine: Machine, rates: Rates | None = None) -> "Terms":
-    """The table of an experiment whose models' sizes are known."""
-    sizes = sizes_of(config)
-    assert sizes is not None, "a plan without sizes has no costs"
-    n_latents = n_latents_of(config.crosscoder)
-    given = rates or arithmetic(config, sizes[0].d_model, n_latents, machine)
-    return Terms(config, sizes, given)
+def estimate(config: Config, rates: Rates) -> list[StageCost]:
+    """The cost of every stage, in the order of the graph; empty where a model's size is unknown."""
+    if sizes_of(config) is None:
+        return []
+    return [priced(name, needs, rates) for name, needs in Terms(config).stages().items()]
+
+
+def priced(stage: str, needs: Needs, rates: Rates) -> StageCost:
+    work = [f.name for f in fields(Rates) if f.name not in ("start", "byte")]
+    seconds = sum(needs.get(kind, 0.0) * getattr(rates, kind) for kind in work)
+    seconds = max(seconds, needs.get("moved", 0.0) * rates.byte)
+    seconds += needs.get("starts", 1.0) * rates.start
+    disk, scratch, memory = (needs.get(name, 0.0) for name in ("disk", "scratch", "memory"))
+    return StageCost(stage, disk, scratch, INTERPRETER_BYTES + memory, seconds)
+
+
+def added(*parts: Needs) -> Needs:
+    """Needs that add up, memory and starts too."""
+    names = {name for part in parts for name in part}
+    return {name: sum(part.get(name, 0.0) for part in parts) for name in names}
 
 
 class Terms:
-    """The sizes that the stages of an experiment share, and a line for each of them."""
+    """The sizes that the stages of an experiment share, and what each of them needs."""
 
-    def __init__(self, config: Config, sizes: Sequence[ModelSize], rates: Rates) -> None:
-        mix, dump = config.mix, config.dump
-        self.config, self.sizes, self.rates = config, sizes, rates
-        self.d_model, self.layer = sizes[0].d_model, config.hook_point.layer
-        self.width, self.n_latents = len(MODELS) * self.d_model, n_latents_of(config.crosscoder)
+    def __init__(self, config: Config) -> None:
+        sizes, mix, dump = sizes_of(config), config.mix, config.dump
+        assert sizes is not None, "a plan without sizes has no costs"
+        self.config, self.sizes, self.layer = config, sizes, config.hook_point.layer
+        self.d_model, self.n_latents = sizes[0].d_model, n_latents_of(config.crosscoder)
+        self.width, self.length = len(MODELS) * self.d_model, mix.sequence_length_tokens
         self.dictionary = 2.0 * self.width * self.n_latents
         """Numbers of a crosscoder, and operations that encode a row."""
-        per_sequence = mix.sequence_length_tokens - 1  # the start token gives no row
-        self.n_train = mix.n_train_sequences * per_sequence
-        self.n_heldout = mix.n_heldout_sequences * per_sequence
+        self.n_train = mix.n_train_sequences * (self.length - 1)  # the start token gives no row
+        self.n_heldout = mix.n_heldout_sequences * (self.length - 1)
         self.row_bytes = self.width * 2 + ROW_TAG_BYTES
         self.stored_bytes = self.row_bytes * CODED_SHARE[dump.codec]
-        # Rows dealt to buckets are not coded.
-        dealt = dump.scatter_seed is not None
-        self.dumped_bytes = self.row_bytes if dealt else self.stored_bytes
+        self.is_dealt = dump.scatter_seed is not None  # to buckets, which are not coded
+        self.dumped_bytes = self.row_bytes if self.is_dealt else self.stored_bytes
         self.round_rows = dump.rows_per_round and min(dump.rows_per_round, self.n_train)
-        self.lower_bytes = self.lower_bytes_to(self.layer)
+        self.lower = sum(s.operations(self.layer) for s in sizes)
+        self.upper = [s.operations(s.n_layers - self.layer, n_heads=1) for s in sizes]
+        """Operations per token: of both models up to the hook point, of each from there to its
+        losses."""
 
-    def stages(self) -> Iterator[StageCost]:
-        """Every stage that the experiment has."""
-        yield from (self.models(), self.mix(), self.dump(), self.shuffle(), self.train())
-        yield from (self.evaluate(), self.latent_scaling())
-        yield from (self.cost("relative_norm"), self.cost("decoder_cosine"))
-        yield self.changes()
-        if self.config.has_models:
-            yield from (self.causal(), self.parting())
-        yield self.baselines()
-        if self.config.has_models:
-            if self.config.planted_source:
-                yield self.organism()
-            yield from (self.steering(), self.dashboards(), self.explain())
-        if self.config.seeds.n_runs > 1 and self.config.crosscoder.kind != "pretrained":
-            yield from (self.seed_runs(), self.seeds())
-        if self.config.plant is not None:
-            yield self.cost("recovery", starts=1.2)
-        yield self.cost("layers", starts=0.5)
-        yield self.cost("report", starts=3)
+    def stages(self) -> dict[str, Needs]:
+        """Every stage that the experiment has, in the order of the graph."""
+        config, further = self.config, self.config.seeds.n_runs - 1
+        found = {"models": self.models(), "mix": self.mix(), "dump": self.dump()}
+        found |= {"shuffle": self.shuffle(), "train": self.train(), "evaluate": self.evaluate()}
+        found |= {"latent_scaling": self.latent_scaling(), "relative_norm": {}}
+        found |= {"decoder_cosine": {}, "changes": self.changes()}
+        if config.has_models:
+            found |= {"causal": self.causal(), "parting": self.parting()}
+        found["baselines"] = self.baselines()
+        if config.planted_source and config.has_models:
+            found["organism"] = self.organism()
+        if config.has_models:
+            found |= {"steering": self.steering(), "dashboards": self.dashboards()}
+            found["explain"] = self.explain()
+        if further > 0 and config.crosscoder.kind != "pretrained":
+            found |= {"seed_runs": self.train(further), "seeds": self.latent_scaling(further)}
+        if config.plant is not None:
+            found["recovery"] = {"starts": 1.2}
+        return found | {"layers": {"starts": 0.5}, "report": {"starts": 3.0}}
 
-    def cost(
-        self,
-        stage: str,
-        *,
-        disk: float = 0.0,
-        scratch: float = 0.0,
-        memory: float = 0.0,
-        moved: float = 0.0,
-        starts: float = 1.0,
-        **work: float,
-    ) -> StageCost:
-        """A line of the table. moved: bytes; starts: in units of a stage's start, for work of plain
-        Python; work: units by the name of their rate"""
-        computed = sum(n * getattr(self.rates, kind) for kind, n in work.items())
-        seconds = starts * self.rates.start + max(computed, moved * self.rates.byte)
-        return StageCost(stage, disk, scratch, INTERPRETER_BYTES + memory, seconds)
+    # What several stages share.
 
-    # Terms that several stages share.
-
-    def lower(self, n_tokens: float, layer: int | None = None) -> float:
-        """Operations of both models up to a layer, that of the hook point where none is given."""
-        of_layer = self.layer if layer is None else layer
-        return n_tokens * sum(size.flops_per_token(of_layer) for size in self.sizes)
-
-    def lower_bytes_to(self, layer: int) -> float:
-        """Weights of both models up to a layer."""
-        parts = (layer * s.n_block_parameters + s.n_embedding_parameters for s in self.sizes)
-        return float(BYTES[self.config.hook_point.dtype] * sum(parts))
-
-    def upper(self, n_tokens: float, model: int = 1) -> dict[str, float]:
-        """Work of one model from the hook point to its losses."""
-        size = self.sizes[model]
-        blocks = size.flops_per_token(size.n_layers - self.layer)
-        return {"forward": n_tokens * blocks, "head": n_tokens * size.head_flops_per_token}
-
-    def patched(self, n_sequences: int, n_patches: float) -> dict[str, float]:
-        """Work of a causal test: the lower blocks of both models once, the upper ones of the IT
-        model for each patch and for its own activation; the latents of the tokens."""
-        n_tokens = float(n_sequences * self.config.mix.sequence_length_tokens)
-        work = self.upper(n_tokens * (n_patches + 1))
-        work["forward"] += self.lower(n_tokens)
-        return work | {"encode": n_tokens * self.dictionary}
-
-    def heldout(self, n_rows: int) -> int:
-        return min(n_rows, self.n_heldout)
-
-    def spliced_bytes(self, batch_sequences: int) -> float:
-        """Models that go on from patched streams: both whole models, the crosscoder, some streams
-        of a batch, and its latents or what logits may take."""
-        n_rows = batch_sequences * self.config.mix.sequence_length_tokens
-        weights = sum(BYTES[self.config.hook_point.dtype] * s.n_parameters for s in self.sizes)
-        latents = min(3 * 4.0 * n_rows * self.n_latents, LATENT_BYTES)
-        streams = STREAMS * 4.0 * n_rows * self.d_model
-        return (
-            weights
-            + 4.0 * self.dictionary
-            + streams
-            + max(latents, self.config.runtime.logits_bytes)
+    def weight_bytes(self, layer: int | None = None) -> float:
+        """Of both models up to a layer, or whole."""
+        n_blocks = (s.n_layers if layer is None else layer for s in self.sizes)
+        counts = (
+            s.n_embedding_parameters + n * s.n_block_parameters
+            for s, n in zip(self.sizes, n_blocks, strict=True)
         )
+        return float(BYTES[self.config.hook_point.dtype] * sum(counts))
+
+    def spliced(self, batch_sequences: int, **work: float) -> Needs:
+        """Needs of models that go on from patched streams: both whole models, the crosscoder, some
+        streams of a batch, and its latents or what logits may take."""
+        n_rows = batch_sequences * self.length
+        latents = min(3 * 4.0 * n_rows * self.n_latents, LATENT_BYTES)
+        memory = self.weight_bytes() + 4.0 * self.dictionary + STREAMS * 4.0 * n_rows * self.d_model
+        memory += max(latents, self.config.runtime.logits_bytes)
+        return {"memory": memory, "starts": LOADING, **work}
+
+    def patched(self, n_patches: float) -> Needs:
+        """Needs of a causal test: the lower blocks of both models once, the upper ones of the IT
+        model for each patch and for its own activation; the latents of the tokens."""
+        section = self.config.causal
+        n_tokens = float(section.n_sequences * self.length)
+        forward = n_tokens * (self.lower + (n_patches + 1) * self.upper[1])
+        encode = n_tokens * self.dictionary
+        return self.spliced(section.batch_sequences, forward=forward, encode=encode)
+
+    def made(self, n_rows: float) -> Needs:
+        """Of a stage that reads so many training rows, and in rounds makes them: models beside it,
+        passes over the tokens, rows written to buckets, read, written in order and read."""
+        if not self.round_rows:
+            return {"moved": 2.0 * n_rows * self.width}
+        return {
+            "forward": n_rows * self.lower,
+            "moved": n_rows * (2 * self.row_bytes + self.stored_bytes + 2.0 * self.width),
+            "scratch": rows_on_disk(self.round_rows, n_rows) * self.row_bytes,
+            "memory": self.weight_bytes(self.layer),
+        }
+
+    def encoded(self, n_rows: int) -> float:
+        """Operations that encode so many held-out rows, or all."""
+        return min(n_rows, self.n_heldout) * self.dictionary
 
     def store_bytes(self) -> float:
         """Both activation stores and the shuffled one, as DVC would hash them."""
@@ -177,249 +176,177 @@ class Terms:
         kept = (n_train + self.n_heldout) * self.stored_bytes
         return kept + n_train * self.dumped_bytes
 
-    def made(self, n_rows: float) -> dict[str, float]:
-        """What a stage needs more that makes `n_rows` training rows in rounds: models beside it,
-        passes over the tokens, rows written to buckets, read, written in order and read."""
-        if not self.round_rows:
-            return {"moved": 2.0 * n_rows * self.width}
-        held = rows_on_disk(self.round_rows, n_rows) * self.row_bytes
-        moved = n_rows * (2 * self.row_bytes + self.stored_bytes + 2.0 * self.width)
-        work = {"forward": self.lower(n_rows), "moved": moved}
-        return work | {"scratch": held, "memory": self.lower_bytes}
+    # The stages.
 
-    # The stages, in the order of the graph.
+    def models(self) -> Needs:
+        config, disk, memory, forward = self.config, 0.0, 0.0, 0.0
+        trained = trained_models(config)
+        for name, size in zip(MODELS, self.sizes, strict=True):
+            if isinstance(getattr(config.models, name), HubModel):
+                disk += 2.0 * size.n_parameters
+            if spec := trained.get(name):
+                # A twin is tuned as the IT model is, and so costs the same.
+                n_made = 1 + (name == "it" and isinstance(config.models.twin, TwinModel))
+                n_tokens = spec.batch_sequences * spec.sequence_length_tokens * spec.n_steps
+                forward += 3 * n_made * n_tokens * size.operations(size.n_layers, n_heads=1)
+                disk += 4.0 * n_made * size.n_parameters
+                logits = spec.micro_batch_sequences * spec.sequence_length_tokens * size.vocab_size
+                memory = max(memory, 18.0 * size.n_parameters + 3 * 4.0 * logits)
+        return {"disk": disk, "memory": memory, "forward": forward, "starts": LOADING}
 
-    def models(self) -> StageCost:
-        disk = memory = flops = 0.0
-        size_of: dict[str, ModelSize] = dict(zip(MODELS, self.sizes, strict=True))
-        for name, spec in trained_models(self.config):
-            size, length = size_of[name], spec.sequence_length_tokens
-            # A twin is tuned as the IT model is, and so costs the same.
-            n_made = 1 + (name == "it" and isinstance(self.config.models.twin, TwinModel))
-            n_tokens = n_made * spec.n_steps * spec.batch_sequences * length
-            per_token = size.flops_per_token(size.n_layers) + size.head_flops_per_token
-            flops += 3.0 * per_token * n_tokens
-            disk += 4.0 * n_made * size.n_parameters
-            logits = 3 * 4.0 * spec.micro_batch_sequences * length * size.vocab_size
-            memory = max(memory, 18.0 * size.n_parameters + logits)
-        hub = (n for n in MODELS if isinstance(getattr(self.config.models, n), HubModel))
-        disk += sum(2.0 * size_of[name].n_parameters for name in hub)
-        return self.cost("models", disk=disk, memory=memory, fit=flops, starts=LOADING)
-
-    def mix(self) -> StageCost:
+    def mix(self) -> Needs:
         mix = self.config.mix
-        n_tokens = (mix.n_train_sequences + mix.n_heldout_sequences) * mix.sequence_length_tokens
-        n_tokens *= self.config.has_models
-        return self.cost(
-            "mix",
-            disk=n_tokens * TOKEN_BYTES,
-            memory=INTERPRETER_BYTES,
-            text=n_tokens,
-            starts=1.5,
-        )
+        n_sequences = (mix.n_train_sequences + mix.n_heldout_sequences) * self.config.has_models
+        disk, text = (n * float(n_sequences * self.length) for n in (TOKEN_BYTES, 1))
+        return {"disk": disk, "memory": INTERPRETER_BYTES, "text": text, "starts": 1.5}
 
-    def dump(self) -> StageCost:
+    def dump(self) -> Needs:
+        config, layers = self.config, self.config.hook_point.all_layers
         n_rows = 0 if self.round_rows else self.n_train
         trained_on = n_rows * self.dumped_bytes
-        layers = self.config.hook_point.all_layers
         disk = (trained_on + self.n_heldout * self.stored_bytes) * len(layers)
-        dropped = trained_on if self.config.runtime.drop_unshuffled else 0.0
-        memory = self.lower_bytes_to(layers[-1])
-        memory += 8.0 * self.config.dump.batch_tokens * self.d_model * 4 * len(layers)
-        memory += self.config.shuffle.memory_bytes * (self.config.dump.scatter_seed is not None)
-        return self.cost(
-            "dump",
-            disk=disk - dropped,
-            scratch=dropped,
-            memory=memory,
-            moved=disk,
-            forward=self.lower(n_rows + self.n_heldout, layers[-1]),
-            starts=LOADING,
-        )
+        dropped = trained_on if config.runtime.drop_unshuffled else 0.0
+        memory = 32.0 * config.dump.batch_tokens * self.d_model * len(layers)
+        memory += self.weight_bytes(layers[-1]) + config.shuffle.memory_bytes * self.is_dealt
+        operations = sum(s.operations(layers[-1]) for s in self.sizes)
+        needs = {"disk": disk - dropped, "scratch": dropped, "memory": memory, "moved": disk}
+        return needs | {"forward": (n_rows + self.n_heldout) * operations, "starts": LOADING}
 
-    def shuffle(self) -> StageCost:
-        # In rounds training does it, with as much memory of the host.
+    def shuffle(self) -> Needs:
         memory = self.config.shuffle.memory_bytes - INTERPRETER_BYTES / 2
-        if self.round_rows:
-            return self.cost("shuffle", memory=memory)
+        if self.round_rows:  # training does it, with as much memory of the host
+            return {"memory": memory}
         store, dumped = self.n_train * self.stored_bytes, self.n_train * self.dumped_bytes
         # Two passes write every row to a bucket and read it again, uncoded, unless all fit memory.
         buckets = float(self.n_train * self.row_bytes)
-        if self.config.dump.scatter_seed is not None or buckets < memory:
-            buckets = 0.0
+        buckets *= not self.is_dealt and buckets >= memory
         # Beside the result: the two passes' buckets, and the dumped rows where they go in the end.
-        scratch = buckets + (dumped if self.config.runtime.drop_unshuffled else 0.0)
-        moved = dumped + 2 * buckets + store
-        return self.cost(
-            "shuffle", disk=store, scratch=scratch, memory=memory, moved=moved, starts=0.5
-        )
+        scratch = buckets + dumped * self.config.runtime.drop_unshuffled
+        needs = {"disk": store, "scratch": scratch, "memory": memory, "starts": 0.5}
+        return needs | {"moved": dumped + 2 * buckets + store}
 
-    def train(self, n_runs: int = 1, stage: str = "train") -> StageCost:
+    def train(self, n_runs: int = 1) -> Needs:
         train, weights = self.config.train, 4.0 * self.dictionary
         if self.config.crosscoder.kind == "pretrained":  # read, its factors measured, written
             n_rows = min(train.normalisation_rows or self.n_train, self.round_rows or self.n_train)
-            moved = 2.0 * weights + 2.0 * n_rows * self.width
-            more = self.made(n_rows) | {"moved": moved}
-            return self._with(more, stage, disk=weights, scratch=weights, memory=2 * weights)
-        n_rows = train.n_rows or self.n_train
-        return self._with(
-            self.made(n_rows * n_runs),
-            stage,
-            disk=n_runs * weights,
-            scratch=2 * 3 * weights,  # two checkpoints with both moments
-            memory=4 * weights + 3 * 4.0 * train.batch_rows * self.n_latents,
-            step=n_runs * n_rows,
-        )
+            own = {"disk": weights, "scratch": weights, "memory": 2 * weights, "moved": 2 * weights}
+            return added(self.made(n_rows), own)
+        n_rows = n_runs * (train.n_rows or self.n_train)
+        memory = 4 * weights + 3 * 4.0 * train.batch_rows * self.n_latents
+        # Two checkpoints hold both moments.
+        own = {"disk": n_runs * weights, "scratch": 6 * weights, "memory": memory, "step": n_rows}
+        return added(self.made(n_rows), own)
 
-    def _with(self, more: dict[str, float], stage: str, **own: float) -> StageCost:
-        """A line whose terms are two sums."""
-        return self.cost(stage, **{n: own.get(n, 0.0) + more.get(n, 0.0) for n in own | more})
-
-    def evaluate(self) -> StageCost:
-        section, work = self.config.evaluate, {}
+    def evaluate(self) -> Needs:
+        section, has_models = self.config.evaluate, self.config.has_models
+        n_tokens = section.n_sequences * self.length * has_models
         memory = 3 * 4.0 * section.batch_rows * self.n_latents + 4.0 * self.dictionary
-        if self.config.has_models:
-            n_tokens = float(section.n_sequences * self.config.mix.sequence_length_tokens)
-            both = [self.upper(SPLICES * n_tokens, model) for model in range(len(MODELS))]
-            work = {kind: sum(each[kind] for each in both) for kind in both[0]}
-            work["forward"] += self.lower(n_tokens)
-            memory = max(memory, self.spliced_bytes(section.batch_sequences))
-        n_rows = 2 * self.heldout(section.n_rows)  # encoded and decoded
-        work["encode"] = n_rows * self.dictionary
-        return self.cost("evaluate", memory=memory, starts=LOADING, **work)
+        memory = max(memory, self.spliced(section.batch_sequences)["memory"] * has_models)
+        forward = n_tokens * (self.lower + SPLICES * sum(self.upper))
+        needs = {"memory": memory, "forward": forward, "starts": LOADING}
+        return needs | {"encode": 2 * self.encoded(section.n_rows)}  # and decode
 
-    def latent_scaling(self, n_runs: int = 1, stage: str = "latent_scaling") -> StageCost:
-        section = self.config.latent_scaling
-        n_rows, n_covariances = self.heldout(section.n_rows), 2 * len(MODELS)
+    def latent_scaling(self, n_runs: int = 1) -> Needs:
+        section, covariances = self.config.latent_scaling, 2.0 * len(MODELS) * self.d_model**2
+        memory = (112.0 * section.n_blocks + 8.0 * section.batch_rows) * self.n_latents
+        memory += 8.0 * self.dictionary + 16.0 * covariances
         # Of nu, of the moments and counts elsewhere, and of what the models write; each with
         # products over the active pairs, which together cost about one encoding more.
-        flops = 5 * self.dictionary + 2.0 * n_covariances * self.d_model**2
-        memory = float(BLOCK_BYTES) * section.n_blocks * self.n_latents
-        memory += 2 * 4.0 * section.batch_rows * self.n_latents + 2 * 4.0 * self.dictionary
-        memory += 2 * 8.0 * n_covariances * self.d_model**2
-        return self.cost(stage, memory=memory, encode=n_runs * n_rows * flops, starts=2)
+        encode = 5 * self.encoded(section.n_rows)
+        encode += min(section.n_rows, self.n_heldout) * 2 * covariances
+        return {"memory": memory, "encode": n_runs * encode, "starts": 2.0}
 
-    def changes(self) -> StageCost:
-        section, causal = self.config.changes, self.config.causal
+    def changes(self) -> Needs:
+        section = self.config.changes
         climbed = section.n_find_rows * section.n_starts * section.n_iterations
-        flops = 2.0 * 2 * self.d_model * section.max_changes * climbed
-        n_rows = self.heldout(section.n_rows)
-        coded = 2.0 * (1 + section.max_lines) * self.d_model * section.max_changes
-        flops += n_rows * (self.dictionary + 2 * coded)
-        work, memory = {}, 4.0 * section.n_find_rows * 2 * self.d_model
-        if self.config.has_models:
-            work = self.patched(causal.n_sequences, 1 + section.n_causal * (2 + causal.n_draws))
-            memory = max(memory, self.spliced_bytes(causal.batch_sequences))
+        coded = min(section.n_rows, self.n_heldout) * (1 + section.max_lines)
+        encode = 4.0 * self.d_model * section.max_changes * (climbed + coded)
+        own = {"encode": encode + self.encoded(section.n_rows)}
         made = self.made(self.round_rows or section.n_find_rows)
-        work["encode"] = work.get("encode", 0.0) + flops
-        return self._with(made, "changes", memory=memory, starts=LOADING, **work)
-
-    def causal(self) -> StageCost:
-        section = self.config.causal
-        n_patches = CAUSAL_PATCHES + MATCHED_SETS * section.n_draws
-        work = self.patched(section.n_sequences, n_patches)
-        memory = self.spliced_bytes(section.batch_sequences)
-        return self.cost("causal", memory=memory, starts=LOADING, **work)
-
-    def parting(self) -> StageCost:
-        section, it = self.config.parting, self.sizes[1]
-        length = self.config.mix.sequence_length_tokens
-        n_tokens = float(section.n_sequences * length)
-        both = [self.upper(n_tokens, model) for model in range(len(MODELS))]
-        work = {kind: sum(each[kind] for each in both) for kind in both[0]}
-        # A listed token has a whole sequence before it at most; a gradient costs three passes.
-        n_listed = float(section.n_tokens * len(self.config.source_names) * length)
-        n_passes = 3 * section.path_points + 3 + 2 * (section.n_changes + section.n_latents)
-        work["forward"] += self.lower(n_tokens) + n_passes * self.upper(n_listed)["forward"]
-        work["encode"] = n_listed * (2 + section.n_latents) * self.dictionary
-        n_upper = it.n_layers - self.layer
-        kept = float(STREAMS * BYTES[self.config.hook_point.dtype] * length * it.d_model * n_upper)
-        memory = self.spliced_bytes(section.batch_sequences) + kept
-        return self.cost("parting", memory=memory, starts=LOADING, **work)
-
-    def baselines(self) -> StageCost:
-        section, train, causal = self.config.baselines, self.config.train, self.config.causal
-        n_latents = section.diff_sae.n_latents
-        n_rows = section.n_train_rows or train.n_rows or self.n_train
-        weights = 4.0 * 2 * self.d_model * n_latents
-        work, memory = {}, 4 * weights + 3 * 4.0 * train.batch_rows * n_latents
         if self.config.has_models:
-            work = self.patched(causal.n_sequences, BASELINE_PATCHES)
-            positions = section.positions
-            work["forward"] += self.lower(positions.n_documents * (positions.n_positions + 1.0))
-            memory = max(memory, self.spliced_bytes(causal.batch_sequences))
-        encoded = self.heldout(section.n_rows) * 2 * (self.dictionary + weights / 4)
-        work["encode"] = work.get("encode", 0.0) + encoded
+            n_patches = 1 + section.n_causal * (2 + self.config.causal.n_draws)
+            return added(own, made, self.patched(n_patches))
+        memory = 4.0 * section.n_find_rows * self.width
+        return added(own, made, {"memory": memory, "starts": LOADING})
+
+    def causal(self) -> Needs:
+        return self.patched(CAUSAL_PATCHES + MATCHED_SETS * self.config.causal.n_draws)
+
+    def parting(self) -> Needs:
+        section, it = self.config.parting, self.sizes[1]
+        # A listed token has a whole sequence before it at most; a gradient costs three passes.
+        n_listed = float(section.n_tokens * len(self.config.source_names) * self.length)
+        n_passes = 3 * section.path_points + 3 + 2 * (section.n_changes + section.n_latents)
+        forward = section.n_sequences * self.length * (self.lower + sum(self.upper))
+        forward += n_listed * n_passes * self.upper[1]
+        encode = n_listed * (2 + section.n_latents) * self.dictionary
+        kept = STREAMS * BYTES[self.config.hook_point.dtype] * self.length * it.d_model
+        own = {"memory": float(kept * (it.n_layers - self.layer))}
+        return added(self.spliced(section.batch_sequences, forward=forward, encode=encode), own)
+
+    def baselines(self) -> Needs:
+        section, train = self.config.baselines, self.config.train
+        n_rows = section.n_train_rows or train.n_rows or self.n_train
+        weights, positions = 8.0 * self.d_model * section.diff_sae.n_latents, section.positions
+        memory = 4 * weights + 12.0 * train.batch_rows * section.diff_sae.n_latents
+        encode = 2 * self.encoded(section.n_rows)
+        encode += 2 * min(section.n_rows, self.n_heldout) * weights / 4
+        own = {"disk": weights, "scratch": 6 * weights, "memory": memory, "encode": encode}
+        own |= {"diff_step": n_rows, "starts": LOADING * (not self.config.has_models)}
         # Means of the first round, and then all that the diff-SAE needs, from its start.
         made = self.made((self.round_rows or section.n_rows) + n_rows)
-        own = {"disk": weights, "scratch": 6 * weights, "memory": memory, "diff_step": n_rows}
-        return self._with(made, "baselines", starts=LOADING, **own, **work)
+        if not self.config.has_models:
+            return added(own, made)
+        tested = self.patched(BASELINE_PATCHES)
+        tested["memory"] = max(0.0, tested["memory"] - memory)  # one after the other
+        read = positions.n_documents * (positions.n_positions + 1.0) * self.lower
+        return added(own, made, tested, {"forward": read})
 
-    def organism(self) -> StageCost:
+    def organism(self) -> Needs:
         section = self.config.organism
         measured = ORGANISM_SETS * (len(MODELS) + 1 + ORGANISM_CONTROLS * section.n_draws)
         measured += 2 * STEERED_SETS * len(section.steer_factors) * (1 + STEERED_DRAWS)
         n_tokens = section.n_prompts * (section.max_prompt_tokens + section.n_greedy_tokens)
-        work = self.upper(float(n_tokens * measured))
-        work["encode"] = self.heldout(section.n_rows) * self.dictionary
-        return self.cost("organism", memory=self.spliced_bytes(1), starts=LOADING, **work)
+        forward = n_tokens * measured * self.upper[1]
+        return self.spliced(1, forward=forward, encode=self.encoded(section.n_rows))
 
-    def steering(self) -> StageCost:
-        section, changes = self.config.steering, self.config.changes
-        positions = self.config.baselines.positions.n_positions
-        n_conditions = section.n_changes * len(section.change_factors)
-        # Each change in three ways; every condition has a random twin.
-        n_conditions = 2 * (3 * n_conditions + positions * len(section.position_factors))
+    def steering(self) -> Needs:
+        config, section = self.config, self.config.steering
+        # Each change in three ways; every condition has a random twin, and there is one without.
+        n_conditions = 3 * section.n_changes * len(section.change_factors)
+        n_conditions += config.baselines.positions.n_positions * len(section.position_factors)
+        n_conditions = 1 + 2 * n_conditions
         n_texts = (len(section.questions) + len(section.beginnings)) * section.n_samples
-        n_tokens = float(n_texts * (1 + n_conditions) * section.n_tokens)
-        whole = (s.flops_per_token(s.n_layers) + s.head_flops_per_token for s in self.sizes)
+        n_tokens = float(n_texts * n_conditions * section.n_tokens)
         # Either model writes while the other reads along up to the hook point.
-        flops = n_tokens * sum(whole) + self.lower(n_tokens)
-        work = {"write": flops, "encode": 2 * n_tokens * 2 * self.d_model * changes.max_changes}
-        if self.config.planted_source:
-            prompt = self.config.organism.max_prompt_tokens
-            planted = 2 * 2.0 * section.n_planted * prompt * (1 + n_conditions)
-            work |= self.upper(planted)
-        starts = LOADING + 2 * n_tokens / CALLS_PER_START
-        return self.cost("steering", memory=self.spliced_bytes(1), starts=starts, **work)
+        whole = sum(s.operations(s.n_layers, n_heads=1) for s in self.sizes)
+        planted = section.n_planted * config.organism.max_prompt_tokens * n_conditions
+        forward = 4.0 * planted * self.upper[1] * bool(config.planted_source)
+        encode = 4 * n_tokens * self.d_model * config.changes.max_changes
+        work = {"write": n_tokens * (self.lower + whole), "forward": forward, "encode": encode}
+        return self.spliced(1, **work) | {"starts": LOADING + 2 * n_tokens / CALLS_PER_START}
 
-    def dashboards(self) -> StageCost:
+    def dashboards(self) -> Needs:
         section = self.config.dashboards
         chosen = min(section.n_latents, self.n_latents or section.n_latents)
-        window = section.tokens_before + 1 + section.tokens_after
-        n_examples = section.n_top + section.n_bands * section.n_per_band
-        kept = float(chosen) * (n_examples * (8 * window + 48) + 1024)
         # Of each model the embeddings and one block, in float32; rows come before the heads.
         heads = sum(4.0 * (s.n_embedding_parameters + s.n_block_parameters) for s in self.sizes)
-        batch = 16.0 * section.batch_rows * chosen
-        return self.cost(
-            "dashboards",
-            disk=DASHBOARD_BYTES * chosen,
-            memory=kept + max(heads + self.config.runtime.logits_bytes, batch),
-            encode=2 * self.heldout(section.n_rows) * self.dictionary,
-            starts=LOADING + chosen / 1024,  # the text of the examples
-        )
+        memory = max(heads + self.config.runtime.logits_bytes, 16.0 * section.batch_rows * chosen)
+        memory += chosen * 14_000.0  # examples and counts, on disk 2 KB packed: as `tiny` has them
+        needs = {"disk": chosen * 2_000.0, "memory": memory}
+        # Plain Python writes the text of the examples.
+        needs["starts"] = LOADING + chosen / 1024
+        return needs | {"encode": 2 * self.encoded(section.n_rows)}
 
-    def explain(self) -> StageCost:
+    def explain(self) -> Needs:
         writer = self.config.explain.writer
-        told = configuration_of_spec(writer) if isinstance(writer, LocalModel) else None
+        told = configuration_of(self.config.models, writer) if writer.kind == "local" else None
         if told is None:  # nobody is asked, or an endpoint, whose speed nobody here knows
-            return self.cost("explain")
-        size = size_from_config(told)
-        per_token = size.flops_per_token(size.n_layers)
-        _, n_read, n_written = requests(self.config)
-        return self.cost(
-            "explain",
-            memory=4.0 * size.n_parameters,
-            forward=n_read * per_token,
-            write=n_written * (per_token + size.head_flops_per_token),
-        )
-
-    def seed_runs(self) -> StageCost:
-        return self.train(self.config.seeds.n_runs - 1, "seed_runs")
-
-    def seeds(self) -> StageCost:
-        return self.latent_scaling(self.config.seeds.n_runs - 1, "seeds")
+            return {}
+        size, (_, n_read, n_written) = size_from(told), tokens_asked(self.config.explain)
+        forward = n_read * size.operations(size.n_layers)
+        write = n_written * size.operations(size.n_layers, n_heads=1)
+        return {"memory": 4.0 * size.n_parameters, "forward": forward, "write": write}
 
 
 def rows_on_disk(round_rows: int, n_rows: float) -> float:
@@ -428,33 +355,3 @@ def rows_on_disk(round_rows: int, n_rows: float) -> float:
     permutation = Permutation(0, int(held))
     buckets = permutation.bucket_rows * -(-permutation.n_buckets // MAX_FILES)
     return held * (1 if held >= n_rows else 2) + min(buckets, held)
-
-
-def requests(config: Config) -> tuple[int, int, int]:
-    """Requests of the sentences that are asked for, at one attempt each; tokens read for them, and
-    written."""
-    section = config.explain
-    n_subjects = section.n_changes + section.n_latents
-    excerpt = section.tokens_before + 1 + section.tokens_after
-    is_local = isinstance(section.writer, LocalModel)
-    judging = INSTRUCTION_TOKENS + section.n_judged * excerpt
-    if is_local:  # asked about each excerpt by itself
-        judging = section.n_judged * (INSTRUCTION_TOKENS + excerpt)
-    read = INSTRUCTION_TOKENS + section.n_shown * excerpt + section.n_lens_tokens + 2 * judging
-    written = (1 if is_local else 3) * section.max_answer_tokens
-    n_read = min(n_subjects * read, section.max_tokens)
-    n_written = min(n_subjects * written, section.max_tokens - n_read)
-    return min(3 * n_subjects, section.max_requests), n_read, n_written
-
-
-def explain_line(config: Config) -> str | None:
-    """Whom the stage `explain` asks, and for how much; None where nobody is asked."""
-    writer = config.explain.writer
-    if writer.kind == "none":
-        return None
-    asked, n_read, n_written = requests(config)
-    whom = writer.path if isinstance(writer, LocalModel) else ENDPOINT
-    return (
-        f"explain: about {asked:,} requests and at most about {n_read + n_written:,} tokens, "
-        f"asked of {whom}"
-    )

@@ -1,5 +1,6 @@
 """A sentence for each change and latent, and how well it tells unseen text.
 
+asked.py       how much would be asked, and of whom
 examples.py    `Chosen`: rows to show the writer, and others to judge by
 asking.py      requests to an endpoint as messages, and what counts as an answer
 plain.py       the same for a local model, which may keep to no form

@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from pipeline.analysis.explain.asked import explain_line
 from pipeline.analysis.explain.asking import Messages
 from pipeline.analysis.explain.dialogue import Dialogue, Transcript
 from pipeline.analysis.explain.examples import Ints, choose
@@ -19,7 +20,6 @@ from pipeline.analysis.explain.run import NO_ANSWER, TOO_FEW, Case, Subject, exp
 from pipeline.analysis.explain.ways import ByLikelihood, InAnswers
 from pipeline.analysis.explain.writers import Answer
 from pipeline.config import compose
-from pipeline.planning import explain_line
 
 N = 600
 DOCUMENT = np.arange(N) // 6
@@ -173,10 +173,10 @@ def test_why_there_is_no_sentence_or_no_score_is_told(tmp_path: Path) -> None:
 
 
 def test_the_plan_tells_what_would_be_asked_and_of_whom() -> None:
-    assert explain_line(compose(["+experiment=tiny"])) is None
+    assert explain_line(compose(["+experiment=tiny"]).explain) is None
     asked = ["+experiment=tiny", "explain/writer=endpoint", "explain.n_changes=3"]
     config = compose([*asked, "explain.max_tokens=100"])
-    line = explain_line(config)
+    line = explain_line(config.explain)
     assert line is not None
     assert "about 9 requests and at most about 100 tokens" in line
     assert "EXPLAIN_BASE_URL" in line
