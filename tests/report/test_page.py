@@ -20,7 +20,7 @@ from pipeline.claims import ClaimsFile, read_claims
 from pipeline.config.models import HubModel
 from pipeline.errors import ArtifactError, MismatchError, MissingArtifactError
 from pipeline.report.browser import Browser, browser_data
-from pipeline.report.claims.changes import outcome
+from pipeline.report.claims.changes import claim_of, outcome
 from pipeline.report.claims.screen import EQUAL, claims_file, headline
 from pipeline.report.claims.trust import cautions
 from pipeline.report.findings import Findings
@@ -36,12 +36,13 @@ from pipeline.report.page import (
     sentences,
 )
 from pipeline.report.section import Shown
+from pipeline.report.sections.changes import told as change_told
 from pipeline.report.sections.configuration import lines
 from pipeline.report.sections.training import thinned
 from pipeline.report.sections.verdicts import reason
 from pipeline.report.shares import source_shares, template_shares
 from pipeline.run_records import RunRecord
-from tests.report.change_lists import write_changes
+from tests.report.change_lists import one_change, write_changes
 from tests.report.results import PLAIN_TEXT, made_up_dashboards, made_up_findings
 
 HOSTILE = (
@@ -405,6 +406,21 @@ def test_the_page_says_that_two_models_are_equal(tmp_path: Path) -> None:
     assert (
         found["causal"].charts["causal"].caption == "There is no KL between base and IT to remove"
     )
+
+
+def test_a_change_of_one_token_is_shown_on_it_and_not_on_a_stronger_outlier() -> None:
+    change = one_change(2, "turned", "a garden")
+    (usual,) = change["examples"]
+    change["examples"] = [{**usual, "token": " commits", "strength": 300.0}, usual]
+    shown = change_told(2, claim_of(change))
+    assert shown.where == "mostly on"
+    assert shown.example
+    assert " word2" in shown.example.text
+    change["tokens"] = [(" word2", 0.4), ("a garden", 0.3)]
+    shown = change_told(2, claim_of(change))
+    assert shown.where == "strongest on"
+    assert shown.example
+    assert " commits" in shown.example.text
 
 
 def test_the_page_says_that_a_few_tokens_hold_most_of_the_difference(

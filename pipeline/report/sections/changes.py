@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from pipeline.analysis.changes.result import CHANGES, Change, ChangeList
 from pipeline.analysis.verdicts.result import VERDICTS
-from pipeline.claims import Claim
+from pipeline.claims import Claim, Example
 from pipeline.report import grid
 from pipeline.report.claims.changes import change_claims, outcome, promotes
 from pipeline.report.findings import Findings
@@ -18,15 +18,17 @@ from pipeline.report.sections.parting import of_changes, token_links
 
 N_DECODER = 3
 """Tokens shown of what a latent's decoder promotes."""
-N_TOKENS, MIN_TOKEN = 5, 0.02
-"""Tokens shown of what a change acts on, and the share of it that they must have."""
+N_TOKENS, MIN_TOKEN, MIN_MOST = 5, 0.02, 0.5
+"""Tokens shown of what a change acts on, the share of it that they must have, and the share that
+is most of it."""
 
 
 @dataclass(frozen=True)
 class Told:
     """A change in words. kind: its name; says: what is different; on: tokens that have much of it;
-    weight: what it does to the predictions, empty where that was not measured; example: a token in
-    its context, None where the change acts on every token alike."""
+    weight: what it does to the predictions, empty where that was not measured; where: how the
+    example was chosen; example: a token in its context, None where the change acts on every token
+    alike."""
 
     rank: int
     kind: str
@@ -36,6 +38,7 @@ class Told:
     on: Cell | None
     promotes: Cell | None
     weight: str
+    where: str
     example: Cell | None
 
 
@@ -80,7 +83,7 @@ def left_out(result: ChangeList) -> str:
 def told(rank: int, claim: Claim) -> Told:
     """A claim as the page shows it."""
     kind, measured = claim.get("kind", ""), claim.get("measured")
-    shown, promotes = claim.get("examples", [])[:1], claim.get("promotes", [])
+    (where, shown), promotes = typical(claim), claim.get("promotes", [])
     return Told(
         rank,
         KIND_NAMES.get(kind, kind),
@@ -90,8 +93,22 @@ def told(rank: int, claim: Claim) -> Told:
         acts_on(measured["tokens"] if measured else []),
         grid.tokens(promotes) if promotes else None,
         measured["weight"]["says"] if measured else "",
-        grid.excerpt(shown[0]["before"], shown[0]["token"], "") if shown else None,
+        where,
+        grid.excerpt(shown["before"], shown["token"], "") if shown else None,
     )
+
+
+def typical(claim: Claim) -> tuple[str, Example | None]:
+    """The strongest example and what it is; where one token has most of the change, the strongest
+    on that token: an outlier row elsewhere can be stronger and tells nothing of the change."""
+    found, measured = claim.get("examples", []), claim.get("measured")
+    if not found:
+        return "", None
+    token, part = measured["tokens"][0] if measured and measured["tokens"] else ("", 0.0)
+    on_it = [example for example in found if example["token"] == token]
+    if part < MIN_MOST or not on_it or on_it[0] is found[0]:
+        return "strongest on", found[0]
+    return "mostly on", on_it[0]
 
 
 def overview(result: ChangeList) -> Grid:
