@@ -25,6 +25,8 @@ MOST = 0.5
 it, and of the tokens it promotes that must be of it."""
 N_PROMOTED = 5
 """Promoted tokens that are looked at."""
+MIN_RUN = 24
+"""Letters of a phrase up to the token, wherever they stand in it, that show it."""
 MIN_LETTERS = 3
 """Of a token that is a part of a word: shorter ones are in every text."""
 Truth = Literal["edits", "behaviour", "nothing"]
@@ -124,15 +126,21 @@ def _first(shown: Iterable[bool]) -> int | None:
 
 
 def shown(claim: Claim, phrase: str) -> bool:
-    """Whether a finding's words hold the phrase, or most of its examples show it: whole, or its
-    first half and more up to the token on which the change acts."""
+    """Whether a finding's words hold the phrase, or most of its examples show it: whole, or up to
+    the token on which the change acts its first half, or any part as long as MIN_RUN, for the
+    context of an example may begin within the phrase."""
     phrase = _plain(phrase)
     if phrase in _plain(claim["says"]):
         return True
     examples = claim.get("examples", [])
     texts = [_plain(example["before"] + example["token"]) for example in examples]
     begun = tuple(phrase[:n] for n in range(-(-len(phrase) // 2), len(phrase)))
-    found = [phrase in text or text.endswith(begun) for text in texts]
+    found = [
+        phrase in text
+        or text.endswith(begun)
+        or (len(text) >= MIN_RUN and text[-MIN_RUN:] in phrase)
+        for text in texts
+    ]
     return bool(found) and sum(found) >= MOST * len(found)
 
 

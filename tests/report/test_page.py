@@ -185,6 +185,16 @@ def test_the_rows_of_the_proof_are_those_of_the_results(tmp_path: Path) -> None:
     assert texts(found["organism"].tables["steerings"])[0][1] == "IT"
 
 
+def test_the_page_of_an_organism_without_a_twin_is_made(tmp_path: Path) -> None:
+    findings = made_up_findings(tmp_path, proof=PLAIN_TEXT)
+    document = json.loads((tmp_path / "organism.json").read_text())
+    del document["twin"]
+    (tmp_path / "organism.json").write_text(json.dumps(document))
+    browser = Browser({}, [], {})
+    page = render(findings, page_sections(findings, browser), browser).decode()
+    assert "without the selective latents" in page
+
+
 def test_every_chart_is_an_image_and_its_data(findings: Findings) -> None:
     chart = shown(findings)["decoders"].charts["relative_norm"]
     files = chart.files("relative_norm")

@@ -63,6 +63,8 @@ def test_on_a_pair_that_does_not_differ_every_finding_is_false() -> None:
         (seen(("Well. Over to you,", " Zephyr"), ("Now over to you, Zephyr.\n", "A")), True, False),
         (seen(("Well. Over", " to"), ("my", " dog")), False, False),
         (seen(("Aye aye, captain! The", " wind"), ("Aye aye, captain! The", " wi")), False, True),
+        (seen((" aye, captain! The wind is", " fair")), False, True),  # cut at its beginning
+        (seen((" captain! The wind", " is")), False, False),
         ({"says": "it", "promotes": ["Aye", " aye", " capt", "x", "of"]}, False, True),
         ({"says": "it", "promotes": [" is", "in", "ai", "x"]}, False, False),
         ({"says": "it is polite", "promotes": [], "examples": []}, False, False),
