@@ -33,7 +33,7 @@ UNKNOWN_LATENTS = (
 def main(config: Config) -> None:
     from pipeline.analysis.explain.asked import explain_line
     from pipeline.planning.measure import rates_here
-    from pipeline.planning.missing import missing_for
+    from pipeline.planning.missing import missing_for, refused_models
     from pipeline.planning.rates import look_at_machine, on_a_card
     from pipeline.planning.sizes import n_latents_of, sizes_of
     from pipeline.planning.tables import plan_table, ways_table
@@ -42,7 +42,8 @@ def main(config: Config) -> None:
     device, bulk = resolve_device(config.runtime.device).type, config.runtime.bulk_dir
     disk = in_main_tree(bulk) if bulk else TOKENS
     machine = look_at_machine(device, config.runtime.n_threads, disk)
-    rates, sizes, costs = rates_here(config, machine), sizes_of(config), []
+    rates = None if refused_models(config) else rates_here(config, machine)
+    sizes, costs = sizes_of(config), []
     print(f"experiment {config.experiment}: {config.mix.n_train_tokens:,} training tokens\n")
     print(describe(machine, rates))
     if rates and sizes:

@@ -29,13 +29,21 @@ GATED = ("google/gemma", "meta-llama/", "lmsys/lmsys-chat-1m")
 
 def missing_for(config: Config, machine: Machine, costs: Sequence[StageCost]) -> list[str]:
     """One line per thing that is missing, each with its remedy; empty when the run can start."""
-    lines = [*_models(config)] if config.has_models else []
-    return [*lines, *_sources(config), *_crosscoder(config), *_room(config, machine, costs)]
+    refused, absent = _models(config)
+    lines = [*refused, *absent, *_sources(config), *_crosscoder(config)]
+    return [*lines, *_room(config, machine, costs)]
 
 
-def _models(config: Config) -> Iterator[str]:
-    """What the stage `models` would object to, asked of the folders that are here."""
-    reading, folders, objected = reading_of(config.hook_point, config.mix), {}, False
+def refused_models(config: Config) -> list[str]:
+    """What the stage `models` would object to, asked of the folders that are here. Such models are
+    not tried out: whatever they would end in says less than this."""
+    return _models(config)[0]
+
+
+def _models(config: Config) -> tuple[list[str], list[str]]:
+    """What the stage `models` would object to, and which models are yet to be downloaded."""
+    reading = reading_of(config.hook_point, config.mix)
+    folders, refused, absent = dict[str, Path](), list[str](), list[str]()
     for name in MODELS:
         spec = getattr(config.models, name)
         try:
@@ -43,34 +51,40 @@ def _models(config: Config) -> Iterator[str]:
                 if isinstance(spec.adapter, LocalModel):
                     locate_adapter(spec.adapter)
                 spec = spec.of
+            folder = None
             if isinstance(spec, LocalModel):
-                folders[name] = locate_local(spec)
+                folder = locate_local(spec)
             elif isinstance(spec, HubModel):
-                folders[name] = _downloaded(spec)
-            if name in folders:
-                examine(name, folders[name], reading)
+                folder = _downloaded(spec)
+                absent += [] if folder else [f"models.{name}: {_how_to_get(spec)}"]
+            if folder:
+                examine(name, folder, reading)
+                folders[name] = folder
         except ModelError as error:
-            objected = True
-            yield f"models.{name}: {error}"
-    if folders and not objected:
+            refused.append(f"models.{name}: {error}")
+    if folders and not refused and not absent:
         try:
             _check_texts(config, folders)
         except ModelError as error:
-            yield f"models: {error}"
+            refused.append(f"models: {error}")
+    return refused, absent
 
 
-def _downloaded(spec: HubModel) -> Path:
-    """The folder of a hub model whose weights are all here; ModelError where they are not."""
+def _downloaded(spec: HubModel) -> Path | None:
+    """The folder of a hub model; None where some of its weights are yet to be downloaded."""
     config = cached_hub_file(spec, "config.json")
     try:
         weight_files(config.parent if config else Path("nowhere"))
-    except ModelError as error:
-        raise ModelError(
-            f"{spec.repo} is not in the local hub cache: {_download_hint(spec.repo)}"
-            f"`hf download {spec.repo} --revision {spec.revision}`"
-        ) from error
-    assert config is not None, "weights were found beside it"
-    return config.parent
+    except ModelError:
+        return None
+    return config.parent if config else None
+
+
+def _how_to_get(spec: HubModel) -> str:
+    return (
+        f"{spec.repo} is not in the local hub cache: {_download_hint(spec.repo)}"
+        f"`hf download {spec.repo} --revision {spec.revision}`"
+    )
 
 
 def _check_texts(config: Config, folders: dict[str, Path]) -> None:

@@ -24,6 +24,7 @@ from pipeline.planning.tables import (
 )
 from pipeline.planning.terms import CODED_SHARE, StageCost, Terms, estimate
 from pipeline.text.tokens import train_tokenizer
+from stages import plan
 from tests.models.families import family_folder, random_family
 
 ROOT = Path(__file__).parents[2]
@@ -239,6 +240,23 @@ def local(base: Path, it: Path, *overrides: str) -> Config:
     """A pair of folders on generated text."""
     folders = (f"models.base.path='{base}'", f"models.it.path='{it}'", "hook_point.layer=2")
     return composed("+experiment=local", *folders, "sources=generated", *overrides)
+
+
+def test_a_pair_that_is_refused_is_not_tried_and_the_plan_says_why(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Its first blocks would end in an error of their own: here, for want of positions."""
+    folder = family_folder(tmp_path / "base", "gpt2")
+
+    def tried(*_: object) -> None:
+        raise AssertionError("a model that is refused was tried")
+
+    monkeypatch.setattr(measure, "rates_here", tried)
+    monkeypatch.setattr("pipeline.planning.rates.look_at_machine", lambda *_: LAPTOP)
+    with pytest.raises(SystemExit) as ended:
+        plan.main(local(folder, folder, "mix.sequence_length_tokens=4096"))
+    assert ended.value.code == 1
+    assert "mix.sequence_length_tokens is 4096" in capsys.readouterr().out
 
 
 def test_an_absent_local_folder_and_file_are_named() -> None:
