@@ -19,6 +19,8 @@ PROJECT = ("pipeline", "stages")
 ASSETS = "assets"
 # What later versions of Python add when it is empty, or what says nothing about behaviour.
 SILENT_FIELDS = {"ctx", "kind", "type_comment"}
+BLOCKS = ("body", "orelse", "finalbody", "handlers", "cases")
+"""Where a statement holds others. Expressions, the most of a tree, hold none."""
 
 
 class CodeError(PipelineError, SyntaxError):
@@ -101,15 +103,12 @@ def _plain(node: Any) -> Any:
         return node
     if isinstance(node, ast.JoinedStr):  # Python 3.12 ends some f-strings with an empty piece.
         node.values = [piece for piece in node.values if not _is_empty_text(piece)]
-    fields = ((name, getattr(node, name, None)) for name in node._fields)
-    return (
-        type(node).__name__,
-        *(
-            (name, _plain(value))
-            for name, value in fields
-            if value is not None and value != [] and name not in SILENT_FIELDS
-        ),
-    )
+    fields: list[Any] = [type(node).__name__]
+    for name in node._fields:
+        value = getattr(node, name, None)
+        if value is not None and value != [] and name not in SILENT_FIELDS:
+            fields.append((name, _plain(value)))
+    return tuple(fields)
 
 
 def _is_docstring(node: Any) -> bool:
@@ -138,7 +137,7 @@ def _imports(tree: ast.AST, package: str) -> Iterator[str]:
 
 
 def _running(tree: ast.AST) -> Iterator[ast.AST]:
-    """Every node but those under `if TYPE_CHECKING`, which only a type checker reads."""
+    """Every statement but those under `if TYPE_CHECKING`, which only a type checker reads."""
     queue = [tree]
     while queue:
         node = queue.pop()
@@ -146,7 +145,8 @@ def _running(tree: ast.AST) -> Iterator[ast.AST]:
         if isinstance(node, ast.If) and getattr(node.test, "id", None) == "TYPE_CHECKING":
             queue.extend(node.orelse)
         else:
-            queue.extend(ast.iter_child_nodes(node))
+            for part in BLOCKS:
+                queue.extend(getattr(node, part, ()))
 
 
 def _assets(files: Iterable[Path]) -> set[Path]:

@@ -17,12 +17,13 @@ LEFT_OUT = shutil.ignore_patterns(
     "data",
     "results",
     "logs",
-    "__pycache__",
     "cache",
     "tmp",
     "dvc.lock",
     ".*_cache",
+    "*.pyc.*",
 )
+"""What was compiled is copied with its source, but for files that a process is about to rename."""
 OWN_PROGRAMS = [str(Path(sys.executable).parent)]
 GRAPH = yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"]
 STAGES = list(GRAPH)
@@ -57,7 +58,6 @@ class Checkout:
             **os.environ,
             "PATH": os.pathsep.join([*first, *OWN_PROGRAMS, os.environ["PATH"]]),
             "HF_HUB_OFFLINE": "1",
-            "PYTHONPYCACHEPREFIX": f"{self.path}.compiled",
         }
         done = subprocess.run(
             command, cwd=self.path, capture_output=True, text=True, env=environment, check=False

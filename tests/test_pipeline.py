@@ -96,7 +96,11 @@ def test_every_analysis_computes_where_its_tensors_lie(
 
     looked_at = tuple(stage for stage in graph.ANALYSES if stage != "parting")
     monkeypatch.setattr(graph, "ANALYSES", looked_at)
-    fewer = ("organism.n_prompts=4", "organism.example_tokens=1", "steering.n_tokens=1")
+    fewer = (
+        *("organism.n_prompts=4", "organism.example_tokens=1", "organism.n_greedy_tokens=1"),
+        *("causal.n_sequences=2", "causal.n_draws=1", "evaluate.n_sequences=4"),
+        *("baselines.n_train_rows=1024", "steering.n_tokens=1"),
+    )
     with card() as device:
         overrides = ("+experiment=smoke", *fewer)
         found = list(graph.analyses_agree(device, tmp_path, checkout.path, overrides))
@@ -218,26 +222,29 @@ def test_only_what_depends_on_a_changed_key_runs_again(
 
 
 def test_an_edit_in_conf_is_never_ignored(checkout: Checkout) -> None:
-    file = checkout.path / "conf/report/default.yaml"
+    file = checkout.path / "conf/decoder_cosine/default.yaml"
     before = file.read_text()
-    file.write_text(before.replace("n_curve_points: 1000", "n_curve_points: 999"))
-    assert checkout.repro() == ["compose", "report"]
+    file.write_text(before.replace("n_bins: 100", "n_bins: 99"))
+    assert file.read_text() != before
+    assert checkout.repro("decoder_cosine") == ["compose", "decoder_cosine"]
     file.write_text(before)
     checkout.repro()
 
 
 def test_an_edit_of_code_reruns_the_stages_that_load_it(checkout: Checkout) -> None:
-    edited = [checkout.path / name for name in ("pipeline/artifacts.py", "stages/report.py")]
+    edited = [
+        checkout.path / name for name in ("pipeline/artifacts.py", "stages/decoder_cosine.py")
+    ]
     before = [file.read_text() for file in edited]
     new = checkout.path / "pipeline/new.py"
     edited[0].write_text(before[0].replace('"""', '"""Said better: ', 1) + "# A comment.\n")
     new.write_text("VALUE = 1\n")
     assert checkout.repro() == ["code"], "a better sentence, and a file that no stage loads"
     edited[1].write_text(before[1].replace("\ndef main", "\nimport pipeline.new\n\n\ndef main", 1))
-    assert checkout.repro() == ["code", "report"]
+    assert checkout.repro() == ["code", "decoder_cosine"]
     new.write_text("VALUE = 2\n")
     assert set(checkout.status()) == {"code"}, "the rest is known when `code` has run"
-    assert checkout.repro() == ["code", "report"]
+    assert checkout.repro() == ["code", "decoder_cosine"]
     for file, text in zip(edited, before, strict=True):
         file.write_text(text)
     new.unlink()
@@ -250,7 +257,10 @@ def test_the_notebook_example_of_the_readme_runs(checkout: Checkout) -> None:
     code = section.split("```python\n")[1].split("```")[0]
     assert len([line for line in code.splitlines() if line.strip()]) < 10
     check = "\nassert f.shape == (len(tokens), 64) and bool((f > 0).any())\n"
-    printed = checkout.run(sys.executable, "-c", code + check).stdout.splitlines()
+    example = checkout.path / "example.py"
+    example.write_text(code + check)
+    printed = checkout.run("python", "-m", "example").stdout.splitlines()
+    example.unlink()
     tokens = "".join(ast.literal_eval(line.rsplit(" [", 1)[0]) for line in printed)
     assert tokens == "User: Where is the museum?\nAssistant: "
 

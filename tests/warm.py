@@ -1,17 +1,22 @@
 """`dvc` and `python -m stages.X` in forks of one process that has loaded their libraries before.
 
 The tests of the graph start some three hundred processes, each of which would load torch or DVC
-anew: minutes of processor time. Here a small program that stands on the PATH in place of `python`
+anew, and DVC parses `composed.yaml` for every stage and `dvc.lock` after it, in plain Python:
+minutes of processor time. Here a small program that stands on the PATH in place of `python`
 and of `dvc` hands its arguments, folder, environment and streams to the process that forks.
 Nothing of this project is loaded before a fork, so that every run reads the files as they stand; a
 run that limits the memory of its process gets a process of its own.
 
-    python -m tests.warm SOCKET     the process that forks, until its standard input is closed
+    python -m tests.warm SOCKET FOLDER     the process that forks, until its standard input is
+                                           closed; FOLDER is for what was parsed
 """
 
 import atexit
+import hashlib
+import io
 import json
 import os
+import pickle
 import runpy
 import signal
 import socket
@@ -22,6 +27,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 LIBRARIES = (
     *("dvc.cli", "dvc.commands.repro", "dvc.repo", "dvc.stage.run", "dvc_data.index"),
@@ -66,7 +72,7 @@ def warm(folder: Path) -> Iterator[str]:
         (folder / name).write_text(program)
         (folder / name).chmod(0o755)
     server = subprocess.Popen(
-        [sys.executable, "-m", "tests.warm", address[1:]],
+        [sys.executable, "-m", "tests.warm", address[1:], str(folder)],
         cwd=Path(__file__).parents[1],
         env=os.environ | {"OMP_NUM_THREADS": "1"},
         stdin=subprocess.PIPE,
@@ -81,9 +87,40 @@ def warm(folder: Path) -> Iterator[str]:
         server.kill()
 
 
-def serve(address: str) -> None:
+def remember_yaml(folder: Path) -> None:
+    """Keep what each YAML text holds in `folder`, and parse none that was parsed or written before.
+
+    A text has one meaning, and whoever asks gets a copy of his own.
+    """
+    from ruamel.yaml import YAML
+
+    parse, write = YAML.load, YAML.dump
+    folder.mkdir()
+
+    def kept(yaml: YAML, text: str) -> Path:
+        return folder / hashlib.sha256(f"{yaml.typ}{text}".encode()).hexdigest()
+
+    def load(self: YAML, stream: Any) -> Any:
+        if not isinstance(stream, str):
+            return parse(self, stream)
+        file = kept(self, stream)
+        if not file.exists():
+            file.write_bytes(pickle.dumps(parse(self, stream)))
+        return pickle.loads(file.read_bytes())
+
+    def dump(self: YAML, data: Any, stream: Any = None, *, transform: Any = None) -> None:
+        text = io.StringIO()
+        write(self, data, text, transform=transform)
+        stream.write(text.getvalue())
+        kept(self, text.getvalue()).write_bytes(pickle.dumps(data))
+
+    YAML.load, YAML.dump = load, dump
+
+
+def serve(address: str, folder: Path) -> None:
     for name in LIBRARIES:
         import_module(name)
+    remember_yaml(folder / "parsed")
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)
     with socket.socket(socket.AF_UNIX) as listening:
         listening.bind("\0" + address)
@@ -156,4 +193,4 @@ def ran(run: dict[str, object]) -> int:
 
 
 if __name__ == "__main__":
-    serve(sys.argv[1])
+    serve(sys.argv[1], Path(sys.argv[2]))
