@@ -189,9 +189,9 @@ class ReportConfig(Section):
     """Variance explained of either model below which the page adds a caution."""
     max_dead_share: Fraction
     """Share of dead latents above which the page adds a caution."""
-    max_fve_interval: Annotated[float, Field(gt=0)]
-    """Width of the interval of the share of the difference that is explained beyond which the page
-    says that a few tokens hold most of the difference."""
+    max_difference_ratio: Annotated[float, Field(ge=1)]
+    """Ratio of the ends of the interval of the difference's variance beyond which the page says
+    that a few tokens hold most of the difference."""
     shows_runs: bool
     """Whether the page tells when, how long and on what machine its stages ran. Without, equal runs
     have equal pages also in two checkouts."""

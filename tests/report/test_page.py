@@ -439,11 +439,12 @@ def test_the_page_says_that_a_few_tokens_hold_most_of_the_difference(
     assert not [one for one in cautions(findings) if "a few tokens hold" in one]
     loose = made_up_findings(tmp_path, proof=PLAIN_TEXT)
     document = json.loads((tmp_path / "evaluation.json").read_text())
-    document["reconstruction"]["all"]["fve_difference"] |= {"value": 0.95, "low": -2.08}
+    sizes = {"value": 0.173, "low": 0.057, "high": 0.32}
+    document["reconstruction"]["all"]["difference_share"] |= sizes
     (tmp_path / "evaluation.json").write_text(json.dumps(document))
     (said,) = [one for one in cautions(loose) if "a few tokens hold" in one]
-    assert said.startswith("That share is less than 0% to")
-    assert "`dump.max_norm_ratio: 10` leaves outlier rows out" in said
+    assert "the difference has 6% to 32% of the variance" in said
+    assert said.endswith("`dump.max_norm_ratio: 5` leaves outlier rows out.")
 
 
 def test_chats_without_a_reply_are_said_to_have_none(tmp_path: Path) -> None:

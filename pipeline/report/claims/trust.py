@@ -62,7 +62,7 @@ def cautions(findings: Findings) -> list[str]:
             "Of the difference between the two models’ activations the crosscoder explains "
             f"{share(difference)}." + ("" if difference > 0.5 else most)
         )
-        found += a_few_rows(findings, everything["fve_difference"])
+        found += a_few_rows(findings)
     dead = result["dead_latents"] / result["n_latents"]
     if dead > limits.max_dead_share:
         found.append(
@@ -71,21 +71,20 @@ def cautions(findings: Findings) -> list[str]:
     return found
 
 
-def a_few_rows(findings: Findings, explained: Measured) -> list[str]:
-    """What is said where so much depends on which sequences are drawn that a few rows must hold
-    most of the difference; nothing where it does not."""
-    low, high = explained["low"], explained["high"]
-    widest = findings.config.report.max_fve_interval
-    if low is None or high is None or high - low <= widest or hardly_differ(findings):
+def a_few_rows(findings: Findings) -> list[str]:
+    """What is said where the size of the difference depends so much on which sequences are drawn
+    that a few rows must hold most of it; nothing where it does not."""
+    size = findings.read(EVALUATION)["reconstruction"]["all"]["difference_share"]
+    low, high = size["low"], size["high"]
+    most = findings.config.report.max_difference_ratio
+    if low is None or high is None or high <= most * low or hardly_differ(findings):
         return []
-    remedy = (
-        "; `dump.max_norm_ratio: 10` leaves outlier rows out"
-        if findings.config.dump.max_norm_ratio is None
-        else ""
-    )
+    used = findings.config.dump.max_norm_ratio
+    remedy = "`dump.max_norm_ratio: 5`" if used is None else "A lower `dump.max_norm_ratio`"
     return [
-        f"That share is {share(low)} to {share(high)}, as the sequences fall: a few tokens hold "
-        f"most of the difference, and so of every share of it on this page{remedy}."
+        f"As the sequences fall, the difference has {share(low)} to {share(high)} of the variance "
+        "of an activation: a few tokens hold most of it, and so of every share of it on this page. "
+        f"{remedy} leaves outlier rows out."
     ]
 
 
