@@ -7,12 +7,14 @@ there (`hidden_size`, `n_embd`, `d_model`), so nothing but the resolved configur
 from __future__ import annotations
 
 import json
+import re
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pipeline.errors import ModelError
+from pipeline.paths import is_pointer, pointer_remedy
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -23,6 +25,8 @@ CONFIG_FILE = "config.json"
 ADAPTER_FILE = "adapter_config.json"
 ADAPTER_WEIGHTS = "adapter_model.safetensors"
 ADAPTER_PATTERNS = (ADAPTER_FILE, ADAPTER_WEIGHTS)
+HUB_NAME = re.compile(r"\w[\w.-]*/\w[\w.-]*")
+"""How a model is named on the Hub, OWNER/NAME."""
 
 
 @dataclass(frozen=True)
@@ -90,6 +94,8 @@ def read_config(folder: Path) -> dict[str, Any]:
     except (FileNotFoundError, NotADirectoryError) as error:
         raise ModelError(_not_a_model(folder)) from error
     except (ValueError, RecursionError) as error:
+        if is_pointer(path):
+            raise ModelError(pointer_remedy(path)) from error
         raise ModelError(
             f"{path} is not JSON ({first_line(error)}): download the model again"
         ) from error
@@ -125,6 +131,16 @@ def _not_a_model(folder: Path) -> str:
         return (
             f"model folder {folder} holds an adapter ({ADAPTER_FILE}) and no model: name it as "
             "kind: adapter, with the model it belongs to"
+        )
+    if not folder.exists() and HUB_NAME.fullmatch(str(folder)):
+        return (
+            f"model folder {folder} does not exist: name another folder, or, for a model of the "
+            f"Hub, kind: hub, repo: {folder} and its revision"
+        )
+    if folder.suffix == ".gguf" or (folder.is_dir() and any(folder.glob("*.gguf"))):
+        return (
+            f"model folder {folder} is GGUF, which holds quantised weights for other programs: "
+            "name the Hugging Face folder that it was made from"
         )
     if folder.is_file():
         what = "is a file"

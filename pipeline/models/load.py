@@ -20,6 +20,7 @@ from pipeline.models.records import (
     read_records,
 )
 from pipeline.models.skeleton import check_complete, shortened, try_loading
+from pipeline.paths import is_pointer, pointer_remedy
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerFast
@@ -79,6 +80,9 @@ def read_tokenizer(folder: Path) -> PreTrainedTokenizerFast:
         with quiet():
             return AutoTokenizer.from_pretrained(folder, trust_remote_code=False)
     except Exception as error:  # sentencepiece, tiktoken and JSON readers raise many types
+        for pattern in VOCABULARIES:
+            for path in filter(is_pointer, folder.glob(pattern)):
+                raise ModelError(pointer_remedy(path)) from error
         raise ModelError(
             f"{folder} has no tokenizer that transformers can read ({first_line(error)}): "
             "expected tokenizer.json and tokenizer_config.json beside the weights"

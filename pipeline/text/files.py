@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from pipeline.errors import SourceError
-from pipeline.paths import located_pattern
+from pipeline.paths import is_pointer, located_pattern, pointer_remedy
 
 LINES, JSON, PARQUET = (".jsonl", ".ndjson"), (".json",), (".parquet",)
 READ_CHARACTERS = 2**16
@@ -48,6 +48,8 @@ def expand(patterns: tuple[str, ...], key: str) -> list[Path]:
         _kind(path)
         if path.stat().st_size == 0:
             raise SourceError(f"{key}: {path} is empty (0 bytes): remove it or name another file")
+        if is_pointer(path):
+            raise SourceError(f"{key}: {pointer_remedy(path)}")
     return sorted(files)
 
 

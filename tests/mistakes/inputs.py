@@ -8,6 +8,7 @@ from pathlib import Path
 from tests.mistakes.table import TINY, Mistake
 
 LOCAL = ("+experiment=local", "hook_point.layer=1")
+POINTER = "version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n"
 TEXTS = ("sources.pile.paths=[t/*.jsonl]", "sources.chat.paths=[c/*.jsonl]")
 PAIR = (*LOCAL, *TEXTS, "models.base.path=base", "models.it.path=it")
 
@@ -38,6 +39,19 @@ MISTAKES = [
         typed=(*LOCAL, *TEXTS, "models.it.path=it"),
     ),
     models("a model folder that is not there", {}, "base"),
+    models(
+        "a name of the Hub for a folder",
+        {},
+        "model folder google/gemma-2-2b does not exist",
+        "kind: hub, repo: google/gemma-2-2b",
+        typed=(*PAIR, "models.base.path=google/gemma-2-2b"),
+    ),
+    models("a folder of GGUF", {"model.gguf": b"GGUF"}, "base is GGUF", "it was made from"),
+    models(
+        "a configuration that Git LFS has not fetched",
+        {"config.json": POINTER},
+        "config.json is a pointer of Git LFS",
+    ),
     Mistake(
         "a file in place of a model folder",
         ("model folder base is a file",),
@@ -62,7 +76,7 @@ MISTAKES = [
         "weights that Git LFS has not fetched",
         {
             "config.json": model_config(),
-            "model.safetensors": "version https://git-lfs.github.com/spec/v1\n",
+            "model.safetensors": POINTER,
         },
         "model.safetensors is a pointer of Git LFS",
         "`git lfs pull`",

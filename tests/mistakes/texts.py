@@ -6,6 +6,7 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 
+from tests.mistakes.inputs import POINTER
 from tests.mistakes.pair import TYPED, made, parquet
 from tests.mistakes.table import Edit, Mistake, write
 
@@ -65,6 +66,7 @@ MISTAKES = [
         prepare=link_in_a_circle,
     ),
     text("an empty file of text", "", "sources.pile.paths", "t/a.jsonl is empty", "remove it"),
+    text("text that Git LFS has not fetched", POINTER, "t/a.jsonl is a pointer", "`git lfs pull`"),
     text("a file of blank lines", "\n \n\n", "sources.pile", "t/a.jsonl has no rows", "remove it"),
     text("text in UTF-16", TEXT.encode("utf-16"), "t/a.jsonl", "line 1", "UTF-8"),
     text("text in Latin-1", TEXT.encode().replace(b"stone", b"st\xf6ne"), "line 1", "UTF-8"),

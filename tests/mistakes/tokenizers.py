@@ -6,6 +6,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from tests.mistakes.inputs import POINTER
 from tests.mistakes.pair import SENTENCES, TYPED, folders, model_files
 from tests.mistakes.table import Mistake, write
 
@@ -61,6 +62,11 @@ MISTAKES = [
     tokenizer("no tokenizer", lambda: None, "it has no tokenizer", "tokenizer.json", "get the"),
     tokenizer("an empty tokenizer", lambda: b"", "it has no tokenizer that", "tokenizer.json"),
     tokenizer("a tokenizer that is no JSON", lambda: b"{", "it has no tokenizer that"),
+    tokenizer(
+        "a tokenizer that Git LFS has not fetched",
+        POINTER.encode,
+        "tokenizer.json is a pointer of Git LFS",
+    ),
     tokenizer("a tokenizer that is a list", lambda: b"[]", "it has no tokenizer that"),
     tokenizer("a tokenizer of other words", of_other_words, "tokenizer mismatch", "share a"),
     tokenizer(
