@@ -94,13 +94,13 @@ def _broad_line(
 
 def _trimmed_map(left_TD: Tensor, away_TD: Tensor) -> Tensor:
     """[D, D] W^T: the least-squares map of the half of the rows that agree best on it."""
-    agrees = _agreeing(left_TD)
+    map_DD = left_TD.new_zeros(left_TD.shape[1], left_TD.shape[1])
     for _ in range(ROUNDS):
+        agrees = _agreeing(left_TD - away_TD @ map_DD)
         x_ND = away_TD[agrees]
         moment_DD = x_ND.T @ x_ND
         moment_DD.diagonal().add_(RIDGE * moment_DD.diagonal().mean())
         map_DD = torch.linalg.solve(moment_DD, x_ND.T @ left_TD[agrees])
-        agrees = _agreeing(left_TD - away_TD @ map_DD)
     return map_DD
 
 
