@@ -41,9 +41,6 @@ class ChangesConfig(Section):
     """Lines are one change where their cosine, either way round, is above this."""
     min_share: Fraction
     """A change is listed where its share of the difference is surely above this."""
-    min_part: Annotated[float, Field(ge=0.0, lt=1.0)]
-    """... and explains this share of what all other changes leave on the rows where it is strong;
-    not asked of changes on every row."""
     max_false_discovery_rate: Fraction
     """Of the list, and then of the kinds of its entries."""
     min_effective_blocks: Annotated[float, Field(ge=2.0)]

@@ -51,7 +51,6 @@ def one_change(rank: int, kind: str, text: str) -> Change:
         "share": _measured(0.02),
         "p_share": 0.01,
         "q_share": 0.01,
-        "part": value,
         "p_kind": 0.01,
         "q_kind": 0.01,
         "cosine": _measured(value),

@@ -2,8 +2,7 @@
 
 A change is listed where its share of the difference surely exceeds `min_share`: the jackknife's t
 over blocks of documents (see `analysis.blocks`), one false discovery rate over all that were
-found. Where larger changes meet on a row, what they leave crowds along lines, too; so a narrow
-change must also explain `min_part` of what all others leave on its rows.
+found.
 
 Its kind is about its rows, and about what either model writes on them, u_base and u_it. Where the
 rows have a direction in common in both models (it explains `min_common` of their squares: a concept
@@ -63,9 +62,7 @@ class Judgement:
     """Of every change found, in the order they were found; the shifts last. Arrays are [J].
 
     share, cosine, log_strength: with standard errors; NaN where a shift has none
-    part: share of what all other changes leave on a change's strong rows that it explains; NaN for
-    shifts
-    listed: whether the share is surely above min_share, and the part of a narrow change min_part
+    listed: whether the share is surely above min_share
     """
 
     share: Floats
@@ -73,7 +70,6 @@ class Judgement:
     degrees: Floats
     p_share: Floats
     q_share: Floats
-    part: Floats
     listed: NDArray[np.bool_]
     cosine: Floats
     cosine_error: Floats
@@ -92,9 +88,7 @@ def judge(sums: ChangeSums, section: ChangesConfig) -> Judgement:
     """Every change that was found, tested."""
     share, share_error, degrees, p_share = _shares(sums, section)
     q_share = false_discovery_rate(p_share)
-    part = sums.written.effort_GJ.sum(axis=0) / np.maximum(sums.others_left_GJ.sum(axis=0), 1e-30)
-    plain = np.concatenate([(part >= section.min_part) | sums.broad_J, [True, True]])
-    listed = plain & (np.nan_to_num(q_share, nan=1.0) <= section.max_false_discovery_rate)
+    listed = np.nan_to_num(q_share, nan=1.0) <= section.max_false_discovery_rate
     figures, errors = _figures(sums.written)
     kind, margin, error = _claims(figures, errors, section)
     with np.errstate(divide="ignore", invalid="ignore"):
@@ -108,7 +102,6 @@ def judge(sums: ChangeSums, section: ChangesConfig) -> Judgement:
     named = {
         name: np.concatenate([values, blank])
         for name, values in (
-            ("part", part),
             ("cosine", np.cos(figures.theta)),
             ("cosine_error", np.sin(figures.theta) * errors.theta),
             ("log_strength", figures.log_strength),

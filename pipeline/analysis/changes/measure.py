@@ -59,9 +59,7 @@ class ChangeSums:
 
     n_G: rows; total_G: sum |Delta|^2; left_G: sum |r|^2
     carried_GJ: C_j; square_GJ: sum |c|^2; n_active_GJ: rows on which the change acts
-    Of the changes with lines alone, the first J - 2, on rows where they are strong:
-    written; others_left_GJ: sum |r + h e|^2, what all other changes leave there
-    broad_J: whether such a change lies on every row
+    written: of the changes with lines alone, the first J - 2, on rows where they are strong
     """
 
     n_G: Floats
@@ -71,8 +69,6 @@ class ChangeSums:
     square_GJ: Floats
     n_active_GJ: Floats
     written: WrittenSums
-    others_left_GJ: Floats
-    broad_J: NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
@@ -162,7 +158,7 @@ class _Running:
 
         self.rows = zeros(3)  # 1, |Delta|^2, |r|^2
         self.carried, self.square, self.n_active = zeros(J + 2), zeros(J + 2), zeros(J + 2)
-        self.written, self.others_left = Written(changes.direction_JD, G), zeros(J)
+        self.written = Written(changes.direction_JD, G)
 
     def add(self, x_BMD: Tensor, block_B: Tensor) -> None:
         activity = self._changes.activity(x_BMD, self._section)
@@ -180,10 +176,6 @@ class _Running:
         h_BJ = activity.h_BJ
         strong_BJ = torch.where(h_BJ.abs() > self._changes.strong_J, h_BJ, 0)
         self.written.add(strong_BJ, x_BMD - lines.mean_MD, block_B)
-        along_BJ = left_BD @ self._changes.direction_JD.T
-        square_BJ = left_BD.square().sum(dim=1)[:, None] + strong_BJ * (2 * along_BJ + strong_BJ)
-        others_left_BJ = torch.where(strong_BJ != 0, square_BJ, 0).double()
-        self.others_left.index_add_(0, block_B, others_left_BJ)
 
     def _carry(
         self, change: int, rows: Tensor, c_ND: Tensor, left_BD: Tensor, block_B: Tensor
@@ -197,7 +189,7 @@ class _Running:
 
     def finish(self, ranks: Ranks) -> ChangeSums:
         """The sums of all processes."""
-        ranks.sum(self.rows, self.carried, self.square, self.n_active, self.others_left)
+        ranks.sum(self.rows, self.carried, self.square, self.n_active)
         n_G, total_G, left_G = self.rows.cpu().numpy().T
         return ChangeSums(
             n_G=n_G,
@@ -207,8 +199,6 @@ class _Running:
             square_GJ=self.square.cpu().numpy(),
             n_active_GJ=self.n_active.cpu().numpy(),
             written=self.written.finish(ranks),
-            others_left_GJ=self.others_left.cpu().numpy(),
-            broad_J=np.isin(np.arange(self._changes.n), self._changes.lines.broad_changes),
         )
 
 

@@ -54,11 +54,6 @@ class Change(TypedDict):
     ]
     p_share: Annotated[float, "of the claim that the share is at most changes.min_share"]
     q_share: Annotated[float, "the same at a false discovery rate over all changes found"]
-    part: Annotated[
-        float | None,
-        "share of what all other changes leave on the rows where it is strong that it explains: at "
-        "least changes.min_part, but for broad changes; null for a shift",
-    ]
     cosine: Annotated[
         Measured,
         "of what base and IT write on the change's rows (u_base, u_it), by products of two "

@@ -64,7 +64,6 @@ def entry(
         share=spread("share"),
         p_share=float(judgement.p_share[change]),
         q_share=float(judgement.q_share[change]),
-        part=_known(float(judgement.part[change])),
         cosine=spread("cosine", lambda value: min(1.0, max(-1.0, value))),
         strength_ratio=spread("log_strength", lambda value: math.exp(min(value, MAX_LOG))),
         common=_known(float(judgement.common[change])),

@@ -83,20 +83,6 @@ def test_the_shares_are_those_of_the_squares_that_were_put_in(
     assert judgement.share[int(cosines.argmax())] == pytest.approx(float(put_in), rel=0.06)
 
 
-def test_a_change_is_listed_only_where_it_explains_what_the_others_leave(
-    listed: tuple[Changes, Judgement], tmp_path: Path
-) -> None:
-    """All of it here: nothing else acts on the rows of the known changes but a little noise."""
-    changes, judgement = listed
-    known = [change for change in order(judgement) if change < changes.n]
-    assert judgement.part[known] == pytest.approx(1.0, abs=0.1)
-    least = section(min_part=float(judgement.part[known].max()) - 1e-6)
-    of = world(2)
-    with heldout_store(tmp_path / "rows.zarr", of.pair(tuned(of, 12))) as reader:
-        strict = judge(measure(changes, reader, least), least)
-    assert len([change for change in order(strict) if change < changes.n]) == 1
-
-
 def test_exchanged_models_exchange_new_for_lost_and_stronger_for_weaker(tmp_path: Path) -> None:
     found, rows = world(1), world(2)
     swapped = found.pair(tuned(found, 11)).flip(1)
