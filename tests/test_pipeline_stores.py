@@ -84,7 +84,10 @@ def test_two_processes_dump_the_same_bytes_and_train_the_same_crosscoder(
         launch = ("-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2")
         checkout.run(sys.executable, *launch, "-m", f"stages.{stage}")
     assert [manifest_digest(store) for store in stores] == digests
-    assert numbers(curve.read_text().splitlines()[-1]) == pytest.approx(numbers(last), rel=1e-3)
+    # shares near 0 are differences from 1, and as exact as that
+    assert numbers(curve.read_text().splitlines()[-1]) == pytest.approx(
+        numbers(last), rel=1e-3, abs=1e-4
+    )
     checkout.run("dvc", "checkout", "--force", "train")
 
 

@@ -120,10 +120,13 @@ def says_broad(change: Change) -> str:
     on, beta = "On every token, along one direction,", change["beta"]
     if change["kind"] == "new" or not beta:
         return f"{on} the fine-tuned model writes something that the base model does not have."
-    return (
-        f"{on} the fine-tuned model writes {number(1 + 1 / beta)} times what the base model "
-        "writes there."
-    )
+    ratio = number(1 + 1 / beta)
+    if change["kind"] == "undecided":
+        return (
+            f"{on} the two models surely differ, and the data do not say how; it looks as if the "
+            f"fine-tuned model wrote {ratio} times what the base model writes there."
+        )
+    return f"{on} the fine-tuned model writes {ratio} times what the base model writes there."
 
 
 def within(change: Change) -> str:

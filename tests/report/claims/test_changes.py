@@ -33,3 +33,7 @@ def test_a_broad_change_says_how_much_of_base_s_own_the_other_model_writes(
 
 def test_a_broad_change_that_base_has_nothing_of_is_something_of_its_own() -> None:
     assert "that the base model does not have" in broad(kind="new", beta=0.001)
+
+
+def test_a_broad_change_of_undecided_kind_is_not_told_as_sure() -> None:
+    assert "the data do not say how; it looks as if" in broad(kind="undecided", beta=0.27)
