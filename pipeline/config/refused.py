@@ -80,8 +80,8 @@ def explain(key: str, problem: Any) -> str:
         return f"{key}.kind is {found!r}, expected one of {allowed}: change it in conf/"
     if kind == "string_type" and isinstance(value, int | float):
         return (
-            f"{key} is the {_type_of(value)} {shown(value)}, but it should be text: put it in "
-            f"quotes, {key}='{shown(value)}' (in a shell \"{key}='{shown(value)}'\")"
+            f"{key} was read as the {_type_of(value)} {shown(value)}, but it should be text: put "
+            f"it in quotes as you wrote it, {key}='...' (in a shell \"{key}='...'\")"
         )
     expected = EXPECTED.get(kind) or _pattern(problem)
     expected = expected or VALIDATORS_SUBJECT.sub("", problem["msg"].lower())

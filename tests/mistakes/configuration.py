@@ -161,8 +161,13 @@ OVERRIDES = [
     override("a group sent elsewhere", "+train@foo=default", "foo is unknown", "remove it"),
     Mistake(
         "a commit that looks like a number",
-        ("models.base.revision", "number 20231113", "text", "models.base.revision='20231113'"),
+        ("models.base.revision", "number 20231113", "text", "models.base.revision='...'"),
         typed=(TINY, "models=gemma_2_2b", "models.base.revision=20231113"),
+    ),
+    Mistake(
+        "a commit that looks like a power of ten",
+        ("models.base.revision", "number 100000.0", "in quotes as you wrote it"),
+        typed=(TINY, "models=gemma_2_2b", "models.base.revision=1e5"),
     ),
     Mistake(
         "more active latents than latents",

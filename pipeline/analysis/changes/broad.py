@@ -33,6 +33,8 @@ ROUNDS = 5
 """Rounds in which the rows that agree best on a map are chosen anew."""
 RIDGE = 1e-3
 """Of the second moment of base's rows, over its mean diagonal: there may be few rows."""
+LEAST_RIDGE = 1e-30
+"""Where the rows that agree are base's mean itself, of which any map makes 0."""
 NORMAL_SPREAD = 1.4826
 """Of a normal variable: its standard deviation over the median of its size."""
 
@@ -99,7 +101,8 @@ def _trimmed_map(left_TD: Tensor, away_TD: Tensor) -> Tensor:
         agrees = _agreeing(left_TD - away_TD @ map_DD)
         x_ND = away_TD[agrees]
         moment_DD = x_ND.T @ x_ND
-        moment_DD.diagonal().add_(RIDGE * moment_DD.diagonal().mean())
+        ridge = (RIDGE * moment_DD.diagonal().mean()).clamp_min(LEAST_RIDGE)
+        moment_DD.diagonal().add_(ridge)
         map_DD = torch.linalg.solve(moment_DD, x_ND.T @ left_TD[agrees])
     return map_DD
 

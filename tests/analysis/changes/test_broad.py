@@ -96,3 +96,12 @@ def test_the_shift_of_the_mean_along_a_broad_line_is_the_broad_line_s() -> None:
     along_KD = lines.direction_LD[lines.n_narrow :]
     assert float((along_KD @ lines.shift_D).abs().max()) < 1e-4
     assert float(lines.offset_K.abs().max()) == pytest.approx((1 - KEPT) * 4.0, rel=0.2)
+
+
+@pytest.mark.parametrize("n", [1, 2, 200])
+def test_where_base_s_rows_do_not_vary_there_is_no_broad_line(n: int) -> None:
+    base = torch.zeros(n, D_MODEL)
+    if n == 200:  # half of them about the mean, to both sides alike
+        base[:40], base[40:80] = 1.0, -1.0
+    noise = torch.randn(n, D_MODEL, generator=torch.Generator().manual_seed(0))
+    assert len(lines_of(torch.stack([base, base + noise], dim=1)).reader_KD) == 0
