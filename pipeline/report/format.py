@@ -47,7 +47,10 @@ def tail(text: str, n_characters: int = 28) -> str:
 
 
 def visible(text: str) -> str:
-    """A token's white space that would break the line, as a sign, and no hidden direction."""
+    """A token's white space that would break the line or not be seen, as a sign, and no hidden
+    direction."""
+    if text and not text.strip(" "):
+        return "␣" * len(text)
     return plain(text).replace("\n", "⏎").replace("\t", "⇥")
 
 

@@ -155,12 +155,8 @@ def weighs(change: Change) -> str:
     if made is None:
         return ""
     beside = "" if random is None else f" (random latents that fire as often: {percent(random)})"
-    other = (
-        ""
-        if undone is None
-        else f"; undone in the fine-tuned model, it makes {percent(undone)} of that distance"
-    )
+    other = "" if undone is None else f", undone in the fine-tuned model it takes {percent(undone)}"
     return (
-        f"Made alone in the base model, it removes {percent(made)} of the distance (KL) between "
-        f"the two models’ predictions{beside}{other}."
+        f"Made in the base model alone it takes {percent(made)} off the distance (KL) between the "
+        f"two models’ predictions{other}{beside}."
     )

@@ -19,6 +19,7 @@ from pipeline.claims import (
     Fit,
 )
 from pipeline.config.models import ModelConfig
+from pipeline.report.claims.behaviour import behaviour
 from pipeline.report.claims.changes import change_claims, outcome
 from pipeline.report.claims.trust import cautions, failings, hardly_differ, models_differ
 from pipeline.report.findings import Findings
@@ -55,6 +56,7 @@ def first_screen(findings: Findings) -> FirstScreen:
         "it": model_name(config.models.it),
         "layer": config.hook_point.layer if findings.has_models else None,
         "lead": lead(findings),
+        "behaviour": behaviour(findings) if models_differ(findings) else "",
         "models_differ": models_differ(findings),
         "n_shown": config.report.n_changes,
         "accounted": accounted(changes) if changes else None,

@@ -18,7 +18,7 @@ from pipeline.report.sections.parting import of_changes, token_links
 
 N_DECODER = 3
 """Tokens shown of what a latent's decoder promotes."""
-N_TOKENS, MIN_TOKEN, MIN_MOST = 5, 0.02, 0.5
+N_TOKENS, MIN_TOKEN, MIN_MOST = 4, 0.02, 0.5
 """Tokens shown of what a change acts on, the share of it that they must have, and the share that
 is most of it."""
 
@@ -107,8 +107,8 @@ def typical(claim: Claim) -> tuple[str, Example | None]:
     token, part = measured["tokens"][0] if measured and measured["tokens"] else ("", 0.0)
     on_it = [example for example in found if example["token"] == token]
     if part < MIN_MOST or not on_it or on_it[0] is found[0]:
-        return "strongest on", found[0]
-    return "mostly on", on_it[0]
+        return "strongest", found[0]
+    return "typical", on_it[0]
 
 
 def overview(result: ChangeList) -> Grid:

@@ -27,6 +27,7 @@ def show(findings: Findings) -> Shown:
         tables=tables | ({"rivals": rivals(screen["rivals"])} if screen["rivals"] else {}),
         facts={
             "lead": screen["lead"],
+            "behaviour": screen["behaviour"],
             "changes": [
                 told(rank, claim)
                 for rank, claim in enumerate(changes[: screen["n_shown"]], start=1)
