@@ -5,7 +5,6 @@ are, for DVC to compare, and the stages that read them make the same digests par
 artifacts were made of. A file is read anew only where its size or one of its times has changed.
 """
 
-import glob
 import json
 import time
 from collections.abc import Iterator, Mapping
@@ -13,13 +12,14 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.artifacts import sha256_file, write_json
-from pipeline.paths import in_main_tree, located, located_pattern
+from pipeline.paths import in_main_tree, located, matching
 
 SECTIONS = ("models", "sources", "crosscoder", "explain")
 MEMORY = Path("data/.work/local_files.json")
 # Of a mapping in the configuration: its `kind`, and the key under which it names files.
 FOLDERS = {"local": "path", "pretrained": "path"}
 GLOBS = {"files": "paths"}
+TREES = {"hub": "dataset"}  # which may be a folder in the hub's layout
 NOT_READ = (".md",)
 SETTLED_SECONDS = 2.0
 """A file younger than this may be written again within one tick of its clock."""
@@ -46,8 +46,9 @@ def _files(section: Any) -> Iterator[Path]:
     kind = str(section.get("kind"))
     if kind in GLOBS:
         for pattern in section[GLOBS[kind]]:
-            found = glob.glob(str(located_pattern(pattern)), recursive=True)  # noqa: PTH207
-            yield from (path for path in map(Path, found) if path.is_file())
+            yield from (path for path in matching(pattern) if path.is_file())
+    if kind in TREES and isinstance(section.get(TREES[kind]), str):
+        yield from _in_tree(located(section[TREES[kind]]))
     if kind in FOLDERS and section[FOLDERS[kind]] is not None:
         yield from _in_folder(located(section[FOLDERS[kind]]) / (section.get("subfolder") or ""))
     for value in section.values():
@@ -61,9 +62,18 @@ def _name(file: Path) -> str:
     return str(file.relative_to(tree)) if file.is_relative_to(tree) else str(file)
 
 
+def _in_tree(path: Path) -> Iterator[Path]:
+    """What a reader of the folder may read: files at any depth, hidden ones left out."""
+    for file in path.rglob("*") if path.is_dir() else ():
+        parts = file.relative_to(path).parts
+        if file.is_file() and not any(part.startswith(".") for part in parts):
+            yield file
+
+
 def _in_folder(path: Path) -> Iterator[Path]:
-    """What a reader of the folder may read: its own files, hidden ones and notes left out."""
-    candidates = path.iterdir() if path.is_dir() else [path]
+    """What a reader of the folder may read: its own files, hidden ones and notes left out. A file
+    of weights is read with the JSON beside it that tells what they are."""
+    candidates = path.iterdir() if path.is_dir() else [path, *path.parent.glob("*.json")]
     for file in candidates:
         if file.is_file() and not file.name.startswith(".") and file.suffix not in NOT_READ:
             yield file

@@ -23,10 +23,15 @@ def located(text: str | Path) -> Path:
     return path if path.exists() else in_main_tree(path)
 
 
-def located_pattern(pattern: str) -> Path:
-    """The glob of an input, as `located` for a path."""
-    path = expanded(pattern)
-    return path if glob.glob(str(path), recursive=True) else in_main_tree(path)  # noqa: PTH207
+def matching(pattern: str) -> list[Path]:
+    """What the path or the glob of an input names, looked for as `located` does. A path that is
+    there is taken as it stands: brackets in its name make no glob of it."""
+    for path in (expanded(pattern), in_main_tree(pattern)):
+        if path.exists():
+            return [path]
+        if found := glob.glob(str(path), recursive=True):  # noqa: PTH207
+            return [Path(name) for name in found]
+    return []
 
 
 def in_main_tree(path: str | Path) -> Path:

@@ -3,7 +3,7 @@
     python -m stages.local_files
 
 reads   composed.yaml, and each named file whose size or time has changed since the last look
-writes  data/local_files/: one file per section (models, sources, crosscoder), path -> bytes, sha256
+writes  data/local_files/: a file for models, sources, crosscoder, explain: path -> bytes, sha256
 cost    a fraction of a second, and about a second per GB to be read; DVC runs it every time
 """
 

@@ -19,9 +19,10 @@ from pipeline.paths import expanded
 from pipeline.shuffle.buckets import are_buckets, verify_buckets
 from pipeline.store import verify_store
 from pipeline.store.journal import JOURNAL
-from pipeline.store.seal import GROUP, MAKE_AGAIN, SEAL, TABLE
+from pipeline.store.seal import MAKE_AGAIN, SEAL, TABLE
 
-OF_STORES = (SEAL, TABLE, JOURNAL, GROUP, POINTER)
+OF_STORES = (SEAL, TABLE, JOURNAL, POINTER)
+"""Files that no other program writes: a folder with `zarr.json` alone may be anybody's."""
 
 
 def main(typed: list[str]) -> None:

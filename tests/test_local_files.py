@@ -109,6 +109,16 @@ def test_every_kind_of_local_input_is_found_at_any_depth(tmp_path: Path, memory:
     coder = {"kind": "pretrained", "path": str(tmp_path / "coder"), "subfolder": "site"}
     assert set(digests(coder, memory)) == {str(weights)}
     assert digests(coder | {"path": None, "repo": "a/b"}, memory) == {}
+    told_by = old(tmp_path / "coder/site/cfg.json", "{}")
+    alone = {"kind": "pretrained", "path": str(weights)}
+    assert set(digests(alone, memory)) == {str(weights), str(told_by)}
+    shard = old(tmp_path / "set/data/train.parquet", "p")
+    card = old(tmp_path / "set/README.md", "configs: ...")  # may say which files are which split
+    old(tmp_path / "set/.git/index", "x")
+    hub = {"kind": "hub", "dataset": str(tmp_path / "set"), "subset": None}
+    assert set(digests({"pile": hub}, memory)) == {str(shard), str(card)}
+    assert digests({"pile": hub | {"dataset": "owner/name"}}, memory) == {}
+    assert digests({"base": {"kind": "hub", "repo": "owner/name"}}, memory) == {}
     assert digests(coder | {"path": str(tmp_path / "nowhere")}, memory) == {}
 
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from pipeline.paths import expanded, in_main_tree, located, located_pattern
+from pipeline.paths import expanded, in_main_tree, located, matching
 
 
 def test_home_and_variables_are_replaced(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -26,9 +26,18 @@ def test_what_a_temporary_work_tree_lacks_is_found_in_the_users(
     monkeypatch.chdir(copy)
     monkeypatch.setenv("DVC_ROOT", str(main))
     assert located("text.jsonl") == main / "text.jsonl"
-    assert located_pattern("*.jsonl") == main / "*.jsonl"
+    assert matching("*.jsonl") == matching("text.jsonl") == [main / "text.jsonl"]
     assert located("own") == Path("own")
     assert in_main_tree("data/bulk") == main / "data/bulk"
     assert in_main_tree("/big/bulk") == Path("/big/bulk")
     monkeypatch.chdir(main)
     assert in_main_tree("data/bulk") == Path("data/bulk")
+
+
+def test_a_path_that_is_there_is_no_glob(tmp_path: Path) -> None:
+    named, matched = tmp_path / "chats [1].jsonl", tmp_path / "chats 1.jsonl"
+    named.write_text("{}")
+    assert matching(str(named)) == [named]
+    named.rename(matched)
+    assert matching(str(named)) == [matched]
+    assert matching(str(tmp_path / "chats [2].jsonl")) == []

@@ -1,6 +1,5 @@
 """What stands between an experiment and its first result: weights, data, space, memory, device."""
 
-import glob
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -15,7 +14,7 @@ from pipeline.models.load import read_tokenizer
 from pipeline.models.locate import locate_adapter, locate_local
 from pipeline.models.pair import examine, reading_of, shared_text
 from pipeline.models.skeleton import weight_files
-from pipeline.paths import located, located_pattern
+from pipeline.paths import located, matching
 from pipeline.planning.rates import Machine
 from pipeline.planning.sizes import cached_hub_file, finished, sizes_of
 from pipeline.planning.tables import peak_disk
@@ -103,7 +102,7 @@ def _sources(config: Config) -> Iterator[str]:
         spec = source.of if isinstance(source, TriggeredSourceConfig) else source
         if isinstance(spec, FilesSourceConfig):
             for pattern in spec.paths:
-                if not glob.glob(str(located_pattern(pattern)), recursive=True):  # noqa: PTH207
+                if not matching(pattern):
                     yield f"sources.{name}.paths: no file matches {pattern}: mend the path"
         elif isinstance(spec, HubSourceConfig) and not _reachable(spec):
             yield (

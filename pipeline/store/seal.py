@@ -140,9 +140,12 @@ def _read_seal_json(path: Path) -> dict[str, Any]:
         if not path.exists():
             message = f"{path} not found: run `dvc repro` to make it"
             raise MissingArtifactError(message) from error
-        unfinished = "is missing (its writer has not finished)"
-        what = unfinished if (path / JOURNAL).exists() else "is missing"
-        raise DamagedStoreError(damage(path, SEAL, what)) from error
+        if (path / JOURNAL).exists():
+            raise DamagedStoreError(
+                f"{path / SEAL} is missing: the store {path} is unfinished: run the stage that "
+                "writes it again, which goes on where it was"
+            ) from error
+        raise DamagedStoreError(damage(path, SEAL, "is missing")) from error
     try:
         content = check_signed(json.loads(data))
         version = content["format_version"]

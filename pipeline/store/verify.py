@@ -8,7 +8,7 @@ from threading import local
 
 from pipeline.errors import DamagedStoreError
 from pipeline.store.reader import StoreReader
-from pipeline.store.seal import GROUP, MANIFEST, SEAL, TABLE, damage, read_manifest
+from pipeline.store.seal import GROUP, MANIFEST, SEAL, TABLE, read_manifest
 
 # Jobs handed to the threads at a time: all of a large store's would fill the memory.
 CHUNKS_AT_ONCE = 256
@@ -27,12 +27,11 @@ class Verified:
 def verify_store(path: Path) -> Verified:
     """Check seal, metadata, manifest and every chunk of every array.
 
-    Raises DamagedStoreError naming the first damaged chunk, or a file that does not belong to the
-    store.
+    Raises DamagedStoreError naming the first damaged chunk, or, where there is none, a file that
+    does not belong to the store, such as what a file manager leaves in the folders it shows.
     """
     total = 0
     with StoreReader.open(path, n_threads=N_THREADS) as reader:
-        check_no_strangers(reader)
         scratch = local()
 
         def check(name: str, index: int) -> int:
@@ -44,6 +43,7 @@ def verify_store(path: Path) -> Verified:
             for start in range(0, reader.n_chunks, CHUNKS_AT_ONCE):
                 indices = range(start, min(start + CHUNKS_AT_ONCE, reader.n_chunks))
                 total += sum(reader.pool.map(partial(check, name), indices))
+        check_no_strangers(reader)
         return Verified(reader.n_rows, reader.n_chunks * len(reader.layout.names), total)
 
 
@@ -56,8 +56,10 @@ def check_no_strangers(reader: StoreReader) -> None:
         for file in files:
             relative = Path(folder, file).relative_to(reader.path)
             if str(relative) not in known and not _is_chunk(reader, relative):
-                what = "does not belong to the store"
-                raise DamagedStoreError(damage(reader.path, str(relative), what))
+                raise DamagedStoreError(
+                    f"{reader.path / relative} does not belong to the store {reader.path}, whose "
+                    "own files are as they were written: remove this file alone"
+                )
 
 
 def _is_chunk(reader: StoreReader, file: Path) -> bool:

@@ -1,7 +1,6 @@
 """Rows of local files: .json, .jsonl, .ndjson (plain or compressed) and .parquet, read lazily."""
 
 import bz2
-import glob
 import gzip
 import hashlib
 import io
@@ -14,7 +13,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from pipeline.errors import SourceError
-from pipeline.paths import is_pointer, located_pattern, pointer_remedy
+from pipeline.paths import is_pointer, matching, pointer_remedy
 
 LINES, JSON, PARQUET = (".jsonl", ".ndjson"), (".json",), (".parquet",)
 READ_CHARACTERS = 2**16
@@ -39,8 +38,7 @@ def expand(patterns: tuple[str, ...], key: str) -> list[Path]:
     """
     files: set[Path] = set()
     for pattern in patterns:
-        found = [Path(p) for p in glob.glob(str(located_pattern(pattern)), recursive=True)]  # noqa: PTH207
-        found = [path for path in found if path.is_file()]
+        found = [path for path in matching(pattern) if path.is_file()]
         if not found:
             raise SourceError(f"{key}: no file at {pattern!r}: correct the path or the glob")
         files.update(found)

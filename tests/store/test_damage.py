@@ -328,15 +328,17 @@ def test_a_manifest_that_disagrees_with_the_store_is_refused(
         StoreReader.open(store)
 
 
-@pytest.mark.parametrize("stranger", ["activations/c/99/0/0", "notes.txt", "source/c/4.bak"])
+@pytest.mark.parametrize("stranger", ["activations/c/99/0/0", ".DS_Store", "source/c/4.bak"])
 def test_verify_names_files_that_do_not_belong(
     sound_stores: tuple[Path, Path], tmp_path: Path, stranger: str
 ) -> None:
     store = shutil.copytree(sound_stores[0], tmp_path / "store.zarr")
     (store / stranger).parent.mkdir(parents=True, exist_ok=True)
     (store / stranger).write_bytes(b"x")
-    with pytest.raises(DamagedStoreError, match=f"{stranger} does not belong"):
+    with pytest.raises(DamagedStoreError, match=f"{stranger} does not belong") as told:
         verify_store(store)
+    assert "remove this file alone" in str(told.value)
+    assert "damaged" not in str(told.value)
 
 
 def test_a_sound_store_is_verified_whole(sound_stores: tuple[Path, Path]) -> None:

@@ -166,7 +166,7 @@ def test_an_unfinished_store_is_refused(tmp_path: Path, layout: StoreLayout) -> 
     with StoreWriter.open(tmp_path / "store", layout) as writer:
         writer.append(numbered_rows(layout, 0, N_ROWS))
         writer.flush()
-    with pytest.raises(DamagedStoreError, match="its writer has not finished"):
+    with pytest.raises(DamagedStoreError, match="is unfinished: run the stage"):
         StoreReader.open(tmp_path / "store")
 
 

@@ -84,7 +84,10 @@ def test_what_the_manifest_lists_belongs_to_the_store(tmp_path: Path, layout: St
 
 def test_what_is_no_store_is_told_apart_and_never_to_be_removed(tmp_path: Path) -> None:
     (tmp_path / "notes.txt").write_text("mine")
-    for path in (tmp_path, tmp_path / "notes.txt"):
+    foreign = tmp_path / "mine.zarr"  # of another program; an array of a store looks so too
+    foreign.mkdir()
+    (foreign / "zarr.json").write_text("{}")
+    for path in (tmp_path, tmp_path / "notes.txt", foreign):
         with pytest.raises(SourceError, match="expected a store or an artifact") as refused:
             check(path)
         assert "remove" not in str(refused.value)
