@@ -46,7 +46,7 @@ def planned(overrides: list[str]) -> dict[str, float]:
     rates = rates_here(config, machine, processor_seconds)
     assert rates is not None, "a model of this experiment is not here"
     costs = estimate(config, replace(rates, byte=0.0))
-    return {cost.stage: cost.seconds for cost in costs}
+    return {stage: cost.seconds for stage, cost in costs.items()}
 
 
 def taken(stages: list[str], overrides: list[str]) -> dict[str, float]:

@@ -43,11 +43,11 @@ def main(config: Config) -> None:
     disk = in_main_tree(bulk) if bulk else TOKENS
     machine = look_at_machine(device, config.runtime.n_threads, disk)
     rates = None if refused_models(config) else rates_here(config, machine)
-    sizes, costs = sizes_of(config), []
+    sizes, costs = sizes_of(config), {}
     print(f"experiment {config.experiment}: {config.mix.n_train_tokens:,} training tokens\n")
     print(describe(machine, rates))
     if rates and sizes:
-        costs = estimate(config, rates)
+        costs = estimate(config, rates, machine.n_processes)
         print(f"\n{plan_table(costs)}")
         if device == "cpu":
             print("\nThe same on one H200-class GPU (790 TFLOP/s bf16, disk 2 GB/s):\n")

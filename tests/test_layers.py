@@ -56,7 +56,7 @@ PART_IMPORTS = {
     "training": {"crosscoder"},
     "analysis": {"crosscoder", "models", "plant", "rounds", "text"},
     "report": {"analysis", "models", "training"},
-    "planning": {"analysis", "crosscoder", "models", "shuffle", "training"},
+    "planning": {"analysis", "crosscoder", "models", "shuffle", "text", "training"},
     "validation": {"analysis", "models"},
 }
 # Within the analysis: what each question stands on besides the ground floor (the files that lie

@@ -15,9 +15,11 @@ import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 import torch
+from transformers import AutoModelForCausalLM
 
 from pipeline.analysis.losses import token_losses
 from pipeline.analysis.splicing import head_of
@@ -39,41 +41,33 @@ from pipeline.runtime import resolve_device, set_threads
 from pipeline.training.optimiser import Adam
 
 LOGS = Path("logs")
-VERSION = 2
-"""Raised where a probe measures something else than before."""
+VERSION = 3  # raised where a probe measures something else than before
 SECTIONS = ("models", "hook_point", "mix", "dump", "crosscoder", "train", "baselines")
-N_BLOCKS, MAX_VOCABULARY, MAX_LATENTS, MAX_TOKENS = 2, 16_384, 1_024, 2_048
-N_WRITTEN = 8
-COUNTS = ("n_latents", "n_shared_latents", "k", "k_start")
-"""Keys of crosscoders that grow with the number of latents."""
+N_BLOCKS, MAX_VOCABULARY, MAX_LATENTS, MAX_TOKENS, N_WRITTEN = 2, 16_384, 1_024, 2_048, 8
+COUNTS = ("n_latents", "n_shared_latents", "k", "k_start")  # keys that grow with the latents
+# Of the latents on a row, in steps without k: most steps of a training are as sparse as that.
 ACTIVE_SHARE = 0.01
-"""Of the latents on a row, in steps without k: most steps of a training are as sparse as that."""
-Clock = Callable[[], float]
 REPEATED_SECONDS = 1.0
-"""That each kind of work is repeated, once at least; the mean of the runs counts."""
 IMPORTS = "import torch, transformers.models.auto.modeling_auto, altair, pandas"
+Clock = Callable[[], float]
+"""Seconds since whenever."""
 
 
 def rates_here(config: Config, machine: Machine, clock: Clock = time.perf_counter) -> Rates | None:
-    """Rates of this machine, read where they were measured before. None where sizes are unknown.
-
-    clock: in seconds
-    """
+    """Rates of this machine, read where they were measured before. None where sizes are unknown."""
     sizes = sizes_of(config)
     if sizes is None:
         return None
     plain = config.model_dump(mode="json")
-    what = {name: plain[name] for name in SECTIONS}
+    what = {name: plain[name] for name in SECTIONS} | {"version": VERSION}
     what |= {"machine": machine_name(), "device": machine.device_name, "torch": torch.__version__}
-    what["version"] = VERSION
     file = LOGS / f"plan-{hashlib.sha256(canonical_json(what)).hexdigest()[:16]}.json"
-    if file.exists():
-        return Rates(**json.loads(file.read_text()))
-    set_threads(config.runtime.n_threads)
-    probes = Probes(config, sizes[0].d_model, resolve_device(machine.device), clock)
-    rates = Rates(byte=1 / machine.disk_bytes_per_second, text=TEXT_SECONDS, **probes.all())
-    write_json(file, asdict(rates))
-    return rates
+    if not file.exists():
+        set_threads(config.runtime.n_threads)
+        probes = Probes(config, sizes[0].d_model, resolve_device(machine.device), clock)
+        byte = 1 / machine.disk_bytes_per_second
+        write_json(file, asdict(Rates(byte=byte, text=TEXT_SECONDS, **probes.all())))
+    return Rates(**json.loads(file.read_text()))
 
 
 @dataclass(frozen=True)
@@ -86,36 +80,32 @@ class Probes:
     clock: Clock
 
     def all(self) -> dict[str, float]:
-        """The rates of what a processor does; 0 where the experiment does none of it."""
-        crosscoder, found = self.config.crosscoder, {"start": self.seconds(start, 0.0)}
+        """The rates of what a processor does and the experiment has."""
+        crosscoder, found = self.config.crosscoder, {"start": self.seconds(start)}
         found["diff_step"], found["encode"] = self.step(self.config.baselines.diff_sae, 1)
-        found |= {"step": 0.0, "forward": 0.0, "write": 0.0}
         if not isinstance(crosscoder, PretrainedConfig):
             found["step"], found["encode"] = self.step(crosscoder, len(MODELS))
         return found | (self.reading() if self.config.has_models else {})
 
-    def seconds(self, work: Callable[[], object], at_least: float = REPEATED_SECONDS) -> float:
-        """Seconds of a run of the work, the mean of runs that together take so long. Where it is
-        short, one goes before that does not count."""
-        taken = [self.timed(work)]
-        if taken[0] < at_least:
-            taken = [self.timed(work)]
-        while sum(taken) < at_least:
-            taken.append(self.timed(work))
-        return sum(taken) / len(taken)
-
-    def timed(self, work: Callable[[], object]) -> float:
-        began = self.clock()
-        work()
-        if self.device.type == "cuda":
-            torch.cuda.synchronize()
-        return self.clock() - began
+    def seconds(self, work: Callable[[], object]) -> float:
+        """Seconds of a run of the work, the median of runs that together take long enough."""
+        taken = list[float]()
+        while not taken or sum(taken) < REPEATED_SECONDS:
+            began = self.clock()
+            work()
+            if self.device.type == "cuda":
+                torch.cuda.synchronize()
+            taken.append(self.clock() - began)
+        return median(taken)
 
     def step(self, crosscoder: TrainableConfig, n_models: int) -> tuple[float, float]:
         """Seconds per row of a training step, of as many latents as the configuration has, and per
         operation of encoding rows. The weights stay as they are, and so does the sparsity."""
         train, share = self.config.train, min(1.0, MAX_LATENTS / crosscoder.n_latents)
-        fewer = narrowed(crosscoder, share)
+        counts = {name: getattr(crosscoder, name, None) for name in COUNTS}
+        fewer = crosscoder.model_copy(
+            update={name: max(1, round(share * n)) for name, n in counts.items() if n is not None}
+        )
         drawn = initial_crosscoder(
             fewer, n_models=n_models, d_model=self.d_model, activation_scale=torch.ones(n_models)
         ).to(self.device)
@@ -143,8 +133,6 @@ class Probes:
     def reading(self) -> dict[str, float]:
         """Seconds per operation of the base model's first blocks with random weights and a part of
         its vocabulary: reading texts, losses included, and writing token by token."""
-        from transformers import AutoModelForCausalLM
-
         config, whole = self.config, configuration_of(self.config.models, "base")
         assert whole is not None, "models of unknown size have no plan"
         small = truncated(whole, N_BLOCKS)
@@ -178,13 +166,6 @@ class Probes:
             "forward": read_seconds / (size.operations(N_BLOCKS, n_heads=2) * read_ids.numel()),
             "write": write_seconds / (size.operations(N_BLOCKS, n_heads=1) * write_ids.numel()),
         }
-
-
-def narrowed(crosscoder: TrainableConfig, share: float) -> TrainableConfig:
-    """The variant with a share of its latents, of which as many are kept in proportion."""
-    counts = {name: getattr(crosscoder, name, None) for name in COUNTS}
-    fewer = {name: max(1, round(share * n)) for name, n in counts.items() if n is not None}
-    return crosscoder.model_copy(update=fewer)
 
 
 def start() -> None:

@@ -1,89 +1,95 @@
 """What stands between an experiment and its first result: weights, data, space, memory, device."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from pipeline.config import Config
+from pipeline.config.crosscoder import PretrainedConfig
 from pipeline.config.models import AdapterModel, HubModel, LocalModel
-from pipeline.config.text import FilesSourceConfig, HubSourceConfig, TriggeredSourceConfig
 from pipeline.crosscoder.layouts.source import find
-from pipeline.errors import MissingArtifactError, ModelError
+from pipeline.errors import MissingArtifactError, ModelError, SourceError
 from pipeline.labels import MODELS
 from pipeline.models.configuration import read_configuration, shape_of
 from pipeline.models.load import read_tokenizer
 from pipeline.models.locate import locate_adapter, locate_local
 from pipeline.models.pair import examine, reading_of, shared_text
 from pipeline.models.skeleton import weight_files
-from pipeline.paths import located, matching
 from pipeline.planning.rates import Machine
-from pipeline.planning.sizes import cached_hub_file, finished, sizes_of
-from pipeline.planning.tables import peak_disk
-from pipeline.planning.terms import StageCost, Terms
+from pipeline.planning.sizes import folder_of
+from pipeline.planning.tables import peak_disk, total
+from pipeline.planning.terms import Costs
+from pipeline.text.sources import describe
 
 DAY_SECONDS = 86_400
 DVC_BYTES_PER_SECOND = 370e6  # hashing, per core; measured with DVC 3.67
-HUB_TIMEOUT_SECONDS = 5
-GATED = ("google/gemma", "meta-llama/", "lmsys/lmsys-chat-1m")
+GATED = ("google/gemma", "meta-llama/")
 
 
-def missing_for(config: Config, machine: Machine, costs: Sequence[StageCost]) -> list[str]:
+def missing_for(config: Config, machine: Machine, costs: Costs) -> list[str]:
     """One line per thing that is missing, each with its remedy; empty when the run can start."""
-    refused, absent = _models(config)
-    lines = [*refused, *absent, *_sources(config), *_crosscoder(config)]
-    return [*lines, *_room(config, machine, costs)]
+    models = (*refused_models(config), *_absent_models(config))
+    return [*models, *_sources(config), *_crosscoder(config), *_room(config, machine, costs)]
 
 
 def refused_models(config: Config) -> list[str]:
     """What the stage `models` would object to, asked of the folders that are here. Such models are
     not tried out: whatever they would end in says less than this."""
-    return _models(config)[0]
-
-
-def _models(config: Config) -> tuple[list[str], list[str]]:
-    """What the stage `models` would object to, and which models are yet to be downloaded."""
-    reading = reading_of(config.hook_point, config.mix)
-    folders, refused, absent = dict[str, Path](), list[str](), list[str]()
+    reading, folders, refused = (
+        reading_of(config.hook_point, config.mix),
+        dict[str, Path](),
+        list[str](),
+    )
     for name in MODELS:
-        spec = getattr(config.models, name)
         try:
-            if isinstance(spec, AdapterModel):
-                if isinstance(spec.adapter, LocalModel):
-                    locate_adapter(spec.adapter)
-                spec = spec.of
-            folder = None
-            if isinstance(spec, LocalModel):
-                folder = locate_local(spec)
-            elif isinstance(spec, HubModel):
-                folder = _downloaded(spec)
-                absent += [] if folder else [f"models.{name}: {_how_to_get(spec)}"]
-            if folder:
+            if folder := _folder(getattr(config.models, name)):
                 examine(name, folder, reading)
                 folders[name] = folder
         except ModelError as error:
             refused.append(f"models.{name}: {error}")
-    if folders and not refused and not absent:
+    if folders and not refused and not any(_absent_models(config)):
         try:
             _check_texts(config, folders)
         except ModelError as error:
             refused.append(f"models: {error}")
-    return refused, absent
+    return refused
 
 
-def _downloaded(spec: HubModel) -> Path | None:
-    """The folder of a hub model; None where some of its weights are yet to be downloaded."""
-    config = cached_hub_file(spec, "config.json")
+def _folder(spec: Any) -> Path | None:
+    """Where the weights lie that a model has, or has an adapter on; None where they are made here,
+    or are yet to be downloaded. ModelError where no model can be made of them."""
+    if isinstance(spec, AdapterModel):
+        if isinstance(spec.adapter, LocalModel):
+            locate_adapter(spec.adapter)
+        return _folder(spec.of)
+    if isinstance(spec, LocalModel):
+        return locate_local(spec)
+    return folder_of(spec) if isinstance(spec, HubModel) and _is_downloaded(spec) else None
+
+
+def _is_downloaded(spec: HubModel) -> bool:
+    """Whether all weights of a hub model are here."""
     try:
-        weight_files(config.parent if config else Path("nowhere"))
+        return bool(weight_files(folder_of(spec) or Path("nowhere")))
     except ModelError:
-        return None
-    return config.parent if config else None
+        return False
 
 
-def _how_to_get(spec: HubModel) -> str:
-    return (
-        f"{spec.repo} is not in the local hub cache: {_download_hint(spec.repo)}"
-        f"`hf download {spec.repo} --revision {spec.revision}`"
-    )
+def _absent_models(config: Config) -> Iterator[str]:
+    for name in MODELS:
+        spec = getattr(config.models, name)
+        spec = spec.of if isinstance(spec, AdapterModel) else spec
+        if isinstance(spec, HubModel) and not _is_downloaded(spec):
+            yield f"models.{name}: {_to_download(spec)}"
+
+
+def _to_download(spec: HubModel | PretrainedConfig) -> str:
+    from huggingface_hub import get_token
+
+    is_closed = str(spec.repo).startswith(GATED) and not get_token()
+    gate = "it is gated, accept its terms on its page and `hf auth login`; " if is_closed else ""
+    revision = f" --revision {spec.revision}" if spec.revision else ""
+    return f"{spec.repo} is not in the local hub cache: {gate}`hf download {spec.repo}{revision}`"
 
 
 def _check_texts(config: Config, folders: dict[str, Path]) -> None:
@@ -98,61 +104,30 @@ def _check_texts(config: Config, folders: dict[str, Path]) -> None:
 
 
 def _sources(config: Config) -> Iterator[str]:
+    """Files that are not there, and data sets of the hub that do not answer."""
     for name, source in config.sources.items():
-        spec = source.of if isinstance(source, TriggeredSourceConfig) else source
-        if isinstance(spec, FilesSourceConfig):
-            for pattern in spec.paths:
-                if not matching(pattern):
-                    yield f"sources.{name}.paths: no file matches {pattern}: mend the path"
-        elif isinstance(spec, HubSourceConfig) and not _reachable(spec):
-            yield (
-                f"sources.{name}: {spec.dataset} cannot be reached from here: "
-                f"{_download_hint(spec.dataset)}run where the hub can be reached, or use "
-                f"sources.{name}.kind=files with local copies"
-            )
-
-
-def _reachable(spec: HubSourceConfig) -> bool:
-    """Whether the hub answers for this dataset within a few seconds."""
-    if located(spec.dataset).exists():
-        return True
-    from huggingface_hub import HfApi, errors
-
-    try:
-        HfApi().dataset_info(spec.dataset, revision=spec.revision, timeout=HUB_TIMEOUT_SECONDS)
-    except (errors.HTTPError, OSError):  # pyright: ignore[reportPrivateImportUsage]
-        return False
-    return True
-
-
-def _download_hint(repo: str) -> str:
-    """What a gated repository asks for first."""
-    from huggingface_hub import get_token
-
-    if not repo.startswith(GATED) or get_token():
-        return ""
-    return "it is gated, accept its terms on its page and `hf auth login`; "
+        try:
+            describe(source, name)
+        except SourceError as error:
+            yield str(error)
 
 
 def _crosscoder(config: Config) -> Iterator[str]:
     """A finished crosscoder that is not on this machine."""
-    crosscoder = config.crosscoder
-    if crosscoder.kind == "pretrained":
-        try:
-            folder = finished(crosscoder)
-            if folder is not None:
-                find(folder)
-                return
-            revision = f" --revision {crosscoder.revision}" if crosscoder.revision else ""
-            yield (
-                f"crosscoder.repo: {crosscoder.repo} is not in the local hub cache: "
-                f"`hf download {crosscoder.repo}{revision}`"
-            )
-        except MissingArtifactError as error:
-            yield f"crosscoder.path: {error}"
+    spec = config.crosscoder
+    if not isinstance(spec, PretrainedConfig):
+        return
+    folder = folder_of(spec)
+    try:
+        if folder is None:
+            yield f"crosscoder.repo: {_to_download(spec)}"
+        else:
+            find(folder)
+    except MissingArtifactError as error:
+        yield f"crosscoder.{'repo' if spec.path is None else 'path'}: {error}"
 
 
-def _room(config: Config, machine: Machine, costs: Sequence[StageCost]) -> Iterator[str]:
+def _room(config: Config, machine: Machine, costs: Costs) -> Iterator[str]:
     """Space, memory, a device, and a place for stores too large for DVC to hash and keep twice."""
     needed, free = peak_disk(costs) / 1e9, machine.free_disk_bytes / 1e9
     if needed > free:
@@ -160,22 +135,21 @@ def _room(config: Config, machine: Machine, costs: Sequence[StageCost]) -> Itera
             f"disk: {needed:,.0f} GB needed, {free:,.0f} GB free: run in a folder on a larger "
             "disk, make training rows in rounds (dump.rows_per_round), or lower mix.n_train_tokens"
         )
-    for cost in costs:
-        room = machine.memory_bytes if cost.stage == "shuffle" else machine.device_memory_bytes
-        if cost.memory_bytes > room:
+    for stage, cost in costs.items():
+        room = machine.memory_bytes if stage == "shuffle" else machine.device_memory_bytes
+        if cost.memory > room:
             yield (
-                f"memory: {cost.stage} needs about {cost.memory_bytes / 1e9:,.0f} GB, "
-                f"{machine.device_name} has {room / 1e9:,.0f} GB: lower batch sizes or use a "
-                "larger machine"
+                f"memory: {stage} needs about {cost.memory / 1e9:,.0f} GB, {machine.device_name} "
+                f"has {room / 1e9:,.0f} GB: lower batch sizes or use a larger machine"
             )
-    days = sum(cost.seconds for cost in costs) / DAY_SECONDS
+    days = total(costs).seconds / DAY_SECONDS
     if machine.device == "cpu" and days > 7:
         yield (
             f"device: about {days:,.0f} days on {machine.device_name}: run on a machine with a "
             "CUDA GPU"
         )
-    if config.runtime.bulk_dir is None and sizes_of(config) is not None:
-        n_bytes = Terms(config).store_bytes()
+    if costs and config.runtime.bulk_dir is None:
+        n_bytes = costs["dump"].disk + costs["dump"].scratch + costs["shuffle"].disk
         hours = n_bytes / DVC_BYTES_PER_SECOND / 3600
         if hours >= 1:
             yield (

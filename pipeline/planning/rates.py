@@ -1,5 +1,5 @@
-"""Seconds per unit of each kind of work, and what a machine has room for: of this machine measured
-(measure.py), of a card by arithmetic. Letters: B rows of a step, L latents, P = M * D."""
+"""Kinds of work, and what a unit of each takes: on this machine measured (measure.py), on a card by
+arithmetic. Letters: B rows of a step, L latents, P = M * D."""
 
 from __future__ import annotations
 
@@ -10,34 +10,34 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
+import psutil
+import torch
+
 from pipeline.artifacts import existing_parent
 from pipeline.config import Config
 from pipeline.config.crosscoder import BatchTopKConfig, PretrainedConfig, TrainableConfig
 from pipeline.labels import MODELS
 
 PROBE_BYTES = 256 * 2**20
-START_SECONDS, TEXT_SECONDS = 6.0, 1 / 300_000
-"""Of a stage's start, and of a token: on a card, and where texts lie behind a network."""
+TEXT_SECONDS = 1 / 300_000  # of a token: measured nowhere, as texts may lie behind a network
 
 # An H200-class card: products of random matrices and copies as measured on one, operations and
 # bytes per second. Nothing else here was measured on a card.
 FLOPS = {"fp32": 50e12, "float32": 50e12, "tf32": 395e12, "bf16": 790e12, "bfloat16": 790e12}
 MEMORY_RATE, DISK_RATE = 4.3e12, 2e9
+# What passes of a model, passes of rows through a dictionary, and gathering rows of weights reach.
 MODEL_SHARE, ENCODE_SHARE, GATHER_SHARE = 0.4, 0.6, 0.4
-"""Of these rates, what passes of a model, passes of rows through a dictionary, and gathering rows
-of the weights reach."""
 ENTRY_BYTES = {"fp32": 4, "tf32": 4, "bf16": 2}
+# Adam reads and writes weight, gradient and two moments; norms and roundings pass them again.
 WEIGHT_BYTES = {"fp32": 40, "tf32": 40, "bf16": 52}
-"""Adam reads and writes weight, gradient and two moments; norms and roundings pass them again."""
-ENTRY_PASSES = 8
-"""Passes over [B, L]: the activation, its gradient, sums."""
-LAUNCH_SECONDS = 0.5e-3
-"""A hundred kernels of 5 microseconds, while the card has nothing else to do."""
+ENTRY_PASSES = 8  # over [B, L]: the activation, its gradient, sums
+LAUNCH_SECONDS = 0.5e-3  # a hundred kernels, while the card has nothing else to do
+START_SECONDS = 6.0
 
 
 @dataclass(frozen=True)
-class Rates:
-    """Seconds per unit of work.
+class Work:
+    """A number for each kind of work: how many units, or, of `Rates`, seconds that one unit takes.
 
     start: a process and its libraries; byte: to or from the disk; text: a token, read and packed
     forward, write: a floating-point operation of a language model that reads, or is trained, and of
@@ -46,22 +46,27 @@ class Rates:
     encode: an operation of encoding rows, products of rows with dictionaries and directions alike
     """
 
-    start: float
-    byte: float
-    text: float
-    forward: float
-    write: float
-    step: float
-    diff_step: float
-    encode: float
+    start: float = 0.0
+    byte: float = 0.0
+    text: float = 0.0
+    forward: float = 0.0
+    write: float = 0.0
+    step: float = 0.0
+    diff_step: float = 0.0
+    encode: float = 0.0
+
+
+Rates = Work
 
 
 @dataclass(frozen=True)
 class Machine:
-    """What this machine has. device: "cpu" or "cuda"; memory_bytes: of the host"""
+    """What this machine has. device: "cpu" or "cuda"; n_processes: that deal rows at the same time,
+    one for each card; memory_bytes: of the host"""
 
     device: str
     device_name: str
+    n_processes: int
     disk_bytes_per_second: float
     free_disk_bytes: int
     memory_bytes: int
@@ -70,14 +75,12 @@ class Machine:
 
 def look_at_machine(device: str, n_threads: int, data: Path) -> Machine:
     """The machine, with the rate at which the disk under `data` is written."""
-    import psutil
-    import torch
-
     memory, folder = psutil.virtual_memory().total, existing_parent(data)
     card = torch.cuda.get_device_properties(0) if device == "cuda" else None
     return Machine(
         device=device,
         device_name=card.name if card else f"CPU, {n_threads} threads",
+        n_processes=torch.cuda.device_count() if card else 1,
         disk_bytes_per_second=write_rate(folder),
         free_disk_bytes=shutil.disk_usage(folder).free,
         memory_bytes=memory,
@@ -91,8 +94,7 @@ def write_rate(folder: Path) -> float:
     n = max(min(PROBE_BYTES, shutil.disk_usage(folder).free // 4) // len(block), 1)
     with tempfile.TemporaryFile(dir=folder) as file:
         began = time.perf_counter()
-        for _ in range(n):
-            file.write(block)
+        file.writelines([block] * n)
         file.flush()
         os.fsync(file.fileno())
         return n * len(block) / (time.perf_counter() - began)
@@ -100,14 +102,13 @@ def write_rate(folder: Path) -> float:
 
 def on_a_card(config: Config, d_model: int) -> Rates:
     """Rates of an H200-class card, by arithmetic."""
-    train = config.train
+    train, trained = config.train, config.crosscoder
 
     def row(crosscoder: TrainableConfig, n_models: int) -> float:
         k = crosscoder.k if isinstance(crosscoder, BatchTopKConfig) else None
         shape = (train.batch_rows, crosscoder.n_latents, n_models * d_model)
         return step_seconds(*shape, k, train.precision) / train.batch_rows
 
-    trained = config.crosscoder
     model = 1 / (MODEL_SHARE * FLOPS[config.hook_point.dtype])
     return Rates(
         start=START_SECONDS,

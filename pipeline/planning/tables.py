@@ -1,10 +1,11 @@
 """Costs as text: a line per stage, and both ways to keep training rows side by side."""
 
+from bisect import bisect_right
 from collections.abc import Sequence
 
 from pipeline.config import Config
 from pipeline.planning.rates import Machine, Rates, on_a_card
-from pipeline.planning.terms import StageCost, Terms, estimate, rows_on_disk
+from pipeline.planning.terms import Cost, Costs, Terms, estimate
 from pipeline.progress import format_seconds
 
 STAGES = ("stage", "disk", "scratch", "memory", "time")
@@ -13,32 +14,24 @@ SHARE_OF_FREE_DISK = 0.9
 """Of the free disk that a proposal fills: logs, results and the file system want some."""
 PROPOSED_STEP = 100_000
 """Proposals are rounded down to whole such numbers of rows."""
-BUCKET_SHARE = 0.02
-"""Of a large round, at most, in one file of buckets."""
 
 
-def total(costs: Sequence[StageCost]) -> StageCost:
+def total(costs: Costs) -> Cost:
     """Disk and time add up; scratch and memory are the largest of any stage."""
-    return StageCost(
-        "all",
-        sum(cost.disk_bytes for cost in costs),
-        max((cost.scratch_bytes for cost in costs), default=0.0),
-        max((cost.memory_bytes for cost in costs), default=0.0),
-        sum(cost.seconds for cost in costs),
-    )
+    each = [*costs.values(), Cost(0, 0, 0, 0)]
+    disk, seconds = (sum(getattr(cost, name) for cost in each) for name in ("disk", "seconds"))
+    return Cost(disk, max(c.scratch for c in each), max(c.memory for c in each), seconds)
 
 
-def peak_disk(costs: Sequence[StageCost]) -> float:
+def peak_disk(costs: Costs) -> float:
     """Bytes on disk when the stage with the most scratch space works."""
-    return total(costs).disk_bytes + total(costs).scratch_bytes
+    return total(costs).disk + total(costs).scratch
 
 
-def plan_table(costs: Sequence[StageCost]) -> str:
+def plan_table(costs: Costs) -> str:
     """An aligned table with a line per stage and a total."""
-    lines = []
-    for cost in [*costs, total(costs)]:
-        sizes = map(format_bytes, (cost.disk_bytes, cost.scratch_bytes, cost.memory_bytes))
-        lines.append((cost.stage, *sizes, format_seconds(cost.seconds)))
+    rows = costs | {"all": total(costs)}
+    lines = [(n, *map(format_bytes, c[:3]), format_seconds(c.seconds)) for n, c in rows.items()]
     return aligned([STAGES, *lines])
 
 
@@ -71,24 +64,28 @@ def ways_table(config: Config, machine: Machine, rates: Rates) -> str:
         ways[f"{-(-terms.n_train // rows)} rounds of {rows:,}"] = in_rounds_of(config, rows)
     lines = []
     for name, way in ways.items():
-        here = estimate(way, rates)
-        card, sum_ = total(estimate(way, on_a_card(way, terms.d_model))), total(here)
-        sizes = map(format_bytes, (peak_disk(here), sum_.disk_bytes, sum_.memory_bytes))
-        lines.append((name, *sizes, format_seconds(sum_.seconds), format_seconds(card.seconds)))
+        here = estimate(way, rates, machine.n_processes)
+        card = total(estimate(way, on_a_card(way, terms.d_model)))
+        sizes = map(format_bytes, (peak_disk(here), total(here).disk, total(here).memory))
+        times = (format_seconds(cost.seconds) for cost in (total(here), card))
+        lines.append((name, *sizes, *times))
     return f"{aligned([WAYS, *lines])}\n{_proposal(config, fits, terms.n_train, machine)}"
 
 
 def round_that_fits(config: Config, machine: Machine) -> int | None:
     """Rows per round for the free disk of a machine; None where not even the smallest rounds fit
     beside what is kept."""
-    whole = Terms(in_rounds_of(config, Terms(config).n_train))
-    n_rows, stages = whole.n_train, whole.stages()
-    beside = sum(needs.get("disk", 0.0) for needs in stages.values())
-    beside += stages["train"]["scratch"] - rows_on_disk(n_rows, n_rows) * whole.row_bytes
-    room = SHARE_OF_FREE_DISK * machine.free_disk_bytes - beside
-    rows = min(int(room / (2 + BUCKET_SHARE) / whole.row_bytes), n_rows)
+
+    def peak(n_rows: int) -> float:
+        return peak_disk(estimate(in_rounds_of(config, n_rows), Rates(), machine.n_processes))
+
     least = 2 * config.train.batch_rows + 3 * config.mix.sequence_length_tokens
-    return None if rows < least else rows // PROPOSED_STEP * PROPOSED_STEP or rows
+    sizes = range(least, Terms(config).n_train + 1)
+    n_fit = bisect_right(sizes, SHARE_OF_FREE_DISK * machine.free_disk_bytes, key=peak)
+    if n_fit == len(sizes):
+        return sizes.stop - 1
+    rows = sizes.start + n_fit - 1
+    return rows // PROPOSED_STEP * PROPOSED_STEP or rows if n_fit else None
 
 
 def _proposal(config: Config, fits: int | None, n_rows: int, machine: Machine) -> str:

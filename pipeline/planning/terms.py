@@ -1,314 +1,298 @@
-"""What each stage of an experiment needs: bytes, and units of work of the kinds in `Rates`. The
-disk works beside the processor, so the longer of both counts.
+"""What each stage of an experiment needs: units of each kind of `Work`, and bytes.
 
 A dictionary of L latents over rows of `width` numbers encodes a row with 2 x width x L operations.
-What follows from its active latents alone is small beside that. `code`, `compose` and
-`local_files` need next to nothing and have no line.
+What follows from its active latents alone is small beside that, and so is encoding the tokens on
+which models are spliced. `code`, `compose` and `local_files` have no line.
 """
 
-from dataclasses import dataclass, fields
+from __future__ import annotations
+
+from dataclasses import astuple, dataclass, replace
+from operator import add
+from typing import Any, NamedTuple
 
 from pipeline.analysis.explain.asked import tokens_asked
 from pipeline.config import Config
-from pipeline.config.models import HubModel, TwinModel
+from pipeline.config.models import HubModel, TrainedModel, TunedModel, TwinModel
 from pipeline.labels import MODELS
-from pipeline.planning.rates import Rates
-from pipeline.planning.sizes import (
-    configuration_of,
-    n_latents_of,
-    size_from,
-    sizes_of,
-    trained_models,
-)
+from pipeline.planning.rates import Rates, Work
+from pipeline.planning.sizes import configuration_of, n_latents_of, size_from, sizes_of
 from pipeline.shuffle.geometry import MAX_FILES
 from pipeline.shuffle.permutation import Permutation
-
-Needs = dict[str, float]
-"""disk, scratch, memory and moved in bytes; starts, in units of a stage's start, one where nothing
-is said, for work of plain Python; other keys are units of the rate of that name."""
 
 BYTES = {"bfloat16": 2, "float32": 4}
 ROW_TAG_BYTES = 4 * 4 + 2  # token id, position, document, sequence; source, class
 TOKEN_BYTES = 4 + 4 + 1 + 1  # token id, document, source, class
-CODED_SHARE = {"none": 1.0, "zstd": 0.79, "blosc_lz4": 0.83}
-"""What a codec leaves of real activations (docs/performance.md, "Codecs")."""
-INTERPRETER_BYTES = 600e6
-LATENT_BYTES = 3 * 2**28
-"""What encoding takes at most where it goes on in pieces (`analysis.splicing.MAX_ELEMENTS`)."""
-STREAMS = 32
-"""Arrays as wide as the residual stream in a pass of a block, its MLP counted as so many."""
-SPLICES = 6
-"""Passes of the upper blocks per model in `evaluate` (`analysis.evaluation.splice.PATCHES`)."""
-CAUSAL_PATCHES, MATCHED_SETS, BASELINE_PATCHES = 8 + 7, 4, 4
-"""Patches of `causal`, sets of latents included; sets with random ones beside them."""
-ORGANISM_SETS, ORGANISM_CONTROLS, STEERED_SETS, STEERED_DRAWS = 5, 2, 3, 5
-LOADING = 2.0
-"""Starts of a stage that runs models: their classes load as much again as torch does."""
-CALLS_PER_START = 8_000
-"""Small operations from Python in the time of a start: what steering does per text is of that."""
+CODED_SHARE = {"none": 1.0, "zstd": 0.79, "blosc_lz4": 0.83}  # docs/performance.md, "Codecs"
+INTERPRETER_BYTES = TEXT_BYTES = 600e6  # of a process, and of reading text beside it
+LATENT_BYTES = 3 * 2**28  # of encoding at most, in pieces (`analysis.splicing.MAX_ELEMENTS`)
+STREAMS = 32  # arrays as wide as the residual stream in a pass of a block, its MLP counted so
+
+WITHOUT_TORCH = 0.5  # starts of a stage that loads none
+LOADING = 2.0  # starts of a stage that runs models: their classes load as much again as torch
+CALLS_PER_START = 8_000  # small operations from Python: what steering does per text is of that
+NEED_MODELS = {"causal", "parting", "organism", "steering", "dashboards", "explain"}
 
 
 @dataclass(frozen=True)
-class StageCost:
-    """disk: bytes left behind; scratch: bytes used meanwhile; memory: peak bytes; rough seconds."""
+class Needs(Work):
+    """The units of work of a stage, one start where no other number is given, and bytes.
 
-    stage: str
-    disk_bytes: float
-    scratch_bytes: float
-    memory_bytes: float
+    disk: that it leaves; scratch: on disk meanwhile; memory: beside the interpreter's own
+    """
+
+    disk: float = 0.0
+    scratch: float = 0.0
+    memory: float = 0.0
+
+    def __add__(self, then: Needs) -> Needs:
+        """Both, one after the other: of their memory the larger."""
+        both = Needs(*map(add, astuple(self), astuple(then)))
+        return replace(both, memory=max(self.memory, then.memory))
+
+    def cost(self, rates: Rates) -> Cost:
+        """The disk works beside the processor, so the longer of both counts."""
+        taken = {kind: getattr(self, kind) * seconds for kind, seconds in vars(rates).items()}
+        starting, moving = taken.pop("start") or rates.start, taken.pop("byte")
+        seconds = starting + max(sum(taken.values()), moving)
+        return Cost(self.disk, self.scratch, INTERPRETER_BYTES + self.memory, seconds)
+
+
+class Cost(NamedTuple):
+    """Bytes left on disk, there meanwhile, and in memory at the peak; rough seconds."""
+
+    disk: float
+    scratch: float
+    memory: float
     seconds: float
 
 
-def estimate(config: Config, rates: Rates) -> list[StageCost]:
-    """The cost of every stage, in the order of the graph; empty where a model's size is unknown."""
+Costs = dict[str, Cost]
+"""Stage -> its cost, in the order of the graph."""
+
+
+def estimate(config: Config, rates: Rates, n_processes: int = 1) -> Costs:
+    """The cost of every stage; empty where a model's size is unknown. n_processes: as of Terms"""
     if sizes_of(config) is None:
-        return []
-    return [priced(name, needs, rates) for name, needs in Terms(config).stages().items()]
-
-
-def priced(stage: str, needs: Needs, rates: Rates) -> StageCost:
-    work = [f.name for f in fields(Rates) if f.name not in ("start", "byte")]
-    seconds = sum(needs.get(kind, 0.0) * getattr(rates, kind) for kind in work)
-    seconds = max(seconds, needs.get("moved", 0.0) * rates.byte)
-    seconds += needs.get("starts", 1.0) * rates.start
-    disk, scratch, memory = (needs.get(name, 0.0) for name in ("disk", "scratch", "memory"))
-    return StageCost(stage, disk, scratch, INTERPRETER_BYTES + memory, seconds)
-
-
-def added(*parts: Needs) -> Needs:
-    """Needs that add up, memory and starts too."""
-    names = {name for part in parts for name in part}
-    return {name: sum(part.get(name, 0.0) for part in parts) for name in names}
+        return {}
+    return {n: needs.cost(rates) for n, needs in Terms(config, n_processes).stages().items()}
 
 
 class Terms:
-    """The sizes that the stages of an experiment share, and what each of them needs."""
+    """The sizes that the stages of an experiment share, and what each of them needs.
 
-    def __init__(self, config: Config) -> None:
+    n_processes: that make a round of training rows together
+    """
+
+    def __init__(self, config: Config, n_processes: int = 1) -> None:
         sizes, mix, dump = sizes_of(config), config.mix, config.dump
         assert sizes is not None, "a plan without sizes has no costs"
-        self.config, self.sizes, self.layer = config, sizes, config.hook_point.layer
+        self.config, self.sizes, self.n_processes = config, sizes, n_processes
         self.d_model, self.n_latents = sizes[0].d_model, n_latents_of(config.crosscoder)
         self.width, self.length = len(MODELS) * self.d_model, mix.sequence_length_tokens
         self.dictionary = 2.0 * self.width * self.n_latents
         """Numbers of a crosscoder, and operations that encode a row."""
         self.n_train = mix.n_train_sequences * (self.length - 1)  # the start token gives no row
         self.n_heldout = mix.n_heldout_sequences * (self.length - 1)
+        n_sequences = (mix.n_train_sequences + mix.n_heldout_sequences) * config.has_models
+        self.n_tokens = float(n_sequences * self.length)
         self.row_bytes = self.width * 2 + ROW_TAG_BYTES
         self.stored_bytes = self.row_bytes * CODED_SHARE[dump.codec]
         self.is_dealt = dump.scatter_seed is not None  # to buckets, which are not coded
         self.dumped_bytes = self.row_bytes if self.is_dealt else self.stored_bytes
         self.round_rows = dump.rows_per_round and min(dump.rows_per_round, self.n_train)
-        self.lower = sum(s.operations(self.layer) for s in sizes)
-        self.upper = [s.operations(s.n_layers - self.layer, n_heads=1) for s in sizes]
-        """Operations per token: of both models up to the hook point, of each from there to its
-        losses."""
+        self.n_stored = 0 if self.round_rows else self.n_train
+        # Operations per token: of both models up to the hook point, of each on to its losses.
+        layer = config.hook_point.layer
+        self.lower = sum(s.operations(layer) for s in sizes)
+        self.upper = [s.operations(s.n_layers - layer, n_heads=1) for s in sizes]
 
     def stages(self) -> dict[str, Needs]:
         """Every stage that the experiment has, in the order of the graph."""
-        config, further = self.config, self.config.seeds.n_runs - 1
-        found = {"models": self.models(), "mix": self.mix(), "dump": self.dump()}
-        found |= {"shuffle": self.shuffle(), "train": self.train(), "evaluate": self.evaluate()}
-        found |= {"latent_scaling": self.latent_scaling(), "relative_norm": {}}
-        found |= {"decoder_cosine": {}, "changes": self.changes()}
-        if config.has_models:
-            found |= {"causal": self.causal(), "parting": self.parting()}
-        found["baselines"] = self.baselines()
-        if config.planted_source and config.has_models:
-            found["organism"] = self.organism()
-        if config.has_models:
-            found |= {"steering": self.steering(), "dashboards": self.dashboards()}
-            found["explain"] = self.explain()
-        if further > 0 and config.crosscoder.kind != "pretrained":
-            found |= {"seed_runs": self.train(further), "seeds": self.latent_scaling(further)}
-        if config.plant is not None:
-            found["recovery"] = {"starts": 1.2}
-        return found | {"layers": {"starts": 0.5}, "report": {"starts": 3.0}}
+        c, n_more, n_tokens = self.config, self.config.seeds.n_runs - 1, self.n_tokens
+        found = {
+            "models": self.models(),
+            "mix": Needs(start=1.5, text=n_tokens, disk=TOKEN_BYTES * n_tokens, memory=TEXT_BYTES),
+            "dump": self.dump(),
+            "shuffle": self.shuffle(),
+            "train": self.train(),
+            # Rows are encoded and decoded; per model six patches (`evaluation.splice.PATCHES`).
+            "evaluate": self.coded(c.evaluate, 2) + self.spliced(c.evaluate, base=6, it=6),
+            "latent_scaling": self.latent_scaling(),
+            "relative_norm": Needs(start=WITHOUT_TORCH),
+            "decoder_cosine": Needs(start=WITHOUT_TORCH),
+            "changes": self.changes(),
+            # Eight patches and seven sets of latents; random ones beside four of these.
+            "causal": self.spliced(c.causal, it=1 + 8 + 7 + 4 * c.causal.n_draws),
+            "parting": self.parting(),
+            "baselines": self.baselines(),
+            "organism": self.organism(),
+            "steering": self.steering(),
+            "dashboards": self.dashboards(),
+            "explain": self.explain(),
+        }
+        if n_more > 0 and c.crosscoder.kind != "pretrained":
+            found |= {"seed_runs": self.train(n_more), "seeds": self.latent_scaling(n_more)}
+        if c.plant is not None:
+            found["recovery"] = Needs(start=1.2)
+        found |= {"layers": Needs(start=WITHOUT_TORCH), "report": Needs(start=3.0)}
+        without = {"organism"} if c.planted_source is None else set[str]()
+        without |= set() if c.has_models else NEED_MODELS
+        return {name: needs for name, needs in found.items() if name not in without}
 
     # What several stages share.
 
     def weight_bytes(self, layer: int | None = None) -> float:
         """Of both models up to a layer, or whole."""
-        n_blocks = (s.n_layers if layer is None else layer for s in self.sizes)
-        counts = (
-            s.n_embedding_parameters + n * s.n_block_parameters
-            for s, n in zip(self.sizes, n_blocks, strict=True)
-        )
-        return float(BYTES[self.config.hook_point.dtype] * sum(counts))
+        n = sum(s.n_embedding_parameters for s in self.sizes)
+        for size in self.sizes:
+            n += size.n_block_parameters * (size.n_layers if layer is None else layer)
+        return float(n * BYTES[self.config.hook_point.dtype])
 
-    def spliced(self, batch_sequences: int, **work: float) -> Needs:
-        """Needs of models that go on from patched streams: both whole models, the crosscoder, some
-        streams of a batch, and its latents or what logits may take."""
-        n_rows = batch_sequences * self.length
-        latents = min(3 * 4.0 * n_rows * self.n_latents, LATENT_BYTES)
-        memory = self.weight_bytes() + 4.0 * self.dictionary + STREAMS * 4.0 * n_rows * self.d_model
-        memory += max(latents, self.config.runtime.logits_bytes)
-        return {"memory": memory, "starts": LOADING, **work}
+    def spliced_bytes(self, batch_sequences: int = 1) -> float:
+        """Of models that go on from patched streams: both whole models, the crosscoder, some
+        streams of a batch, and latents or logits."""
+        streams = STREAMS * 4.0 * batch_sequences * self.length * self.d_model
+        largest = max(LATENT_BYTES, self.config.runtime.logits_bytes)
+        return self.weight_bytes() + 4 * self.dictionary + streams + largest
 
-    def patched(self, n_patches: float) -> Needs:
-        """Needs of a causal test: the lower blocks of both models once, the upper ones of the IT
-        model for each patch and for its own activation; the latents of the tokens."""
-        section = self.config.causal
-        n_tokens = float(section.n_sequences * self.length)
-        forward = n_tokens * (self.lower + (n_patches + 1) * self.upper[1])
-        encode = n_tokens * self.dictionary
-        return self.spliced(section.batch_sequences, forward=forward, encode=encode)
+    def spliced(self, section: Any, base: float = 0, it: float = 0) -> Needs:
+        """Of the lower blocks of both models once, and the upper ones of each so many times.
 
-    def made(self, n_rows: float) -> Needs:
-        """Of a stage that reads so many training rows, and in rounds makes them: models beside it,
-        passes over the tokens, rows written to buckets, read, written in order and read."""
+        section: says on how many sequences, and how many at once
+        """
+        if not self.config.has_models:
+            return Needs(start=LOADING)
+        operations = self.lower + base * self.upper[0] + it * self.upper[1]
+        forward = float(section.n_sequences * self.length) * operations
+        memory = self.spliced_bytes(section.batch_sequences)
+        return Needs(start=LOADING, forward=forward, memory=memory)
+
+    def read(self, n_rows: float, memory: float) -> Needs:
+        """Of so many training rows, by a reader that takes some memory. In rounds they are made:
+        models beside the reader, passes over the tokens, rows written to buckets, read, written in
+        order and read."""
+        moved = 2.0 * n_rows * self.width
         if not self.round_rows:
-            return {"moved": 2.0 * n_rows * self.width}
-        return {
-            "forward": n_rows * self.lower,
-            "moved": n_rows * (2 * self.row_bytes + self.stored_bytes + 2.0 * self.width),
-            "scratch": rows_on_disk(self.round_rows, n_rows) * self.row_bytes,
-            "memory": self.weight_bytes(self.layer),
-        }
+            return Needs(byte=moved, memory=memory)
+        moved += n_rows * (2 * self.row_bytes + self.stored_bytes)
+        memory += self.weight_bytes(self.config.hook_point.layer)
+        scratch = self.rows_on_disk(n_rows) * self.row_bytes
+        return Needs(forward=n_rows * self.lower, byte=moved, scratch=scratch, memory=memory)
 
-    def encoded(self, n_rows: int) -> float:
-        """Operations that encode so many held-out rows, or all."""
-        return min(n_rows, self.n_heldout) * self.dictionary
+    def rows_on_disk(self, n_rows: float) -> float:
+        """Most of the rows on disk at a time where they are made in rounds: two rounds, and files
+        of buckets that are not gone yet though their rows are in order. Each process has one in
+        hand, and one lies wherever the rows of a process end and those of the next one begin."""
+        held = min(self.round_rows or n_rows, n_rows)
+        permutation = Permutation(0, int(held))
+        file_rows = permutation.bucket_rows * -(-permutation.n_buckets // MAX_FILES)
+        return min(2 * held, n_rows) + min((2 * self.n_processes - 1) * file_rows, held)
 
-    def store_bytes(self) -> float:
-        """Both activation stores and the shuffled one, as DVC would hash them."""
-        n_train = 0 if self.round_rows else self.n_train
-        kept = (n_train + self.n_heldout) * self.stored_bytes
-        return kept + n_train * self.dumped_bytes
+    def coded(self, section: Any, times: float) -> Needs:
+        """Of as many held-out rows as a section says, or all, encoded so many times."""
+        memory = 8 * self.dictionary + 12.0 * section.batch_rows * self.n_latents
+        encode = times * min(section.n_rows, self.n_heldout) * self.dictionary
+        return Needs(encode=encode, memory=memory)
 
     # The stages.
 
     def models(self) -> Needs:
-        config, disk, memory, forward = self.config, 0.0, 0.0, 0.0
-        trained = trained_models(config)
+        needs = Needs(start=LOADING)
         for name, size in zip(MODELS, self.sizes, strict=True):
-            if isinstance(getattr(config.models, name), HubModel):
-                disk += 2.0 * size.n_parameters
-            if spec := trained.get(name):
+            spec, n = getattr(self.config.models, name), float(size.n_parameters)
+            if isinstance(spec, HubModel):
+                needs += Needs(disk=2 * n)
+            elif isinstance(spec, TrainedModel | TunedModel):
                 # A twin is tuned as the IT model is, and so costs the same.
-                n_made = 1 + (name == "it" and isinstance(config.models.twin, TwinModel))
-                n_tokens = spec.batch_sequences * spec.sequence_length_tokens * spec.n_steps
-                forward += 3 * n_made * n_tokens * size.operations(size.n_layers, n_heads=1)
-                disk += 4.0 * n_made * size.n_parameters
-                logits = spec.micro_batch_sequences * spec.sequence_length_tokens * size.vocab_size
-                memory = max(memory, 18.0 * size.n_parameters + 3 * 4.0 * logits)
-        return {"disk": disk, "memory": memory, "forward": forward, "starts": LOADING}
-
-    def mix(self) -> Needs:
-        mix = self.config.mix
-        n_sequences = (mix.n_train_sequences + mix.n_heldout_sequences) * self.config.has_models
-        disk, text = (n * float(n_sequences * self.length) for n in (TOKEN_BYTES, 1))
-        return {"disk": disk, "memory": INTERPRETER_BYTES, "text": text, "starts": 1.5}
+                n_made = 1 + (name == "it" and isinstance(self.config.models.twin, TwinModel))
+                length = spec.sequence_length_tokens
+                n_tokens = float(n_made * spec.n_steps * spec.batch_sequences * length)
+                forward = 3 * n_tokens * size.operations(size.n_layers, n_heads=1)
+                memory = 18 * n + 12 * spec.micro_batch_sequences * length * size.vocab_size
+                needs += Needs(disk=4 * n_made * n, forward=forward, memory=memory)
+        return needs
 
     def dump(self) -> Needs:
         config, layers = self.config, self.config.hook_point.all_layers
-        n_rows = 0 if self.round_rows else self.n_train
-        trained_on = n_rows * self.dumped_bytes
-        disk = (trained_on + self.n_heldout * self.stored_bytes) * len(layers)
-        dropped = trained_on if config.runtime.drop_unshuffled else 0.0
+        train = self.n_stored * self.dumped_bytes
+        written = (train + self.n_heldout * self.stored_bytes) * len(layers)
+        dropped = train * config.runtime.drop_unshuffled
+        operations = sum(s.operations(layers[-1]) for s in self.sizes)
+        work = Needs(forward=(self.n_stored + self.n_heldout) * operations, byte=written)
         memory = 32.0 * config.dump.batch_tokens * self.d_model * len(layers)
         memory += self.weight_bytes(layers[-1]) + config.shuffle.memory_bytes * self.is_dealt
-        operations = sum(s.operations(layers[-1]) for s in self.sizes)
-        needs = {"disk": disk - dropped, "scratch": dropped, "memory": memory, "moved": disk}
-        return needs | {"forward": (n_rows + self.n_heldout) * operations, "starts": LOADING}
+        return work + Needs(start=LOADING, disk=written - dropped, scratch=dropped, memory=memory)
 
     def shuffle(self) -> Needs:
         memory = self.config.shuffle.memory_bytes - INTERPRETER_BYTES / 2
         if self.round_rows:  # training does it, with as much memory of the host
-            return {"memory": memory}
-        store, dumped = self.n_train * self.stored_bytes, self.n_train * self.dumped_bytes
+            return Needs(memory=memory)
+        store, dumped = (self.n_train * n for n in (self.stored_bytes, self.dumped_bytes))
         # Two passes write every row to a bucket and read it again, uncoded, unless all fit memory.
         buckets = float(self.n_train * self.row_bytes)
         buckets *= not self.is_dealt and buckets >= memory
         # Beside the result: the two passes' buckets, and the dumped rows where they go in the end.
         scratch = buckets + dumped * self.config.runtime.drop_unshuffled
-        needs = {"disk": store, "scratch": scratch, "memory": memory, "starts": 0.5}
-        return needs | {"moved": dumped + 2 * buckets + store}
+        moved = dumped + 2 * buckets + store
+        return Needs(start=0.5, byte=moved, disk=store, scratch=scratch, memory=memory)
 
     def train(self, n_runs: int = 1) -> Needs:
-        train, weights = self.config.train, 4.0 * self.dictionary
-        if self.config.crosscoder.kind == "pretrained":  # read, its factors measured, written
-            n_rows = min(train.normalisation_rows or self.n_train, self.round_rows or self.n_train)
-            own = {"disk": weights, "scratch": weights, "memory": 2 * weights, "moved": 2 * weights}
-            return added(self.made(n_rows), own)
+        train, weights = self.config.train, 4 * self.dictionary
         n_rows = n_runs * (train.n_rows or self.n_train)
-        memory = 4 * weights + 3 * 4.0 * train.batch_rows * self.n_latents
-        # Two checkpoints hold both moments.
-        own = {"disk": n_runs * weights, "scratch": 6 * weights, "memory": memory, "step": n_rows}
-        return added(self.made(n_rows), own)
-
-    def evaluate(self) -> Needs:
-        section, has_models = self.config.evaluate, self.config.has_models
-        n_tokens = section.n_sequences * self.length * has_models
-        memory = 3 * 4.0 * section.batch_rows * self.n_latents + 4.0 * self.dictionary
-        memory = max(memory, self.spliced(section.batch_sequences)["memory"] * has_models)
-        forward = n_tokens * (self.lower + SPLICES * sum(self.upper))
-        needs = {"memory": memory, "forward": forward, "starts": LOADING}
-        return needs | {"encode": 2 * self.encoded(section.n_rows)}  # and decode
+        if self.config.crosscoder.kind == "pretrained":  # its factors are measured
+            n_rows = min(train.normalisation_rows or self.n_train, self.round_rows or self.n_train)
+        # Weights, gradient and moments; two checkpoints hold both moments.
+        memory = 4 * weights + 12.0 * train.batch_rows * self.n_latents
+        own = Needs(step=n_rows, disk=n_runs * weights, scratch=6 * weights)
+        return own + self.read(n_rows, memory)
 
     def latent_scaling(self, n_runs: int = 1) -> Needs:
-        section, covariances = self.config.latent_scaling, 2.0 * len(MODELS) * self.d_model**2
-        memory = (112.0 * section.n_blocks + 8.0 * section.batch_rows) * self.n_latents
-        memory += 8.0 * self.dictionary + 16.0 * covariances
-        # Of nu, of the moments and counts elsewhere, and of what the models write; each with
-        # products over the active pairs, which together cost about one encoding more.
-        encode = 5 * self.encoded(section.n_rows)
-        encode += min(section.n_rows, self.n_heldout) * 2 * covariances
-        return {"memory": memory, "encode": n_runs * encode, "starts": 2.0}
+        """Rows are encoded for nu, for moments and counts elsewhere, and for what the models write;
+        products over the active pairs together cost about as much as two encodings more."""
+        return self.coded(self.config.latent_scaling, 5 * n_runs) + Needs(start=LOADING)
 
     def changes(self) -> Needs:
-        section = self.config.changes
+        section, n_draws = self.config.changes, self.config.causal.n_draws
         climbed = section.n_find_rows * section.n_starts * section.n_iterations
-        coded = min(section.n_rows, self.n_heldout) * (1 + section.max_lines)
-        encode = 4.0 * self.d_model * section.max_changes * (climbed + coded)
-        own = {"encode": encode + self.encoded(section.n_rows)}
-        made = self.made(self.round_rows or section.n_find_rows)
-        if self.config.has_models:
-            n_patches = 1 + section.n_causal * (2 + self.config.causal.n_draws)
-            return added(own, made, self.patched(n_patches))
+        lines = min(section.n_rows, self.n_heldout) * (1 + section.max_lines)
+        found = Needs(encode=4.0 * self.d_model * section.max_changes * (climbed + lines))
         memory = 4.0 * section.n_find_rows * self.width
-        return added(own, made, {"memory": memory, "starts": LOADING})
-
-    def causal(self) -> Needs:
-        return self.patched(CAUSAL_PATCHES + MATCHED_SETS * self.config.causal.n_draws)
+        found += self.read(self.round_rows or section.n_find_rows, memory)
+        weighed = self.spliced(self.config.causal, it=2 + section.n_causal * (2 + n_draws))
+        return found + self.coded(section, 1) + weighed
 
     def parting(self) -> Needs:
         section, it = self.config.parting, self.sizes[1]
         # A listed token has a whole sequence before it at most; a gradient costs three passes.
-        n_listed = float(section.n_tokens * len(self.config.source_names) * self.length)
         n_passes = 3 * section.path_points + 3 + 2 * (section.n_changes + section.n_latents)
-        forward = section.n_sequences * self.length * (self.lower + sum(self.upper))
-        forward += n_listed * n_passes * self.upper[1]
-        encode = n_listed * (2 + section.n_latents) * self.dictionary
+        n_listed = float(section.n_tokens * len(self.config.source_names) * self.length)
         kept = STREAMS * BYTES[self.config.hook_point.dtype] * self.length * it.d_model
-        own = {"memory": float(kept * (it.n_layers - self.layer))}
-        return added(self.spliced(section.batch_sequences, forward=forward, encode=encode), own)
+        memory = kept * (it.n_layers - self.config.hook_point.layer)
+        memory += self.spliced_bytes(section.batch_sequences)
+        listed = Needs(forward=n_listed * n_passes * self.upper[1], memory=memory)
+        return listed + self.spliced(section, base=1, it=1)
 
     def baselines(self) -> Needs:
         section, train = self.config.baselines, self.config.train
         n_rows = section.n_train_rows or train.n_rows or self.n_train
-        weights, positions = 8.0 * self.d_model * section.diff_sae.n_latents, section.positions
+        weights = 8.0 * self.d_model * section.diff_sae.n_latents
         memory = 4 * weights + 12.0 * train.batch_rows * section.diff_sae.n_latents
-        encode = 2 * self.encoded(section.n_rows)
-        encode += 2 * min(section.n_rows, self.n_heldout) * weights / 4
-        own = {"disk": weights, "scratch": 6 * weights, "memory": memory, "encode": encode}
-        own |= {"diff_step": n_rows, "starts": LOADING * (not self.config.has_models)}
         # Means of the first round, and then all that the diff-SAE needs, from its start.
-        made = self.made((self.round_rows or section.n_rows) + n_rows)
-        if not self.config.has_models:
-            return added(own, made)
-        tested = self.patched(BASELINE_PATCHES)
-        tested["memory"] = max(0.0, tested["memory"] - memory)  # one after the other
-        read = positions.n_documents * (positions.n_positions + 1.0) * self.lower
-        return added(own, made, tested, {"forward": read})
+        own = self.read((self.round_rows or section.n_rows) + n_rows, memory)
+        own += Needs(diff_step=n_rows, disk=weights, scratch=6 * weights)
+        n_first = section.positions.n_documents * (section.positions.n_positions + 1.0)
+        own += self.coded(section, 3) + Needs(forward=n_first * self.lower)
+        return own + self.spliced(self.config.causal, it=1 + 4)  # four patches
 
     def organism(self) -> Needs:
         section = self.config.organism
-        measured = ORGANISM_SETS * (len(MODELS) + 1 + ORGANISM_CONTROLS * section.n_draws)
-        measured += 2 * STEERED_SETS * len(section.steer_factors) * (1 + STEERED_DRAWS)
+        # Five sets of latents, in both models and off, and two controls by draws; for each factor
+        # of steering three sets both ways, each with five draws.
+        n_passes = 5 * (3 + 2 * section.n_draws) + 3 * 2 * (1 + 5) * len(section.steer_factors)
         n_tokens = section.n_prompts * (section.max_prompt_tokens + section.n_greedy_tokens)
-        forward = n_tokens * measured * self.upper[1]
-        return self.spliced(1, forward=forward, encode=self.encoded(section.n_rows))
+        measured = Needs(start=LOADING, forward=n_tokens * n_passes * self.upper[1])
+        return measured + self.coded(section, 1) + Needs(memory=self.spliced_bytes())
 
     def steering(self) -> Needs:
         config, section = self.config, self.config.steering
@@ -322,36 +306,24 @@ class Terms:
         whole = sum(s.operations(s.n_layers, n_heads=1) for s in self.sizes)
         planted = section.n_planted * config.organism.max_prompt_tokens * n_conditions
         forward = 4.0 * planted * self.upper[1] * bool(config.planted_source)
-        encode = 4 * n_tokens * self.d_model * config.changes.max_changes
-        work = {"write": n_tokens * (self.lower + whole), "forward": forward, "encode": encode}
-        return self.spliced(1, **work) | {"starts": LOADING + 2 * n_tokens / CALLS_PER_START}
+        start, write = LOADING + 2 * n_tokens / CALLS_PER_START, n_tokens * (self.lower + whole)
+        return Needs(start=start, forward=forward, write=write, memory=self.spliced_bytes())
 
     def dashboards(self) -> Needs:
         section = self.config.dashboards
         chosen = min(section.n_latents, self.n_latents or section.n_latents)
-        # Of each model the embeddings and one block, in float32; rows come before the heads.
+        # Of each model the embeddings and one block, in float32; plain Python writes the examples.
         heads = sum(4.0 * (s.n_embedding_parameters + s.n_block_parameters) for s in self.sizes)
-        memory = max(heads + self.config.runtime.logits_bytes, 16.0 * section.batch_rows * chosen)
-        memory += chosen * 14_000.0  # examples and counts, on disk 2 KB packed: as `tiny` has them
-        needs = {"disk": chosen * 2_000.0, "memory": memory}
-        # Plain Python writes the text of the examples.
-        needs["starts"] = LOADING + chosen / 1024
-        return needs | {"encode": 2 * self.encoded(section.n_rows)}
+        memory = heads + self.config.runtime.logits_bytes
+        written = Needs(start=LOADING + chosen / 1024, disk=chosen * 2_000.0, memory=memory)
+        return self.coded(section, 2) + written
 
     def explain(self) -> Needs:
         writer = self.config.explain.writer
         told = configuration_of(self.config.models, writer) if writer.kind == "local" else None
         if told is None:  # nobody is asked, or an endpoint, whose speed nobody here knows
-            return {}
+            return Needs()
         size, (_, n_read, n_written) = size_from(told), tokens_asked(self.config.explain)
         forward = n_read * size.operations(size.n_layers)
         write = n_written * size.operations(size.n_layers, n_heads=1)
-        return {"memory": 4.0 * size.n_parameters, "forward": forward, "write": write}
-
-
-def rows_on_disk(round_rows: int, n_rows: float) -> float:
-    """Most training rows on disk: two rounds where there are two, and one file of buckets."""
-    held = min(round_rows, n_rows)
-    permutation = Permutation(0, int(held))
-    buckets = permutation.bucket_rows * -(-permutation.n_buckets // MAX_FILES)
-    return held * (1 if held >= n_rows else 2) + min(buckets, held)
+        return Needs(forward=forward, write=write, memory=4.0 * size.n_parameters)
