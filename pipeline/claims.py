@@ -146,7 +146,7 @@ class Accounted(TypedDict):
     """How much of the difference the list accounts for."""
 
     n_rows: Annotated[int, Field(description="held-out rows that it was measured on")]
-    n_found: Annotated[int, Field(description="directions found, of which n_listed passed")]
+    n_found: Annotated[int, Field(description="directions found, beside the two shifts")]
     n_listed: int
     share_listed: Annotated[float, Field(description="of the squares of the difference")]
     share_not_listed: Annotated[float | None, Field(description="too small or too unsure to list")]

@@ -110,7 +110,9 @@ def _found(claims: ClaimsFile, n_latents: int) -> list[str]:
         "",
         "## What it showed",
         "",
-        _escaped(screen["lead"] + failings),
+        _escaped(
+            " ".join(text for text in (screen["lead"] + failings, screen["behaviour"]) if text)
+        ),
         "",
         *_list(_change(claim) for claim in claims["changes"][: screen["n_shown"]]),
         *_list(_escaped(text) for text in screen["cautions"]),
@@ -118,8 +120,12 @@ def _found(claims: ClaimsFile, n_latents: int) -> list[str]:
 
 
 def _change(claim: Claim) -> str:
-    """A change in words, with its tokens as they are."""
-    told = [claim["says"]]
+    """A change in words, with its kind, its share and its tokens as they are."""
+    kind, measured = claim.get("kind", "").replace("_", " "), claim.get("measured")
+    share = measured["share"]["value"] if measured else None
+    head = [kind, f"{share:.1%} of the difference" if share is not None else ""]
+    told = [f"{', '.join(word for word in head if word)}:"] if any(head) else []
+    told.append(claim["says"])
     for what, tokens in (("acts on", claim.get("acts_on")), ("promotes", claim.get("promotes"))):
         if tokens:
             told.append(f"It {what} {', '.join(f'“{token}”' for token in tokens)}.")
@@ -146,7 +152,10 @@ def _figures(screen: FirstScreen, n_latents: int) -> Pairs:
     ]
     if accounted := screen["accounted"]:
         found += [
-            ("changes listed", f"{accounted['n_listed']:,} of {accounted['n_found']:,} found"),
+            (
+                "changes listed",
+                f"{accounted['n_listed']:,} of {accounted['n_found']:,} directions and two shifts",
+            ),
             ("share of the difference in them", f"{accounted['share_listed']:.3f}"),
         ]
     return [

@@ -110,6 +110,8 @@ def test_the_card_holds_the_figures_of_the_results_that_are_named(
     assert rows["changes listed"].startswith(f"{screen['accounted']['n_listed']} of ")
     assert sum(name.startswith("of the difference, explained by") for name in rows) > 1
     assert "## What it showed" in text
+    assert "predicts chat better than the base model" in text
+    assert re.search(r"^- new, [\d.]+% of the difference: ", text, flags=re.MULTILINE)
 
 
 def test_text_of_documents_is_no_markup_on_the_card(tmp_path: Path, results: Path) -> None:

@@ -135,7 +135,8 @@ FIELDS = descriptions(Change)
 
 class ChangeList(TypedDict):
     """The list by falling share, and how much of the difference it accounts for. fields: what each
-    figure of an entry means; n_found: directions found, of which n_listed passed the test."""
+    figure of an entry means; n_found: directions found; of these and the two shifts n_listed passed
+    the test."""
 
     applicable: bool
     fields: dict[str, str]
