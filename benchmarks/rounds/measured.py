@@ -118,10 +118,11 @@ class Heldout:
 
     def measured(self, crosscoder: Crosscoder, rows: Ordered) -> Measured:
         """All there is to tell of a crosscoder, and of the changes found on its training rows."""
-        verdicts = judge_latents(crosscoder, self.reader, self.config.latent_scaling)["verdict"]
-        counts = {name: int(verdicts.isin(kinds).sum()) for name, kinds in KINDS.items()}
-        latents = SeedRun.of(crosscoder.W_dec.cpu().numpy(), verdicts.tolist())
-        figures, listed = self._changes(crosscoder, rows, verdicts.tolist())
+        table = judge_latents(crosscoder, self.reader, self.config.latent_scaling)
+        verdicts = table["verdict"].tolist()
+        counts = {name: sum(map(verdicts.count, kinds)) for name, kinds in KINDS.items()}
+        latents = SeedRun.of(crosscoder.W_dec.cpu().numpy(), verdicts)
+        figures, listed = self._changes(crosscoder, rows, verdicts)
         return Measured(self._fit(crosscoder) | counts | figures, latents, listed)
 
     @torch.inference_mode()
