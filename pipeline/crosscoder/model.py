@@ -232,6 +232,12 @@ class Crosscoder(nn.Module):
         if not k:
             raise ArtifactError(
                 "the file does not tell how many latents are active per row: give calibrate(k=...)"
+                ", or write k into the JSON beside the weights"
+            )
+        if k >= self.n_latents:
+            raise ArtifactError(
+                f"k is {k}, but the crosscoder has {self.n_latents} latents: give the number that "
+                "it was trained with"
             )
         batches = [x_raw] if isinstance(x_raw, Tensor) else list(x_raw)
         norm_L = self.decoder_norms().sum(-1)

@@ -69,11 +69,17 @@ def _told(source: Source) -> Mapping[str, Any]:
 
 
 def _is_batch_topk(tensors: Mapping[str, Tensor], config: Mapping[str, Any]) -> bool:
-    """A file may lack the threshold; `k` and the class it names tell as well."""
-    return (
-        not tensors.keys().isdisjoint({"threshold", "k"})
-        or config.get("dict_class") == "BatchTopKCrossCoder"
-    )
+    """A file may lack the threshold; `k` and the classes it names tell as well. ArtifactError for a
+    class that keeps the k largest of each row, which no threshold stands for."""
+    classes = [str(config.get(key) or "") for key in ("dict_class", "trainer_class")]
+    by_row = [name for name in classes if "TopK" in name and "BatchTopK" not in name]
+    if by_row:
+        raise ArtifactError(
+            f"its class is {by_row[0]:.60}, expected CrossCoder or BatchTopKCrossCoder: one that "
+            "keeps the k largest latents of each row cannot be read here"
+        )
+    is_told = bool(config.get("k")) or any("BatchTopK" in name for name in classes)
+    return is_told or not tensors.keys().isdisjoint({"threshold", "k"})
 
 
 def _check_encoder_layers(config: Mapping[str, Any], weights: Weights) -> None:

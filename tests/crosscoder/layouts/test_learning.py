@@ -154,15 +154,29 @@ def test_a_missing_threshold_is_told_and_can_be_calibrated(tmp_path: Path, theta
     assert torch.equal(again.latents(x_raw), crosscoder.latents(x_raw))
 
 
-def test_a_file_that_only_its_class_tells_to_be_batch_topk_needs_k(tmp_path: Path):
+@pytest.mark.parametrize("key", ["dict_class", "trainer_class"])
+def test_a_file_that_only_its_class_tells_to_be_batch_topk_needs_k(tmp_path: Path, key: str):
     tensors = learning_weights(gated=False)
     save_file(tensors, tmp_path / "model.safetensors")
-    (tmp_path / "config.json").write_text(json.dumps({"dict_class": "BatchTopKCrossCoder"}))
+    (tmp_path / "config.json").write_text(json.dumps({key: "BatchTopKCrossCoder"}))
     crosscoder, x_raw = Crosscoder.load(tmp_path), normal(400, M, D, seed=8)
     with pytest.raises(ArtifactError, match=r"calibrate\(k="):
         crosscoder.calibrate(x_raw)
+    with pytest.raises(ArtifactError, match=f"k is {L}, but the crosscoder has {L} latents"):
+        crosscoder.calibrate(x_raw, k=L)
     active = (crosscoder.calibrate(x_raw, k=2).latents(x_raw) > 0).sum(-1).double()
     assert float(active.mean()) == pytest.approx(2.0)
+
+
+def test_k_beside_the_weights_tells_that_they_are_no_relu(tmp_path: Path):
+    save_file(learning_weights(gated=False), tmp_path / "model.safetensors")
+    (tmp_path / "config.json").write_text(json.dumps({"k": 2}))
+    crosscoder = Crosscoder.load(tmp_path)
+    assert crosscoder.kind == "batch_topk"
+    assert not crosscoder.has_threshold
+    (tmp_path / "config.json").write_text(json.dumps({"dict_class": "TopKCrossCoder", "k": 2}))
+    with pytest.raises(ArtifactError, match="TopKCrossCoder, expected CrossCoder or BatchTopK"):
+        Crosscoder.load(tmp_path)
 
 
 @pytest.mark.parametrize(
