@@ -20,11 +20,14 @@ if TYPE_CHECKING:
 
 
 class _Reached(Exception):  # noqa: N818 - a signal that ends the forward pass, not an error
-    """Carries the residual stream out of a forward pass that has got as far as it must."""
+    """Carries the residual stream out of a forward pass that has got as far as it must.
 
-    def __init__(self, hidden: Tensor) -> None:
+    beside: what else a block was given
+    """
+
+    def __init__(self, hidden: Tensor, beside: Sequence[Any] = ()) -> None:
         super().__init__()
-        self.hidden = hidden
+        self.hidden, self.beside = hidden, beside
 
 
 def decoder_of(model: PreTrainedModel) -> nn.Module:
@@ -71,7 +74,7 @@ def residual(
                 input_ids=token_ids, past_key_values=cache, use_cache=cache is not None
             )
     except _Reached as reached:
-        return _checked(model, reached.hidden, token_ids)
+        return _checked(model, reached.hidden, token_ids, reached.beside)
     finally:
         handle.remove()
     raise ModelError(f"{type(model).__name__} did not run block {layer}: it cannot be read there")
@@ -94,12 +97,19 @@ def residuals(model: PreTrainedModel, layers: Sequence[int], token_ids: Tensor) 
     return [*(_checked(model, hidden, token_ids) for hidden in caught), highest]
 
 
-def _checked(model: PreTrainedModel, hidden: Tensor, token_ids: Tensor) -> Tensor:
-    """The residual stream, or a ModelError where the blocks hand on something else."""
+def _checked(
+    model: PreTrainedModel, hidden: Tensor, token_ids: Tensor, beside: Sequence[Any] = ()
+) -> Tensor:
+    """The residual stream, or a ModelError where the blocks hand on something else, or also what
+    earlier blocks wrote, [B, S, n, D], which a stream that is put in its place would not change."""
     expected = (*token_ids.shape, model.config.get_text_config().hidden_size)
-    if hidden.shape != expected:
+    handed = [tuple(hidden.shape)] * (hidden.shape != expected)
+    if token_ids.shape[1] > 1:  # else a mask may look so
+        shapes = (tuple(other.shape) for other in beside if isinstance(other, Tensor))
+        handed += [s for s in shapes if len(s) == 4 and (*s[:2], s[3]) == expected]
+    if handed:
         raise ModelError(
-            f"{type(model).__name__} hands {tuple(hidden.shape)} from block to block, expected "
+            f"{type(model).__name__} hands {handed[0]} from block to block, expected "
             f"{expected}: this architecture has no single residual stream; name another model"
         )
     return hidden
@@ -178,7 +188,7 @@ def _block_input(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor:
 
 
 def _stop_before(_block: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-    raise _Reached(_block_input(args, kwargs))
+    raise _Reached(_block_input(args, kwargs), (*args, *kwargs.values()))
 
 
 def _stop_after(_block: nn.Module, _args: tuple[Any, ...], output: Any) -> None:

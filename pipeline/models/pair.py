@@ -5,14 +5,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from inspect import signature
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+import torch
 
 from pipeline.config.models import HookPointConfig, ModelsConfig
 from pipeline.config.text import MixConfig
 from pipeline.errors import ModelError
 from pipeline.models.configuration import shape_of
-from pipeline.models.hook import blocks
+from pipeline.models.hook import blocks, residual
 from pipeline.models.records import ModelRecord
 from pipeline.models.skeleton import position_table, try_loading
 from pipeline.models.start import Start, choose_start, shared_id
@@ -20,7 +23,7 @@ from pipeline.models.template import ChosenTemplate, choose_template
 from pipeline.text.tokens import special_strings
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedTokenizerFast
+    from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 # Scripts, digits, code, white space and the chat template: texts on which tokenizers part.
 PROBES = (
@@ -33,6 +36,8 @@ PROBES = (
 N_NAMED = 3
 NO_CONTROLS: Mapping[str, int] = {}
 FEWEST_IDS = 3  # of all probes together
+CACHE = "past_key_values"
+"""The argument by which models of transformers get what they have read."""
 
 
 @dataclass(frozen=True)
@@ -65,7 +70,7 @@ def examine(name: str, folder: Path, reading: Reading) -> str | None:
     model = try_loading(folder, attention)
     shape = shape_of(model.config, folder)
     check_layer(name, shape.n_layers, reading.layer)
-    blocks(model)
+    check_stream(model)
     length, limit = reading.sequence_length_tokens, shape.n_positions
     if limit is None or length <= limit:
         return None
@@ -78,6 +83,25 @@ def examine(name: str, folder: Path, reading: Reading) -> str | None:
         f"mix.sequence_length_tokens is {length}, but models.{name} ({folder}) was made for {limit}"
         " tokens: what it computes beyond them may be far from what it was trained to"
     )
+
+
+def check_stream(skeleton: PreTrainedModel) -> None:
+    """Raise ModelError where the architecture has no single residual stream, for which two tokens
+    are passed to the first block of a model without weights, as far as its code lets them; or where
+    it cannot go on from what it has read."""
+    blocks(skeleton)
+    if CACHE not in signature(skeleton.forward).parameters:
+        raise ModelError(
+            f"{type(skeleton).__name__} takes no {CACHE}: it cannot go on token by token from a "
+            "stream that was put in place of its own, as steering asks; name another model"
+        )
+    token_ids = torch.zeros(1, 2, dtype=torch.long, device=skeleton.device)
+    try:
+        residual(skeleton, 0, token_ids)
+    except ModelError:
+        raise
+    except Exception:  # some look at values, which there are none of: they are read when they run
+        return
 
 
 def embedded_by(records: Mapping[str, ModelRecord]) -> dict[str, int]:

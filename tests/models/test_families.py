@@ -12,7 +12,8 @@ from pipeline.models.configuration import read_configuration, shape_of
 from pipeline.models.continuation import Continuation
 from pipeline.models.hook import blocks, continued, head_logits, residual, residuals
 from pipeline.models.load import read_model
-from pipeline.models.skeleton import try_loading
+from pipeline.models.pair import check_stream
+from pipeline.models.skeleton import skeleton, try_loading
 from tests.models.families import FAMILIES, N_LAYERS, TUPLES, UNCUT, family_folder, random_family
 
 TOKEN_IDS = torch.randint(3, 300, (2, 12), generator=torch.Generator().manual_seed(0))
@@ -148,5 +149,27 @@ def test_a_family_without_one_residual_stream_is_refused(tmp_path: Path) -> None
         laurel_rank=4,
     )
     model = AutoModelForCausalLM.from_config(config).eval()
+    with pytest.raises(ModelError, match="has no single residual stream"):
+        residual(model, 2, TOKEN_IDS)
+    with pytest.raises(ModelError, match="has no single residual stream"):
+        check_stream(skeleton(config))
+
+
+def test_a_family_that_cannot_go_on_from_what_it_has_read_is_refused() -> None:
+    from transformers import MambaConfig
+
+    config = MambaConfig(vocab_size=300, hidden_size=16, num_hidden_layers=N_LAYERS, state_size=4)
+    with pytest.raises(ModelError, match="MambaForCausalLM takes no past_key_values"):
+        check_stream(skeleton(config))
+
+
+def test_blocks_that_also_get_what_earlier_blocks_wrote_are_refused() -> None:
+    """A stream put in place of theirs would leave the rest as it was."""
+    model = random_family("llama")
+
+    def also(_block: object, args: tuple, kwargs: dict) -> tuple[tuple, dict]:
+        return args, kwargs | {"written": torch.zeros(2, 12, 1, 16)}
+
+    blocks(model)[2].register_forward_pre_hook(also, with_kwargs=True)
     with pytest.raises(ModelError, match="has no single residual stream"):
         residual(model, 2, TOKEN_IDS)
