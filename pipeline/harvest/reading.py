@@ -22,9 +22,11 @@ from pipeline.models.configuration import read_configuration, shape_of
 from pipeline.models.load import load_tokenizer, read_model, read_tokenizer
 from pipeline.models.locate import locate_hub, locate_local
 from pipeline.models.pair import check_tokenizers
+from pipeline.models.skeleton import position_table
 from pipeline.models.start import choose_start
 from pipeline.paths import located
 from pipeline.runtime import resolve_device
+from pipeline.text.pieces import Pieces
 from pipeline.text.template import Document, valid_unicode
 from pipeline.text.tokens import encode
 
@@ -105,18 +107,34 @@ class Pair:
         """Tokens of `text` and their activation rows [token, model, d_model] in bfloat16, as the
         stage `dump` would store them: the start goes before the text and gives no row. Where
         nothing goes before it, the text's first token gives none. Rows that `dump.max_norm_ratio`
-        would leave out are among them."""
+        would leave out are among them. ModelError where a model has no positions for so many."""
+        if not isinstance(text, str):
+            raise ConfigError(
+                f"the text is of type {type(text).__name__}, expected one text (str): call this "
+                "once for each"
+            )
         token_ids, _ = encode(self.tokenizer, Document(0, valid_unicode(text)[0]))
         front = [] if self.hooked.start_id is None else [self.hooked.start_id]
         ids = np.concatenate([front, token_ids]).astype(np.int32)[None]
         if not ids.size:
             return [], torch.empty(0, len(MODELS), self.hooked.d_model, dtype=torch.bfloat16)
+        self._check_length(ids.size)
         is_row = rows_of(ids, self.hooked.start_id)
         (rows,) = PairedForward(self.hooked, max_rows=ids.size)(ids, is_row)
         activations = torch.from_numpy(rows.ready()).view(torch.bfloat16)
-        tokens = [str(self.tokenizer.decode([int(token_id)])) for token_id in ids[is_row]]
+        tokens = Pieces(self.tokenizer).of(ids[is_row].tolist())
         assert activations.shape[:2] == (len(tokens), len(MODELS))
         return tokens, activations
+
+    def _check_length(self, n_tokens: int) -> None:
+        for model in self.hooked.models:
+            text: Any = model.config.get_text_config()
+            limit = position_table(model, getattr(text, "max_position_embeddings", None))
+            if limit is not None and n_tokens > limit:
+                raise ModelError(
+                    f"the text has {n_tokens:,} tokens, but {type(model).__name__} has positions "
+                    f"for {limit:,}: give it in shorter pieces"
+                )
 
 
 def _checked(hook_point: Mapping[str, Any]) -> HookPointConfig:
@@ -126,6 +144,10 @@ def _checked(hook_point: Mapping[str, Any]) -> HookPointConfig:
     except ValidationError as error:
         problem = error.errors()[0]
         key = ".".join(map(str, problem["loc"]))
+        if problem["type"] == "missing":
+            raise ConfigError(
+                f"the hook point has no {key}, expected layer, dtype and attention: add it"
+            ) from error
         raise ConfigError(
             f"{key or 'the hook point'} is {problem['input']!r}: {problem['msg'].lower()}"
         ) from error
@@ -134,6 +156,10 @@ def _checked(hook_point: Mapping[str, Any]) -> HookPointConfig:
 def _folder(name: str | Path) -> Path:
     """The folder of a model. A name that is no folder is a repository, unless it is spelled as a
     path, whose absence is then told as such."""
+    if not isinstance(name, str | Path) or not str(name).strip() or "\0" in str(name):
+        raise ModelError(
+            f"a model is {name!r:.60}, expected a folder or a repository of the Hub: name one"
+        )
     folder = located(str(name))
     is_path = isinstance(name, Path) or str(name).startswith(("/", "~", ".", "$"))
     if is_path or folder.exists() or not REPOSITORY.fullmatch(str(name)):

@@ -20,7 +20,6 @@ from torch import Tensor
 
 from pipeline.analysis.changes.lines import Lines, differences
 from pipeline.analysis.changes.measure import Changes
-from pipeline.analysis.dashboards.token_text import Pieces
 from pipeline.analysis.edits.methods import changes_list
 from pipeline.analysis.edits.run import Known, known
 from pipeline.analysis.edits.score import Entry
@@ -29,6 +28,7 @@ from pipeline.claims import Claim
 from pipeline.config.changes import ChangesConfig
 from pipeline.errors import SourceError
 from pipeline.stage import CHANGES, HELDOUT_ACTIVATIONS
+from pipeline.text.pieces import Pieces
 from pipeline.validation.grade import EditGrade
 
 

@@ -1,5 +1,6 @@
 """A pair asked about a piece of text, against the whole models run plainly."""
 
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from pipeline.errors import ConfigError, ModelError
 from pipeline.harvest.reading import Pair
+from tests.models.families import family_folder
 
 TEXT = "User: hello there\nAssistant: a stone\n"
 
@@ -75,6 +77,37 @@ def test_a_lone_surrogate_is_read_as_the_mix_reads_it(folders: tuple[Path, Path]
     tokens, activations = Pair.from_pretrained(*folders, layer=1).activations("a \ud800 stone")
     assert len(tokens) == len(activations)
     assert tokens[0] == "a"
+
+
+def test_a_character_of_several_tokens_stands_whole_on_the_last_of_them(
+    folders: tuple[Path, Path],
+):
+    tokens, _ = Pair.from_pretrained(*folders, layer=1).activations("a 你 stone")
+    assert "".join(tokens) == "a 你 stone"
+    assert [token for token in tokens if "你" in token] == ["你"]
+
+
+@pytest.mark.parametrize("text", [None, 3, b"a stone", ["a stone"]])
+def test_what_is_no_text_is_refused(folders: tuple[Path, Path], text: Any):
+    with pytest.raises(ConfigError, match="expected one text"):
+        Pair.from_pretrained(*folders, layer=1).activations(text)
+
+
+@pytest.mark.parametrize("name", ["", " ", "a\0b", None, 3])
+def test_what_names_no_model_is_refused(folders: tuple[Path, Path], name: Any):
+    with pytest.raises(ModelError, match="expected a folder or a repository of the Hub"):
+        Pair.from_pretrained(folders[0], name, layer=1)
+
+
+def test_a_text_longer_than_a_table_of_positions_is_refused(
+    tmp_path: Path, folders: tuple[Path, Path]
+):
+    gpt2 = family_folder(tmp_path / "gpt2", "gpt2")
+    for name in ("tokenizer.json", "tokenizer_config.json"):
+        shutil.copy(folders[0] / name, gpt2)
+    pair = Pair.from_pretrained(gpt2, gpt2, layer=1)
+    with pytest.raises(ModelError, match="GPT2LMHeadModel has positions for 64: give it"):
+        pair.activations("a stone by the river " * 20)
 
 
 @pytest.mark.parametrize("layer", [3, 99])

@@ -26,7 +26,6 @@ from pipeline.analysis.bootstrap import Bootstrap
 from pipeline.analysis.causal.run import causal_pass, chat_sources
 from pipeline.analysis.causal.table import UNITS as CAUSAL_UNITS
 from pipeline.analysis.causal.table import causal_table
-from pipeline.analysis.dashboards.token_text import Pieces
 from pipeline.analysis.opening import Opened
 from pipeline.config.text import TriggeredSourceConfig, form_of
 from pipeline.crosscoder import Crosscoder
@@ -35,6 +34,7 @@ from pipeline.rounds.opening import training_rows
 from pipeline.runtime import generator
 from pipeline.stage import HELDOUT_ACTIVATIONS, TOKENS
 from pipeline.text.exchanges import planted_words
+from pipeline.text.pieces import Pieces
 
 
 def mean_rows(opened: Opened) -> CellMeans:

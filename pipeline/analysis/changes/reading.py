@@ -9,9 +9,9 @@ from torch import Tensor
 
 from pipeline.analysis.changes.latents import Shown
 from pipeline.analysis.changes.result import Example, Lens
-from pipeline.analysis.dashboards.token_text import Pieces
 from pipeline.analysis.lens import Head, logit_lens
 from pipeline.store import StoreReader
+from pipeline.text.pieces import Pieces
 
 LENS = {
     "promotes_in_base": "base_promoted",

@@ -23,13 +23,13 @@ from pipeline.analysis.changes.latents import Rests, rests_on
 from pipeline.analysis.changes.measure import Changes
 from pipeline.analysis.changes.reading import examples, lenses
 from pipeline.analysis.changes.result import Example, LatentUnder, Lens
-from pipeline.analysis.dashboards.token_text import Pieces
 from pipeline.analysis.opening import Opened
 from pipeline.config.changes import ChangesConfig
 from pipeline.crosscoder import Crosscoder
 from pipeline.labels import MODELS as NAMES
 from pipeline.runtime import numpy_generator
 from pipeline.stage import HELDOUT_ACTIVATIONS, TOKENS
+from pipeline.text.pieces import Pieces
 
 
 @dataclass(frozen=True)

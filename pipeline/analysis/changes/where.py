@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.analysis.dashboards.token_text import Pieces
+from pipeline.text.pieces import Pieces
 
 
 @dataclass

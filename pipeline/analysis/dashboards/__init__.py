@@ -4,7 +4,6 @@ example_pass.py   one pass over whole sequences, encoding the chosen latents alo
 excerpts.py       `Windows`: the best rows of each latent with the text around them
 histograms.py     `Activity`: exact histograms of active values, by group of tokens
 nearest.py        latents that write nearly the same
-token_text.py     `Pieces`: token ids as text, character by character
 records.py        `Records`: one dashboard per latent; `choose` says which get one
 file.py           dashboards.jsonl.gz, and what each key holds
 neuronpedia.py    the same in the JSON of SAEDashboard

@@ -3,12 +3,12 @@
 from pipeline.analysis.dashboards.example_pass import SPARE, Kept, WindowShape, example_pass
 from pipeline.analysis.dashboards.nearest import nearest_latents
 from pipeline.analysis.dashboards.records import Ints, Records, choose
-from pipeline.analysis.dashboards.token_text import Pieces
 from pipeline.analysis.lens import logit_lens
 from pipeline.analysis.opening import Opened
 from pipeline.crosscoder import Crosscoder
 from pipeline.runtime import generator
 from pipeline.stage import HELDOUT_ACTIVATIONS, TOKENS
+from pipeline.text.pieces import Pieces
 
 
 def make_records(opened: Opened) -> Records:

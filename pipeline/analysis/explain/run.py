@@ -16,7 +16,6 @@ from pipeline.analysis.changes.lines import Lines
 from pipeline.analysis.changes.measure import Changes
 from pipeline.analysis.changes.result import CHANGES as LIST
 from pipeline.analysis.changes.result import Change
-from pipeline.analysis.dashboards.token_text import Pieces
 from pipeline.analysis.explain.dialogue import LimitReachedError
 from pipeline.analysis.explain.examples import COLUMNS, Chosen, Ints, choose
 from pipeline.analysis.explain.result import Detection, Explanation, Explanations
@@ -29,6 +28,7 @@ from pipeline.config.explain import ExplainConfig
 from pipeline.progress import Progress
 from pipeline.runtime import numpy_generator
 from pipeline.stage import CHANGES, DATA, HELDOUT_ACTIVATIONS, RESULTS, TOKENS
+from pipeline.text.pieces import Pieces
 
 T = TypeVar("T")
 Texts = Callable[[Ints], list[str]]

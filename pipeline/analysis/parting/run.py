@@ -17,7 +17,6 @@ from pipeline.analysis.changes.lines import Lines
 from pipeline.analysis.changes.measure import Changes
 from pipeline.analysis.changes.result import CHANGES as LIST
 from pipeline.analysis.changes.rows import ChangeRows
-from pipeline.analysis.dashboards.token_text import Pieces
 from pipeline.analysis.opening import Opened
 from pipeline.analysis.parting.attribution import Scene
 from pipeline.analysis.parting.carriers import Found, Subjects, carriers, correlation
@@ -38,6 +37,7 @@ from pipeline.results import NotApplicable, not_applicable
 from pipeline.runtime import generator, numpy_generator
 from pipeline.stage import CHANGES, RESULTS, TOKENS
 from pipeline.store import StoreReader
+from pipeline.text.pieces import Pieces
 
 if TYPE_CHECKING:
     import pandas as pd

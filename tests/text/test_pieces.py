@@ -3,7 +3,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from transformers import PreTrainedTokenizerFast
 
-from pipeline.analysis.dashboards.token_text import UNFINISHED, Pieces
+from pipeline.text.pieces import UNFINISHED, Pieces
 from pipeline.text.tokens import train_tokenizer
 
 TEXT = "User: héllo  wörld — 你好\n\tthe  end "
