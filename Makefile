@@ -3,6 +3,7 @@
 # make gpu-check   whether all is right and how fast on this machine's CUDA card: logs/gpu_check.json
 #
 # Every path below is relative: `make` cannot quote the folder of a checkout, whose name may hold spaces.
+# Programs are started as modules of Python: pip's scripts name that folder, and a shell would expand it.
 PYTHON ?= python3
 VENV := .venv
 INSTALLED := $(VENV)/installed
@@ -20,7 +21,7 @@ endif
 .DEFAULT_GOAL := demo
 
 demo: environment
-	dvc repro
+	python -m dvc repro
 	@echo
 	@python -c 'import pathlib; print("The report:", pathlib.Path("results/report.html").resolve().as_uri())'
 
@@ -37,11 +38,11 @@ test: environment lint types
 	python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 lint: environment
-	ruff check .
-	ruff format --check .
+	python -m ruff check .
+	python -m ruff format --check .
 
 types: environment
-	basedpyright
+	python -m basedpyright
 
 environment: $(INSTALLED)
 

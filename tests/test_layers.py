@@ -57,7 +57,7 @@ PART_IMPORTS = {
     "analysis": {"crosscoder", "models", "plant", "rounds", "text"},
     "report": {"analysis", "models", "training"},
     "planning": {"analysis", "crosscoder", "models", "shuffle", "text", "training"},
-    "validation": {"analysis", "models"},
+    "validation": {"analysis", "models", "text"},
 }
 # Within the analysis: what each question stands on besides the ground floor (the files that lie
 # directly in pipeline/analysis, which stand on no question).
@@ -67,16 +67,16 @@ QUESTION_IMPORTS = {
     "evaluation": {"decoders", "charts"},
     "verdicts": {"decoders", "charts"},
     "causal": {"decoders", "charts"},
-    "baselines": {"causal", "dashboards"},
+    "baselines": {"causal"},
     "organism": {"charts"},
     "dashboards": {"decoders"},
     "seeds": {"verdicts", "charts"},
     "recovery": {"decoders", "charts"},
-    "changes": {"causal", "dashboards", "verdicts"},
-    "parting": {"changes", "dashboards"},
+    "changes": {"causal", "verdicts"},
+    "parting": {"changes"},
     "steering": {"changes", "organism"},
     "layers": {"changes", "evaluation", "verdicts"},
-    "explain": {"changes", "dashboards"},
+    "explain": {"changes"},
     "edits": {"changes", "decoders"},
 }
 STAGE_LINES, FUNCTION_LINES = 120, 55

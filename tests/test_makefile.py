@@ -72,6 +72,15 @@ def test_environment_and_clean_touch_nothing_but_the_checkout(tmp_path: Path, na
     assert [path.read_text() for path in kept] == ["not the project's"] * len(kept)
 
 
+def test_no_program_is_started_by_a_script_that_names_the_folder(tmp_path: Path) -> None:
+    """pip writes the folder of the environment into its scripts, where a shell reads it again."""
+    folder = checkout(tmp_path / "a `touch b` $HOME")
+    assert make(folder, "environment", "PYTHON=./stub").returncode == 0
+    typed = make(folder, "-n", "demo", "test", "validation", "edits", "gpu-check").stdout
+    programs = {line.split()[0] for line in typed.splitlines() if line.strip()}
+    assert programs == {"python", "echo"}
+
+
 @pytest.mark.parametrize("goal", ["clean", "environment", "demo"])
 def test_a_folder_that_no_path_can_hold_is_refused_in_one_line(tmp_path: Path, goal: str) -> None:
     folder = checkout(tmp_path / "a:b")
