@@ -217,6 +217,10 @@ class MixConfig(Section):
     """Held-out tokens of all sources together, counted like n_train_tokens."""
     heldout_fraction: Annotated[float, Field(gt=0.0, lt=1.0)]
     """Share of the documents of each source that is kept for the held-out split."""
+    heldout_document_tokens: PositiveInt | None
+    """Tokens taken of each held-out document; only where a source ends before there are enough,
+    the next so many of each, and so on. null: documents whole. The tests of verdicts and changes
+    ask for many documents, and few long ones fill a held-out text."""
     separator: Literal["eos", "none"]
     """Token written after each document: the tokenizer's EOS, or nothing."""
     seed: Seed

@@ -63,6 +63,7 @@ class Mix:
                     n_sequences=n_sequences,
                     repeat=False,
                     template=template,
+                    stretch_tokens=mix.heldout_document_tokens if split == HELDOUT else None,
                 ),
                 entry["streams"][SPLITS[split]] if entry else None,
             )

@@ -6,7 +6,7 @@ Letters: S sequence length in tokens, the start included.
 
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from math import ceil
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -48,7 +48,8 @@ class PackedSequence:
 class SourceState:
     """How far a source has been packed: all that is needed to go on, and what was counted.
 
-    document: id of the row to go on with; offset: tokens of it that are packed already
+    epoch: times that the source has been begun again; document: id of the row to go on with;
+    offset: tokens of it, or of its stretch, that are packed already
     counts: of documents begun, their tokens, separators, and what was dropped by reason
     """
 
@@ -74,6 +75,8 @@ class Packing:
     n_sequences: how many will be asked of the stream, so that an error can tell what is missing
     repeat: begin a source again at its end instead of raising SourceError
     template: of conversations
+    stretch_tokens: take so many tokens of each document, and only where the source ends before
+        there are enough the next so many of each, and so on; None: documents whole
     """
 
     sequence_length_tokens: int
@@ -83,6 +86,7 @@ class Packing:
     n_sequences: int
     repeat: bool
     template: Template = PLAIN
+    stretch_tokens: int | None = None
 
     @property
     def n_starts(self) -> int:
@@ -163,6 +167,7 @@ class SourcePacker:
         self.eos = eos_id(tokenizer) if packing.separator == "eos" else None
         self.current = EMPTY
         self.items = self._encoded(state.document)
+        self.has_given = state.n_sequences > 0  # a token since the source was begun (again)
 
     def next_sequence(self) -> PackedSequence:
         """The next sequence. Raises SourceError where the source ends before it is full."""
@@ -213,7 +218,7 @@ class SourcePacker:
                 self.state.document = item.id
                 self._count(item, encoded)
             if len(encoded.token_ids):
-                self.current = encoded
+                self.current, self.has_given = encoded, True
                 return
             self._close()
         self._begin_again()
@@ -224,8 +229,12 @@ class SourcePacker:
         self.state.offset = 0
 
     def _begin_again(self) -> None:
-        if not self.packing.repeat or not self.state.counts["document_tokens"]:
+        # A run that was taken up does not know whether this round of stretches gave a token before.
+        # At worst it reads the source once more.
+        goes_on = self.packing.repeat or self.packing.stretch_tokens is not None
+        if not goes_on or not self.has_given:
             raise SourceError(self._too_small())
+        self.has_given = False
         self.state.epoch += 1
         self.state.document = 0
         self.items = self._encoded(0)
@@ -233,13 +242,16 @@ class SourcePacker:
 
     def _count(self, item: Document | Dropped, encoded: Encoded) -> None:
         counts = self.state.counts
-        counts.update({f"dropped_{reason}": n for reason, n in item.dropped.items()})
-        if isinstance(item, Document):
+        is_further = self.packing.stretch_tokens is not None and self.state.epoch > 0
+        if not is_further:
+            counts.update({f"dropped_{reason}": n for reason, n in item.dropped.items()})
+        if isinstance(item, Document) and not (is_further and encoded is EMPTY):
             n_separators = int(self.eos is not None)
-            counts["documents"] += 1
+            counts["documents"] += not is_further
             counts["document_tokens"] += len(encoded.token_ids) - n_separators
             counts["separator_tokens"] += n_separators
-            counts.update(count_specials(encoded))
+            if not is_further:
+                counts.update(count_specials(encoded))
 
     def _check_resumed(self, item: Document | Dropped, encoded: Encoded) -> None:
         if item.id != self.state.document or len(encoded.token_ids) <= self.state.offset:
@@ -277,6 +289,17 @@ class SourcePacker:
             )
 
     def _separated(self, encoded: Encoded) -> Encoded:
+        """The tokens of a document, or of its stretch whose turn it is, and the separator."""
+        if length := self.packing.stretch_tokens:
+            first = self.state.epoch * length
+            if first and first >= len(encoded.token_ids):
+                return EMPTY
+            stretch = slice(first, first + length)
+            encoded = replace(
+                encoded,
+                token_ids=encoded.token_ids[stretch],
+                token_class=encoded.token_class[stretch],
+            )
         if self.eos is None:
             return encoded
         return Encoded(

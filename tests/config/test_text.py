@@ -17,6 +17,7 @@ MIX: dict[str, Any] = {
     "n_train_tokens": 400_000_000,
     "n_heldout_tokens": 1,
     "heldout_fraction": 0.01,
+    "heldout_document_tokens": None,
     "separator": "eos",
     "start": "auto",
     "template": "plain",

@@ -31,6 +31,7 @@ def config(**changes: Any) -> MixConfig:
         "n_train_tokens": 31 * 41,
         "n_heldout_tokens": 31 * 10,
         "heldout_fraction": 0.2,
+        "heldout_document_tokens": None,
         "separator": "eos",
         "start": "auto",
         "template": "plain",
@@ -123,6 +124,20 @@ def test_train_comes_first_and_no_document_is_in_both_splits(arrays: Arrays) -> 
         assert used[0]
         assert used[1]
         assert not used[0] & used[1]
+
+
+def test_held_out_text_is_of_more_documents_where_a_stretch_of_each_is_taken(
+    sources: Sources, tokenizer: "PreTrainedTokenizerFast", arrays: Arrays
+) -> None:
+    cut = arrays_of(Mix(config(heldout_document_tokens=4), sources, tokenizer, 1))
+    train = arrays["split"] == TRAIN
+    assert np.array_equal(cut["token_id"][train], arrays["token_id"][train])
+    whole, of_more = (
+        np.unique(found["document"][~train & (found["source"][:, 0] == PILE)], return_counts=True)
+        for found in (arrays, cut)
+    )
+    assert len(of_more[0]) > 2 * len(whole[0])
+    assert max(n for document, n in zip(*of_more, strict=True) if document != NO_DOCUMENT) <= 5
 
 
 def test_only_chats_have_template_tokens(arrays: Arrays) -> None:

@@ -21,7 +21,7 @@ from pipeline.text.packing import (
 )
 from pipeline.text.sources import documents
 from pipeline.text.split import Selection
-from pipeline.text.tokens import encode
+from pipeline.text.tokens import encode, eos_id
 from tests.text.conftest import generated
 
 if TYPE_CHECKING:
@@ -132,6 +132,7 @@ def test_sequences_end_to_end_are_the_tokens_of_the_documents(
     stop=st.integers(0, 40),
     batch=st.sampled_from([1, 3, 256]),
     separator=st.sampled_from(["eos", "none"]),
+    stretch=st.sampled_from([None, 5, 1000]),
 )
 def test_no_token_is_lost_and_a_stream_taken_up_is_the_unbroken_one(
     sources: dict[str, SourceConfig],
@@ -141,8 +142,9 @@ def test_no_token_is_lost_and_a_stream_taken_up_is_the_unbroken_one(
     stop: int,
     batch: int,
     separator: str,
+    stretch: int | None,
 ) -> None:
-    used = how(length, separator=separator)
+    used = how(length, separator=separator, stretch_tokens=stretch)
     whole = SequenceStream(sources, HALVES, tokenizer, used)
     sequences = list(islice(whole, n))
     with pytest.MonkeyPatch.context() as patch:
@@ -160,7 +162,51 @@ def test_no_token_is_lost_and_a_stream_taken_up_is_the_unbroken_one(
         packed = counts["sequences"] * length + counts["leftover_tokens"]
         begun = counts["document_tokens"] + counts["separator_tokens"] + counts["bos_tokens"]
         assert packed == begun
-        assert counts["separator_tokens"] == (counts["documents"] if separator == "eos" else 0)
+        n_separators = counts["separator_tokens"] if separator == "eos" else counts["documents"]
+        assert n_separators >= counts["documents"]
+        assert n_separators == counts["documents"] or stretch == 5
+        assert separator == "eos" or not counts["separator_tokens"]
+
+
+def test_a_stretch_of_every_document_comes_before_a_second_of_any(
+    tmp_path: Path, tokenizer: "PreTrainedTokenizerFast"
+) -> None:
+    path = tmp_path / "a.jsonl"
+    texts = ["one two three four five six seven eight nine ten " * n for n in (3, 1, 2)]
+    path.write_text("".join(json.dumps({"text": text}) + "\n" for text in texts))
+    source = FilesSourceConfig.model_validate(
+        {
+            "kind": "files",
+            "paths": [str(path)],
+            "format": "text",
+            "text_field": "text",
+            "conversation_field": "conversation",
+        }
+    )
+    documents_of = [tokenizer(text, add_special_tokens=False).input_ids for text in texts]
+    length = max(8, len(documents_of[1]) - 1)  # the second document fits into two stretches
+    wanted = [
+        (number, token)
+        for first in range(0, max(map(len, documents_of)), length)
+        for number, ids in enumerate(documents_of)
+        for token in [
+            *ids[first : first + length],
+            *([eos_id(tokenizer)] if first < len(ids) else []),
+        ]
+    ]
+    used = how(2, selection=Selection(TRAIN, 1e-9, 0), start_id=None, stretch_tokens=length)
+    stream = SequenceStream({"pile": source}, {"pile": 1.0}, tokenizer, used)
+    found = [
+        pair
+        for sequence in islice(stream, len(wanted) // 2)
+        for pair in zip(sequence.document.tolist(), sequence.token_id.tolist(), strict=True)
+    ]
+    with pytest.raises(SourceError, match="in 3 documents"):
+        next(stream)
+    assert found == wanted[: len(found)]
+    counts = stream.counts()
+    assert counts["pile_document_tokens"] == sum(map(len, documents_of))
+    assert counts["pile_documents"] == 3
 
 
 def test_dropped_documents_and_turns_are_counted_as_they_are_passed(
