@@ -32,8 +32,10 @@ UNKNOWN_LATENTS = (
 
 def main(config: Config) -> None:
     from pipeline.analysis.explain.asked import explain_line
+    from pipeline.models.here import refused_models
+    from pipeline.models.pair import reading_of
     from pipeline.planning.measure import rates_here
-    from pipeline.planning.missing import missing_for, refused_models
+    from pipeline.planning.missing import missing_for
     from pipeline.planning.rates import look_at_machine, on_a_card
     from pipeline.planning.sizes import n_latents_of, sizes_of
     from pipeline.planning.tables import plan_table, ways_table
@@ -42,7 +44,9 @@ def main(config: Config) -> None:
     device, bulk = resolve_device(config.runtime.device).type, config.runtime.bulk_dir
     disk = in_main_tree(bulk) if bulk else TOKENS
     machine = look_at_machine(device, config.runtime.n_threads, disk)
-    rates = None if refused_models(config) else rates_here(config, machine)
+    # Whatever models that are refused would end in says less than the reason for it.
+    is_refused = refused_models(config.models, reading_of(config.hook_point, config.mix))
+    rates = None if is_refused else rates_here(config, machine)
     sizes, costs = sizes_of(config), {}
     print(f"experiment {config.experiment}: {config.mix.n_train_tokens:,} training tokens\n")
     print(describe(machine, rates))

@@ -22,6 +22,7 @@ FOUNDATION_IMPORTS = {
     "command": {"artifacts", "command_help", "distributed", "errors", "interruption", "progress"},
     "command_help": {"config", "errors"},
     "paths": set(),
+    "hub_cache": set(),
     "bulk": {"errors"},
     "artifacts": {"errors", "bulk", "interruption", "signed"},
     "local_files": {"artifacts", "paths"},

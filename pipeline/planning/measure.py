@@ -31,22 +31,23 @@ from pipeline.crosscoder.variant import Moment
 from pipeline.crosscoder.variants import build_variant
 from pipeline.labels import MODELS
 from pipeline.models.continuation import Continuation
+from pipeline.models.here import configuration_of
 from pipeline.models.hook import residual
 from pipeline.models.load import DTYPES
 from pipeline.models.skeleton import truncated
 from pipeline.planning.rates import TEXT_SECONDS, Machine, Rates
-from pipeline.planning.sizes import configuration_of, size_from, sizes_of
+from pipeline.planning.sizes import size_from, sizes_of
 from pipeline.run_records import machine as machine_name
 from pipeline.runtime import resolve_device, set_threads
 from pipeline.training.optimiser import Adam
 
 LOGS = Path("logs")
-VERSION = 3  # raised where a probe measures something else than before
+VERSION = 4  # raised where a probe measures something else than before
 SECTIONS = ("models", "hook_point", "mix", "dump", "crosscoder", "train", "baselines")
 N_BLOCKS, MAX_VOCABULARY, MAX_LATENTS, MAX_TOKENS, N_WRITTEN = 2, 16_384, 1_024, 2_048, 8
 COUNTS = ("n_latents", "n_shared_latents", "k", "k_start")  # keys that grow with the latents
-# Of the latents on a row, in steps without k: most steps of a training are as sparse as that.
-ACTIVE_SHARE = 0.01
+# Of the latents on a row, in steps without k: half at first, and few when a hundred steps are over.
+FIRST_SHARE, DENSE_STEPS, ACTIVE_SHARE = 0.5, 90, 0.01
 REPEATED_SECONDS = 1.0
 IMPORTS = "import torch, transformers.models.auto.modeling_auto, altair, pandas"
 Clock = Callable[[], float]
@@ -116,10 +117,11 @@ class Probes:
         optimiser = Adam(variant.parameters(), train, ratios, names=names)
         x_BMD = torch.randn(train.batch_rows, n_models, self.d_model, device=self.device)
         with torch.no_grad():
-            if not isinstance(fewer, BatchTopKConfig):  # few latents are active, as after a while
+            if not isinstance(fewer, BatchTopKConfig):  # as many are active as on average
+                n_steps = (train.n_rows or self.config.mix.n_train_tokens) / train.batch_rows
+                active = min(FIRST_SHARE, ACTIVE_SHARE + FIRST_SHARE * DENSE_STEPS / n_steps)
                 pre = drawn.preactivations(x_BMD).flatten()
-                edge = pre.kthvalue(round((1 - ACTIVE_SHARE) * pre.numel())).values
-                drawn.b_enc_L.sub_(edge)
+                drawn.b_enc_L.sub_(pre.kthvalue(round((1 - active) * pre.numel())).values)
             encoding = self.seconds(lambda: drawn.encode(x_BMD))
 
         def step() -> None:

@@ -1,106 +1,33 @@
 """What stands between an experiment and its first result: weights, data, space, memory, device."""
 
 from collections.abc import Iterator
-from pathlib import Path
-from typing import Any
 
 from pipeline.config import Config
 from pipeline.config.crosscoder import PretrainedConfig
-from pipeline.config.models import AdapterModel, HubModel, LocalModel
 from pipeline.crosscoder.layouts.source import find
-from pipeline.errors import MissingArtifactError, ModelError, SourceError
-from pipeline.labels import MODELS
-from pipeline.models.configuration import read_configuration, shape_of
-from pipeline.models.load import read_tokenizer
-from pipeline.models.locate import locate_adapter, locate_local
-from pipeline.models.pair import examine, reading_of, shared_text
-from pipeline.models.skeleton import weight_files
+from pipeline.errors import MissingArtifactError, SourceError
+from pipeline.hub_cache import how_to_get
+from pipeline.models.here import absent_models, refused_models
+from pipeline.models.pair import reading_of
 from pipeline.planning.rates import Machine
-from pipeline.planning.sizes import folder_of
+from pipeline.planning.sizes import place_of
 from pipeline.planning.tables import peak_disk, total
 from pipeline.planning.terms import Costs
 from pipeline.text.sources import describe
 
 DAY_SECONDS = 86_400
 DVC_BYTES_PER_SECOND = 370e6  # hashing, per core; measured with DVC 3.67
-GATED = ("google/gemma", "meta-llama/")
 
 
 def missing_for(config: Config, machine: Machine, costs: Costs) -> list[str]:
     """One line per thing that is missing, each with its remedy; empty when the run can start."""
-    models = (*refused_models(config), *_absent_models(config))
-    return [*models, *_sources(config), *_crosscoder(config), *_room(config, machine, costs)]
-
-
-def refused_models(config: Config) -> list[str]:
-    """What the stage `models` would object to, asked of the folders that are here. Such models are
-    not tried out: whatever they would end in says less than this."""
-    reading, folders, refused = (
-        reading_of(config.hook_point, config.mix),
-        dict[str, Path](),
-        list[str](),
-    )
-    for name in MODELS:
-        try:
-            if folder := _folder(getattr(config.models, name)):
-                examine(name, folder, reading)
-                folders[name] = folder
-        except ModelError as error:
-            refused.append(f"models.{name}: {error}")
-    if folders and not refused and not any(_absent_models(config)):
-        try:
-            _check_texts(config, folders)
-        except ModelError as error:
-            refused.append(f"models: {error}")
-    return refused
-
-
-def _folder(spec: Any) -> Path | None:
-    """Where the weights lie that a model has, or has an adapter on; None where they are made here,
-    or are yet to be downloaded. ModelError where no model can be made of them."""
-    if isinstance(spec, AdapterModel):
-        if isinstance(spec.adapter, LocalModel):
-            locate_adapter(spec.adapter)
-        return _folder(spec.of)
-    if isinstance(spec, LocalModel):
-        return locate_local(spec)
-    return folder_of(spec) if isinstance(spec, HubModel) and _is_downloaded(spec) else None
-
-
-def _is_downloaded(spec: HubModel) -> bool:
-    """Whether all weights of a hub model are here."""
-    try:
-        return bool(weight_files(folder_of(spec) or Path("nowhere")))
-    except ModelError:
-        return False
-
-
-def _absent_models(config: Config) -> Iterator[str]:
-    for name in MODELS:
-        spec = getattr(config.models, name)
-        spec = spec.of if isinstance(spec, AdapterModel) else spec
-        if isinstance(spec, HubModel) and not _is_downloaded(spec):
-            yield f"models.{name}: {_to_download(spec)}"
-
-
-def _to_download(spec: HubModel | PretrainedConfig) -> str:
-    from huggingface_hub import get_token
-
-    is_closed = str(spec.repo).startswith(GATED) and not get_token()
-    gate = "it is gated, accept its terms on its page and `hf auth login`; " if is_closed else ""
-    revision = f" --revision {spec.revision}" if spec.revision else ""
-    return f"{spec.repo} is not in the local hub cache: {gate}`hf download {spec.repo}{revision}`"
-
-
-def _check_texts(config: Config, folders: dict[str, Path]) -> None:
-    """Whether the tokenizers of what is here form a pair; a tuned model has the other's."""
-    some = next(iter(folders.values()))
-    base, it = (read_tokenizer(folders.get(name, some)) for name in MODELS)
-    embedded = {
-        f"models.{name} ({folder})": shape_of(read_configuration(folder), folder).vocab_size
-        for name, folder in folders.items()
-    }
-    shared_text(base, it, config.models, config.mix.separator, embedded)
+    return [
+        *refused_models(config.models, reading_of(config.hook_point, config.mix)),
+        *absent_models(config.models),
+        *_sources(config),
+        *_crosscoder(config),
+        *_room(config, machine, costs),
+    ]
 
 
 def _sources(config: Config) -> Iterator[str]:
@@ -117,12 +44,12 @@ def _crosscoder(config: Config) -> Iterator[str]:
     spec = config.crosscoder
     if not isinstance(spec, PretrainedConfig):
         return
-    folder = folder_of(spec)
+    place = place_of(spec)
+    if place is None:
+        yield f"crosscoder.repo: {how_to_get(str(spec.repo), spec.revision)}"
+        return
     try:
-        if folder is None:
-            yield f"crosscoder.repo: {_to_download(spec)}"
-        else:
-            find(folder)
+        find(place)
     except MissingArtifactError as error:
         yield f"crosscoder.{'repo' if spec.path is None else 'path'}: {error}"
 

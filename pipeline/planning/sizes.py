@@ -5,28 +5,23 @@ from __future__ import annotations
 from collections.abc import Sized
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
-
-from huggingface_hub import errors, snapshot_download
-from transformers import AutoConfig, PreTrainedConfig
+from typing import TYPE_CHECKING
 
 from pipeline.config import Config
 from pipeline.config.crosscoder import CrosscoderConfig, PretrainedConfig
-from pipeline.config.models import HubModel, LocalModel, ModelsConfig, NoModel, TrainedModel
 from pipeline.crosscoder.layouts.source import find
 from pipeline.errors import MissingArtifactError, ModelError
+from pipeline.hub_cache import in_hub_cache
 from pipeline.labels import MODELS
-from pipeline.models import architecture
-from pipeline.models.configuration import quiet, read_configuration, shape_of
+from pipeline.models.configuration import shape_of
+from pipeline.models.here import configuration_of
 from pipeline.models.hook import blocks
 from pipeline.models.skeleton import skeleton
 from pipeline.paths import located
 
 if TYPE_CHECKING:
     from torch import nn
-
-# Of the shape that transformers' class has by default: the published plan needs no download.
-KNOWN = {"google/gemma-2-2b": "gemma2", "google/gemma-2-2b-it": "gemma2"}
+    from transformers import PreTrainedConfig
 
 
 @dataclass(frozen=True)
@@ -88,46 +83,6 @@ def _idle_parameters(stack: nn.Module, n_chosen: int | None) -> float:
     return idle
 
 
-def configuration_of(models: ModelsConfig, spec: Any) -> PreTrainedConfig | None:
-    """What transformers is told of a model, given by its name in the pair or as it is configured;
-    None where nothing on this machine tells it, or where there is no model."""
-    match spec:
-        case str():
-            return configuration_of(models, getattr(models, spec))
-        case NoModel():
-            return None
-        case TrainedModel():
-            return architecture.configuration_of(spec)
-        case LocalModel() | HubModel():
-            folder = folder_of(spec)
-            if folder is not None and folder.exists():
-                return read_configuration(folder)
-            known = KNOWN.get(spec.repo) if isinstance(spec, HubModel) else None
-            with quiet():
-                return AutoConfig.for_model(known) if known else None
-        case _:  # tuned, edited, or an adapter: as large as the model that it is made from
-            return configuration_of(models, spec.of)
-
-
-def folder_of(spec: LocalModel | HubModel | PretrainedConfig) -> Path | None:
-    """Where a model or a finished crosscoder lies, or should lie, on this machine; None where it
-    has not been downloaded."""
-    if isinstance(spec, HubModel):
-        return cached(spec.repo, spec.revision)
-    if isinstance(spec, LocalModel):
-        return located(spec.path)
-    root = located(spec.path) if spec.path else cached(str(spec.repo), spec.revision)
-    return root / (spec.subfolder or "") if root else None
-
-
-def cached(repo: str, revision: str | None) -> Path | None:
-    """A repository in the local hub cache; None where nothing of it has been downloaded."""
-    try:
-        return Path(snapshot_download(repo, revision=revision, local_files_only=True))
-    except errors.LocalEntryNotFoundError:
-        return None
-
-
 def sizes_of(config: Config) -> list[ModelSize] | None:
     """Sizes of both models; None where one is unknown. Rows that come from no model have a width
     and cost no pass of any block."""
@@ -146,7 +101,14 @@ def n_latents_of(crosscoder: CrosscoderConfig) -> int:
         return crosscoder.n_latents
     assert crosscoder.kind == "pretrained", "only a finished crosscoder may leave its size open"
     try:
-        told = find(folder_of(crosscoder) or Path("nowhere")).config
+        told = find(place_of(crosscoder) or Path("nowhere")).config
     except MissingArtifactError:
         return 0
     return int(told.get("n_latents") or told.get("dict_size") or 0)
+
+
+def place_of(crosscoder: PretrainedConfig) -> Path | None:
+    """Where a finished crosscoder lies, or should lie; None where it has not been downloaded."""
+    path, repo = crosscoder.path, str(crosscoder.repo)
+    root = located(path) if path else in_hub_cache(repo, crosscoder.revision)
+    return root / (crosscoder.subfolder or "") if root else None

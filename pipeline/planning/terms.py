@@ -15,8 +15,9 @@ from pipeline.analysis.explain.asked import tokens_asked
 from pipeline.config import Config
 from pipeline.config.models import HubModel, TrainedModel, TunedModel, TwinModel
 from pipeline.labels import MODELS
+from pipeline.models.here import configuration_of
 from pipeline.planning.rates import Rates, Work
-from pipeline.planning.sizes import configuration_of, n_latents_of, size_from, sizes_of
+from pipeline.planning.sizes import n_latents_of, size_from, sizes_of
 from pipeline.shuffle.geometry import MAX_FILES
 from pipeline.shuffle.permutation import Permutation
 
@@ -28,7 +29,7 @@ INTERPRETER_BYTES = TEXT_BYTES = 600e6  # of a process, and of reading text besi
 LATENT_BYTES = 3 * 2**28  # of encoding at most, in pieces (`analysis.splicing.MAX_ELEMENTS`)
 STREAMS = 32  # arrays as wide as the residual stream in a pass of a block, its MLP counted so
 
-WITHOUT_TORCH = 0.5  # starts of a stage that loads none
+WITHOUT_TORCH, DRAWING = 0.5, 0.7  # starts of a stage that loads no torch, and that draws besides
 LOADING = 2.0  # starts of a stage that runs models: their classes load as much again as torch
 CALLS_PER_START = 8_000  # small operations from Python: what steering does per text is of that
 NEED_MODELS = {"causal", "parting", "organism", "steering", "dashboards", "explain"}
@@ -118,9 +119,11 @@ class Terms:
             "train": self.train(),
             # Rows are encoded and decoded; per model six patches (`evaluation.splice.PATCHES`).
             "evaluate": self.coded(c.evaluate, 2) + self.spliced(c.evaluate, base=6, it=6),
-            "latent_scaling": self.latent_scaling(),
-            "relative_norm": Needs(start=WITHOUT_TORCH),
-            "decoder_cosine": Needs(start=WITHOUT_TORCH),
+            # For nu, for moments and counts elsewhere, and for what the models write; products over
+            # the active pairs together cost about as much as two encodings more.
+            "latent_scaling": Needs(start=LOADING) + self.coded(c.latent_scaling, 5),
+            "relative_norm": Needs(start=DRAWING),
+            "decoder_cosine": Needs(start=DRAWING),
             "changes": self.changes(),
             # Eight patches and seven sets of latents; random ones beside four of these.
             "causal": self.spliced(c.causal, it=1 + 8 + 7 + 4 * c.causal.n_draws),
@@ -132,7 +135,8 @@ class Terms:
             "explain": self.explain(),
         }
         if n_more > 0 and c.crosscoder.kind != "pretrained":
-            found |= {"seed_runs": self.train(n_more), "seeds": self.latent_scaling(n_more)}
+            scaled = self.coded(c.latent_scaling, 5 * n_more)
+            found |= {"seed_runs": self.train(n_more), "seeds": Needs(start=LOADING) + scaled}
         if c.plant is not None:
             found["recovery"] = Needs(start=1.2)
         found |= {"layers": Needs(start=WITHOUT_TORCH), "report": Needs(start=3.0)}
@@ -235,7 +239,7 @@ class Terms:
         # Beside the result: the two passes' buckets, and the dumped rows where they go in the end.
         scratch = buckets + dumped * self.config.runtime.drop_unshuffled
         moved = dumped + 2 * buckets + store
-        return Needs(start=0.5, byte=moved, disk=store, scratch=scratch, memory=memory)
+        return Needs(start=WITHOUT_TORCH, byte=moved, disk=store, scratch=scratch, memory=memory)
 
     def train(self, n_runs: int = 1) -> Needs:
         train, weights = self.config.train, 4 * self.dictionary
@@ -246,11 +250,6 @@ class Terms:
         memory = 4 * weights + 12.0 * train.batch_rows * self.n_latents
         own = Needs(step=n_rows, disk=n_runs * weights, scratch=6 * weights)
         return own + self.read(n_rows, memory)
-
-    def latent_scaling(self, n_runs: int = 1) -> Needs:
-        """Rows are encoded for nu, for moments and counts elsewhere, and for what the models write;
-        products over the active pairs together cost about as much as two encodings more."""
-        return self.coded(self.config.latent_scaling, 5 * n_runs) + Needs(start=LOADING)
 
     def changes(self) -> Needs:
         section, n_draws = self.config.changes, self.config.causal.n_draws

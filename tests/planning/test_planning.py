@@ -68,7 +68,7 @@ def no_hub(monkeypatch: pytest.MonkeyPatch) -> None:
         raise LocalEntryNotFoundError("no network")
 
     monkeypatch.setattr("huggingface_hub.HfApi.dataset_info", refuse)
-    monkeypatch.setattr("pipeline.planning.sizes.snapshot_download", refuse)
+    monkeypatch.setattr("huggingface_hub.snapshot_download", refuse)
     monkeypatch.setattr("huggingface_hub.get_token", lambda: None)
 
 
@@ -311,29 +311,6 @@ def test_a_mixture_of_experts_costs_what_its_chosen_experts_cost(tmp_path: Path)
 
     experts = 4 * 3 * 16 * 24  # four experts of three matrices
     assert active(4) - active(1) == 3 / 4 * experts
-
-
-def test_a_plan_asks_local_folders_what_the_models_stage_asks(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def said(base: Path, it: Path, *overrides: str) -> list[str]:
-        config = local(base, it, "mix.sequence_length_tokens=32", *overrides)
-        return [line for line in missing_for(config, LAPTOP, {}) if line.startswith("models")]
-
-    tokenizer = train_tokenizer(["User: hello there\nAssistant: a stone by the river\n"], 300)
-    for name in ("base", "it"):
-        tokenizer.save_pretrained(family_folder(tmp_path / name, "llama"))
-    folders = (tmp_path / "base", tmp_path / "it")
-    assert said(*folders) == []
-    monkeypatch.setenv("HOME", str(tmp_path))
-    assert said(Path("~/base"), Path("$HOME/it")) == []
-    (line,) = said(*folders, "mix.start=nowhere")
-    assert "token 'nowhere' has no id" in line
-    weights = tmp_path / "it" / "model.safetensors"
-    weights.write_bytes(weights.read_bytes()[:-8])
-    (line,) = said(*folders)
-    assert line.startswith("models.it: ")
-    assert "is cut off or no safetensors file" in line
 
 
 def test_rounds_of_the_published_run_fit_300_gigabytes() -> None:
