@@ -29,9 +29,9 @@ INTERPRETER_BYTES = TEXT_BYTES = 600e6  # of a process, and of reading text besi
 LATENT_BYTES = 3 * 2**28  # of encoding at most, in pieces (`analysis.splicing.MAX_ELEMENTS`)
 STREAMS = 32  # arrays as wide as the residual stream in a pass of a block, its MLP counted so
 
-WITHOUT_TORCH, DRAWING = 0.5, 0.7  # starts of a stage that loads no torch, and that draws besides
+WITHOUT_TORCH, DRAWING = 0.4, 0.7  # starts of a stage that loads no torch, and that draws besides
 LOADING = 2.0  # starts of a stage that runs models: their classes load as much again as torch
-CALLS_PER_START = 8_000  # small operations from Python: what steering does per text is of that
+PROMPT_TOKENS = 12  # of a prompt for steering
 NEED_MODELS = {"causal", "parting", "organism", "steering", "dashboards", "explain"}
 
 
@@ -263,9 +263,9 @@ class Terms:
 
     def parting(self) -> Needs:
         section, it = self.config.parting, self.sizes[1]
-        # A listed token has a whole sequence before it at most; a gradient costs three passes.
+        # A listed token has half a sequence before it on average; a gradient costs three passes.
         n_passes = 3 * section.path_points + 3 + 2 * (section.n_changes + section.n_latents)
-        n_listed = float(section.n_tokens * len(self.config.source_names) * self.length)
+        n_listed = section.n_tokens * len(self.config.source_names) * self.length / 2
         kept = STREAMS * BYTES[self.config.hook_point.dtype] * self.length * it.d_model
         memory = kept * (it.n_layers - self.config.hook_point.layer)
         memory += self.spliced_bytes(section.batch_sequences)
@@ -299,14 +299,16 @@ class Terms:
         n_conditions = 3 * section.n_changes * len(section.change_factors)
         n_conditions += config.baselines.positions.n_positions * len(section.position_factors)
         n_conditions = 1 + 2 * n_conditions
-        n_texts = (len(section.questions) + len(section.beginnings)) * section.n_samples
-        n_tokens = float(n_texts * n_conditions * section.n_tokens)
+        n_prompts = len(section.questions) + len(section.beginnings)
+        n_texts = float(n_prompts * n_conditions * (1 + section.n_samples))  # one is greedy
         # Either model writes while the other reads along up to the hook point.
-        whole = sum(s.operations(s.n_layers, n_heads=1) for s in self.sizes)
-        planted = section.n_planted * config.organism.max_prompt_tokens * n_conditions
-        forward = 4.0 * planted * self.upper[1] * bool(config.planted_source)
-        start, write = LOADING + 2 * n_tokens / CALLS_PER_START, n_tokens * (self.lower + whole)
-        return Needs(start=start, forward=forward, write=write, memory=self.spliced_bytes())
+        operations = self.lower + sum(s.operations(s.n_layers, n_heads=1) for s in self.sizes)
+        write, forward = (n_texts * n * operations for n in (section.n_tokens, PROMPT_TOKENS))
+        if config.planted_source:
+            planted = section.n_planted * config.organism.max_prompt_tokens * n_conditions
+            forward += 4 * planted * self.upper[1]
+        memory = self.spliced_bytes()
+        return Needs(start=LOADING, forward=forward, write=write, memory=memory)
 
     def dashboards(self) -> Needs:
         section = self.config.dashboards
