@@ -81,7 +81,7 @@ RANDOM_PAIR = [
     "steering.n_tokens=8",
     "dashboards.n_latents=256",
 ]
-"""The embedded experiment's sizes, or less, on models ten times as large."""
+"""The embedded experiment's sizes, or less, on models sixteen times as large."""
 
 
 def processor_seconds() -> float:

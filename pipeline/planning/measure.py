@@ -46,8 +46,6 @@ VERSION = 4  # raised where a probe measures something else than before
 SECTIONS = ("models", "hook_point", "mix", "dump", "crosscoder", "train", "baselines")
 N_BLOCKS, MAX_VOCABULARY, MAX_LATENTS, MAX_TOKENS, N_WRITTEN = 2, 16_384, 1_024, 2_048, 8
 COUNTS = ("n_latents", "n_shared_latents", "k", "k_start")  # keys that grow with the latents
-# Of the latents on a row, in steps without k: half at first, and few when a hundred steps are over.
-FIRST_SHARE, DENSE_STEPS, ACTIVE_SHARE = 0.5, 90, 0.01
 REPEATED_SECONDS = 1.0
 IMPORTS = "import torch, transformers.models.auto.modeling_auto, altair, pandas"
 Clock = Callable[[], float]
@@ -118,10 +116,10 @@ class Probes:
         x_BMD = torch.randn(train.batch_rows, n_models, self.d_model, device=self.device)
         with torch.no_grad():
             if not isinstance(fewer, BatchTopKConfig):  # as many are active as on average
-                n_steps = (train.n_rows or self.config.mix.n_train_tokens) / train.batch_rows
-                active = min(FIRST_SHARE, ACTIVE_SHARE + FIRST_SHARE * DENSE_STEPS / n_steps)
-                pre = drawn.preactivations(x_BMD).flatten()
-                drawn.b_enc_L.sub_(pre.kthvalue(round((1 - active) * pre.numel())).values)
+                n_rows = train.n_rows or self.config.mix.n_train_tokens
+                pre_N = drawn.preactivations(x_BMD).flatten()
+                rank = round((1 - active_share(n_rows / train.batch_rows)) * len(pre_N))
+                drawn.b_enc_L.sub_(pre_N.kthvalue(rank).values)
             encoding = self.seconds(lambda: drawn.encode(x_BMD))
 
         def step() -> None:
@@ -168,6 +166,12 @@ class Probes:
             "forward": read_seconds / (size.operations(N_BLOCKS, n_heads=2) * read_ids.numel()),
             "write": write_seconds / (size.operations(N_BLOCKS, n_heads=1) * write_ids.numel()),
         }
+
+
+def active_share(n_steps: float) -> float:
+    """Share of the latents that are active on a row, the mean over a training without k: about half
+    at first and one of a hundred in the end, as if it fell after 90 steps."""
+    return min(0.5, 0.01 + 0.5 * 90 / n_steps)
 
 
 def start() -> None:

@@ -13,7 +13,7 @@ from pipeline.config import Config, compose
 from pipeline.distributed import Ranks
 from pipeline.models.configuration import read_configuration
 from pipeline.planning import measure
-from pipeline.planning.measure import rates_here
+from pipeline.planning.measure import active_share, rates_here
 from pipeline.planning.missing import missing_for
 from pipeline.planning.rates import Machine, Rates, on_a_card, step_seconds
 from pipeline.planning.sizes import n_latents_of, size_from, sizes_of
@@ -194,11 +194,14 @@ def test_planted_rows_need_no_model_and_no_text() -> None:
     assert planned["shuffle"].disk == pytest.approx(786_432 * (2 * 128 * 2 + 18), rel=0.01)
 
 
-def test_the_plan_counts_further_seeds_and_the_causal_test() -> None:
-    one, three = costs("gemma"), costs("gemma", "seeds.n_runs=3", "causal.n_sequences=80")
+def test_the_plan_counts_further_seeds_sequences_and_texts() -> None:
+    more = ("seeds.n_runs=3", "causal.n_sequences=80", "steering.n_samples=3")
+    one, three = costs("gemma"), costs("gemma", *more)
     assert "seed_runs" not in one
     assert three["seed_runs"].seconds == pytest.approx(2 * one["train"].seconds, rel=0.01)
     assert three["causal"].seconds == pytest.approx(2 * one["causal"].seconds, rel=0.1)
+    texts, more_texts = (each["steering"].seconds - 2 * RATES.start for each in (one, three))
+    assert more_texts == pytest.approx(2 * texts), "one text of a prompt is greedy"
     more = costs("gemma", "parting.n_sequences=1280")["parting"].seconds
     few = one["parting"].seconds
     assert few < more < 10 * few, "listed tokens cost the same"
@@ -392,6 +395,17 @@ def test_rates_are_measured_once_and_read_afterwards(
     assert rates_here(config, LAPTOP) == found
     with pytest.raises(AttributeError):  # other steps are measured anew
         rates_here(composed("+experiment=smoke"), LAPTOP)
+
+
+@pytest.mark.parametrize(
+    ("n_steps", "share"),
+    [(20, 0.5), (256, 338 / 2_048), (1_562, 41 / 1_024), (97_657, 0.01)],
+)
+def test_a_short_training_has_more_latents_active_than_a_long_one(
+    n_steps: int, share: float
+) -> None:
+    """Means of L0 over the steps of an L1 crosscoder on random weights, and of `tiny`'s."""
+    assert active_share(n_steps) == pytest.approx(share, rel=0.2)
 
 
 def test_a_stage_takes_its_work_at_the_measured_rates() -> None:
