@@ -38,6 +38,9 @@ def command(
     taken up by the next run
     is_parallel: whether several processes of `torchrun` can do it together; else they are refused
     """
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:  # closed by whoever started this, as `>&-` does
+            setattr(sys, name, Path(os.devnull).open("w"))  # noqa: SIM115
     typed = sys.argv[1:]
     if HELP & set(typed):
         from pipeline.command_help import help_text

@@ -132,3 +132,13 @@ def test_output_into_a_pipe_that_closes_ends_without_a_traceback(tmp_path: Path)
     assert process.stderr.read() == ""
     process.stderr.close()
     assert process.wait() == 141
+
+
+def test_a_command_whose_output_is_closed_ends_as_any_other() -> None:
+    code = (
+        "import sys\nfrom pipeline.command import command, tell\n"
+        "def main(typed):\n    print('x')\n    tell('y')\n"
+        "command('toy', main)\nsys.exit(7)\n"
+    )
+    closed = ["sh", "-c", '"$@" >&- 2>&-', "sh", sys.executable, "-c", code]
+    assert subprocess.run(closed, cwd=ROOT, check=False).returncode == 7

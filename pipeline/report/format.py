@@ -51,7 +51,7 @@ def visible(text: str) -> str:
     direction."""
     if text and not text.strip(" "):
         return "␣" * len(text)
-    return plain(text).replace("\n", "⏎").replace("\t", "⇥")
+    return plain(text).replace("\n", "⏎").replace("\t", "⇥").replace("\r", "␍")
 
 
 def plain(text: str) -> str:

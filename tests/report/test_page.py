@@ -714,6 +714,22 @@ def test_everything_unfolded_fits_the_width(visit: Open, full: str, width: int) 
     cells = seen.page.evaluate(ends, "#rows .line")
     assert len(heads) == len(cells) == (5 if width < 480 else 7)
     assert max(abs(a - b) for a, b in zip(heads, cells, strict=True)) < 4
+    widest = """() => Math.max(...[...document.querySelectorAll('.scroll th:first-child')]
+        .map((cell) => cell.getBoundingClientRect().width))"""
+    assert width > 480 or seen.page.evaluate(widest) < width / 2
+
+
+@pytest.mark.browser
+def test_the_navigation_moves_along_with_the_page(visit: Open, page: str) -> None:
+    seen = visit(page, 390)
+    seen.page.evaluate("document.querySelector('#verdicts').scrollIntoView()")
+    link = seen.page.locator("nav a[aria-current][href='#verdicts']")
+    link.wait_for()
+    strip, own = seen.page.locator("nav > div").bounding_box(), link.bounding_box()
+    assert strip is not None
+    assert own is not None
+    assert strip["x"] <= own["x"]
+    assert own["x"] + own["width"] <= strip["x"] + strip["width"]
 
 
 @pytest.mark.browser

@@ -112,7 +112,7 @@
       value("nu", figure("nu_eps", 2), "ν of the error"), value("rate", percent(column.rate_all[latent]), "share of tokens it fires on"),
       value("share", percent(column["share_" + lastSource][latent]), "share of its firing that is on " + lastSource)),
     h("span", { class: "line snippet" }, ...(snippet && snippet[1] !== ""
-      ? [visible(snippet[0]).slice(-24), h("mark", {}, visible(snippet[1])), visible(snippet[2])]
+      ? [visible(snippet[0]).slice(-24), h("mark", {}, named(snippet[1])), visible(snippet[2])]
       : [h("span", { class: "quiet" }, verdict === "dead" ? "never fires" : dash < 0 ? "no dashboard" : "")])));
     return h("div", {
       class: "slot", role: "listitem", "aria-setsize": matched.length, "aria-posinset": at + 1, "--y": at * rowHeight + "px",

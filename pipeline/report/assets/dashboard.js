@@ -9,7 +9,9 @@ const percent = (value) => value === null || value === undefined ? "–"
 // White space that has a meaning of its own is shown; the rest of a token is text as it is.
 const turning = /[\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069]/g; // controls of text direction
 const plain = (text) => text.replace(turning, (c) => "\\u" + c.codePointAt(0).toString(16).padStart(4, "0"));
-const visible = (token) => plain(token).replaceAll("\n", "⏎").replaceAll("\t", "⇥");
+const visible = (token) => plain(token).replaceAll("\n", "⏎").replaceAll("\t", "⇥").replaceAll("\r", "␍");
+// By itself, a token of spaces alone would show nothing.
+const named = (token) => /^ +$/.test(token) ? "␣".repeat(token.length) : visible(token);
 const latentLink = (latent, ...children) => h("a", { href: "#latent-" + latent }, ...children);
 
 const dashboard = (facts, record, neighbours, anyText, why) => {
@@ -131,7 +133,7 @@ const lens = (record) => {
     const largest = Math.max(...entries.map((entry) => Math.abs(entry.logit)), 1e-9);
     return h("div", {}, h("h5", {}, title), h("ol", { class: "tokens" }, ...entries.map((entry) => h("li", {},
       h("i", { class: side, "--w": 100 * Math.abs(entry.logit) / largest + "%" }),
-      h("code", {}, visible(entry.token)), h("span", { class: "figure" }, fixed(entry.logit))))));
+      h("code", {}, named(entry.token)), h("span", { class: "figure" }, fixed(entry.logit))))));
   };
   const lists = record.lens;
   const column = (title, side, length, ...children) => h("div", {},

@@ -66,6 +66,7 @@ const h = (name, attributes = {}, ...children) => {
     const columns = Math.floor(PLOT_SHARE * width / (longest(spec) * LETTER + BESIDE));
     if (width < TWO_PANELS) spec.config.legend.layout = { top: { direction: "vertical" } };
     spec.config.legend.columns = Math.max(1, Math.min(4, columns));
+    spec.config.axisX = { ...spec.config.axisX, labelSeparation: 8 };
     const { view } = await vegaEmbed(place, spec, options);
     if (chart.opens) view.addEventListener("click", (_, item) => follow(chart.opens, item?.datum));
   };
@@ -96,13 +97,19 @@ const h = (name, attributes = {}, ...children) => {
     label();
   });
 
-  // The section in view, marked in the navigation.
+  // The section in view, marked in the navigation, which is moved along to show it.
   const links = [...document.querySelectorAll("nav a")];
+  const mark = (link) => {
+    link.setAttribute("aria-current", "true");
+    const strip = link.parentElement;
+    const [whole, own] = [strip.getBoundingClientRect(), link.getBoundingClientRect()];
+    strip.scrollLeft += own.left + own.width / 2 - whole.left - whole.width / 2;
+  };
   const spy = new IntersectionObserver((entries) => {
     for (const entry of entries) {
       if (!entry.isIntersecting) continue;
       for (const link of links) {
-        if (link.hash === "#" + entry.target.id) link.setAttribute("aria-current", "true");
+        if (link.hash === "#" + entry.target.id) mark(link);
         else link.removeAttribute("aria-current");
       }
     }
