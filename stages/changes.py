@@ -50,7 +50,7 @@ STAGE = Stage(
     outputs={"changes": CHANGES},
     results=("changes.json", "changes.parquet", "changes_summary.json"),
     memory_keys=("changes.batch_rows", "runtime.logits_bytes"),
-    format_version=4,
+    format_version=5,
 )
 
 

@@ -38,7 +38,7 @@ STAGE = Stage(
         "listed": LISTED,
     },
     results=("edits.json",),
-    format_version=2,
+    format_version=3,
     memory_keys=("changes.batch_rows",),
 )
 

@@ -2,6 +2,7 @@
 
 lines.py          `Lines`: the directions that difference rows lie along, and are coded by
 search.py         `find_lines`: narrow lines, on few rows each
+everywhere.py     the shift of the mean, and of the scale; whose the shift is
 broad.py          broad lines, on every row in proportion to what base has there
 measure.py        `ChangeSums`: one pass over held-out rows, sums per block of documents
 rows.py           `ChangeRows`: what each change puts into the difference of any other rows

@@ -1,10 +1,11 @@
 """What rows are read by: the directions that differences lie along, and how far each row does.
 
-    h_it - h_base = shift + scale (x_base - mean_base) + sum over lines f direction + what is left
+    h_it - h_base = shift + faint + scale (x_base - mean_base) + sum over lines f direction + rest
 
 A *narrow* line acts on the few rows that lie close to it (`search.py` finds it), a *broad* one on
 every row, in proportion to what base has there (`broad.py`). Lines whose directions coincide,
-either way round, are one change.
+either way round, are one change. The mean's shift is either a change of its own, `shift`, or what
+narrow lines write faintly on every row, `faint` (`everywhere.py`).
 
 Letters: T rows, D d_model, L lines, N narrow lines, K broad lines, J changes.
 """
@@ -26,6 +27,10 @@ at most."""
 NOISE_STEPS = 2.0
 """Rounding alone moves a row less far than so many steps in every coordinate: weights rounded to
 bfloat16 at random move 0.999 of `tiny`'s rows less than 0.9 steps, none more than 1.2."""
+STRONG = 0.5
+"""A change is strong on rows where |h| is above this share of its level. Rows on which it is faint,
+or where something else happens to lie a little along it, are many, and each counts in full for what
+its rows have in common: what the models write is read where the change is strong."""
 MAX_DEVIATION = 3.0
 """Deviations of a row from a broad line's map, in units of their spread, that still count for the
 line: what goes beyond is another change's."""
@@ -36,7 +41,8 @@ class Lines:
     """What rows are read by. In raw units.
 
     mean_MD: of the models' rows
-    shift_D, scale: what holds on every row, shift + scale (x_base - mean_base), beside broad lines
+    shift_D, faint_D, scale: what holds on every row, shift + faint + scale (x_base - mean_base),
+    beside broad lines; the shift is a change of its own, the faint part belongs to narrow lines
     direction_LD: unit vectors, narrow lines first; change_L: the change that each line belongs to,
     0 to J - 1
     reader_KD, offset_K: what a broad line expects of a row, offset + <reader, x_base - mean_base>;
@@ -46,6 +52,7 @@ class Lines:
 
     mean_MD: Tensor
     shift_D: Tensor
+    faint_D: Tensor
     scale: Tensor
     direction_LD: Tensor
     change_L: Tensor
@@ -61,11 +68,16 @@ class Lines:
 
     def everywhere(self, x_TMD: Tensor) -> Tensor:
         """[T, D] what holds on every row."""
-        return self.shift_D + self.scale * self.away(x_TMD)
+        return self.shift_D + self.faint_D + self.scale * self.away(x_TMD)
 
     @property
     def n_narrow(self) -> int:
         return len(self.direction_LD) - len(self.reader_KD)
+
+    @property
+    def level_L(self) -> Tensor:
+        """[L] (sum f^4 / sum f^2)^0.5: the level of an f that is either 0 or at one level."""
+        return (self.fourth_L / self.weight_L.clamp_min(1e-30)).sqrt()
 
     @property
     def broad_changes(self) -> list[int]:

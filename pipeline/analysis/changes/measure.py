@@ -24,7 +24,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from pipeline.analysis.changes.lines import BASE, IT, Lines, code, differences
+from pipeline.analysis.changes.lines import BASE, IT, STRONG, Lines, code, differences
 from pipeline.analysis.heldout import as_float, spread_blocks
 from pipeline.config.changes import ChangesConfig
 from pipeline.distributed import ALONE, Ranks
@@ -32,9 +32,6 @@ from pipeline.progress import Progress
 
 Floats = NDArray[np.float64]
 WITH, AGAINST = 0, 1
-STRONG = 0.3
-"""A change is strong on rows where |h| is above this share of its level, (sum h^4 / sum h^2)^0.5:
-that of an activity that is either 0 or at one level. What the models write is read there."""
 
 
 @dataclass(frozen=True)

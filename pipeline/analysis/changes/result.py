@@ -62,8 +62,8 @@ class Change(TypedDict):
     strength_ratio: Annotated[Measured, "|u_it| / |u_base|, from 0.01 to 100; null for a shift"]
     common: Annotated[
         float | None,
-        "share of the squares of the rows it acts on that one common direction explains, in "
-        "the model with less; the kind is read off cosine and strength_ratio from "
+        "share of the squares of the rows on which it is strong that one common direction "
+        "explains, in the model with less; the kind is read off cosine and strength_ratio from "
         "changes.min_common on, else off beta",
     ]
     beta: Annotated[

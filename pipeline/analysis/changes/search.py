@@ -24,14 +24,13 @@ import torch
 from torch import Tensor
 
 from pipeline.analysis.changes.broad import with_broad_lines
-from pipeline.analysis.changes.lines import BASE, Lines, code, differences, differs
+from pipeline.analysis.changes.everywhere import on_every_row, with_own_shift
+from pipeline.analysis.changes.lines import Lines, code, differences, differs
 from pipeline.config.changes import ChangesConfig
 from pipeline.progress import Progress
 
 UNCHANGED = 0.02
 """Rows whose difference has less than this share of the mean squared norm start no search."""
-TRIMMINGS = 10
-"""Rounds in which the rows that agree best on a shift are chosen anew."""
 PATIENCE = 4
 """Draws of starts without a line that explains enough, after which the search ends."""
 
@@ -39,7 +38,7 @@ PATIENCE = 4
 @torch.inference_mode()
 def find_lines(x_TMD: Tensor, section: ChangesConfig, random: torch.Generator) -> Lines:
     """The lines of rows x [T, base and IT, D], by falling share of the difference."""
-    mean_MD, shift_D, scale = _everywhere(x_TMD)
+    mean_MD, shift_D, scale = on_every_row(x_TMD)
     none_L = torch.zeros(0, device=x_TMD.device)
     none_LD = x_TMD.new_zeros(0, x_TMD.shape[2])
     none: dict[str, Tensor] = {
@@ -48,7 +47,7 @@ def find_lines(x_TMD: Tensor, section: ChangesConfig, random: torch.Generator) -
         "reader_KD": none_LD,
         **dict.fromkeys(("offset_K", "spread_K", "weight_L", "fourth_L"), none_L),
     }
-    lines = Lines(mean_MD, shift_D, scale, **none)
+    lines = Lines(mean_MD, shift_D, torch.zeros_like(shift_D), scale, **none)
     delta_TD = differences(x_TMD)
     rest_TD = (delta_TD - lines.everywhere(x_TMD))[differs(x_TMD)]
     direction_LD = _modes(rest_TD, float(delta_TD.square().sum()), section, random)
@@ -60,29 +59,8 @@ def find_lines(x_TMD: Tensor, section: ChangesConfig, random: torch.Generator) -
         f_TL = code(lines, part, section)[0]
         weight_L += f_TL.square().sum(dim=0)
         fourth_L += f_TL.pow(4).sum(dim=0)
-    return replace(lines, weight_L=weight_L, fourth_L=fourth_L)
-
-
-def _everywhere(x_TMD: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Means of the models, and the shift and scale that hold on every row: of the half of the rows
-    that agree best on them, because a change on some rows is no shift of all (least trimmed
-    squares: Rousseeuw 1984, Journal of the American Statistical Association 79). Both are 0 where
-    most rows do not differ."""
-    mean_MD, delta_TD = x_TMD.mean(dim=0), differences(x_TMD)
-    scale = delta_TD.new_zeros(())
-    if float(differs(x_TMD).float().mean()) < 0.5:
-        return mean_MD, torch.zeros_like(mean_MD[BASE]), scale
-    away_TD = x_TMD[:, BASE] - mean_MD[BASE]
-    shift_D = delta_TD.median(dim=0).values
-    for _ in range(TRIMMINGS):
-        distance_T = (delta_TD - shift_D - scale * away_TD).square().sum(dim=1)
-        kept = distance_T <= distance_T.median()
-        centre_D, square = away_TD[kept].mean(dim=0), away_TD[kept].square().sum()
-        product = ((delta_TD[kept] - delta_TD[kept].mean(dim=0)) * away_TD[kept]).sum()
-        n_kept = kept.sum()
-        scale = product / (square - n_kept * centre_D.square().sum()).clamp_min(1e-30)
-        shift_D = delta_TD[kept].mean(dim=0) - scale * centre_D
-    return mean_MD, shift_D, scale
+    lines = replace(lines, weight_L=weight_L, fourth_L=fourth_L)
+    return with_own_shift(lines, section.min_cosine)
 
 
 def _modes(

@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from pipeline.analysis.changes.judge import likely_kinds
-from pipeline.analysis.changes.measure import STRONG, Written
+from pipeline.analysis.changes.lines import STRONG
+from pipeline.analysis.changes.measure import Written
 from pipeline.config.changes import ChangesConfig
 
 Floats = NDArray[np.float64]

@@ -115,6 +115,7 @@ def changes_of(direction_LD: Tensor) -> ChangeRows:
     lines = Lines(
         mean_MD=torch.zeros(2, D),
         shift_D=torch.zeros(D),
+        faint_D=torch.zeros(D),
         scale=torch.tensor(0.0),
         direction_LD=normalize(direction_LD, dim=1),
         change_L=torch.arange(n),

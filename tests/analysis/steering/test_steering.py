@@ -42,6 +42,7 @@ def changes() -> Changes:
         Lines(
             mean_MD=torch.zeros(2, D),
             shift_D=torch.full((D,), 0.001),
+            faint_D=torch.zeros(D),
             scale=torch.tensor(0.002),
             direction_LD=direction,
             change_L=torch.zeros(1, dtype=torch.long),
