@@ -303,6 +303,9 @@ class Build:
         manifest = replace(
             self.manifest, counts=dict(counts), facts=dict(facts), files=hash_files(self.work)
         )
+        let_read(
+            temporary_name(self.work / MANIFEST), [self.work / name for name in manifest.files]
+        )
         for name in manifest.files:
             sync(self.work / name)
         write_bytes(self.work / MANIFEST, manifest.to_json())
@@ -335,6 +338,18 @@ class Build:
         write_json(pointer / bulk.POINTER, {"bulk": self.bulk.name})
         write_bytes(pointer / MANIFEST, (self.bulk / MANIFEST).read_bytes())
         _swap_in(pointer, self.output)
+
+
+def let_read(plain: Path, files: Iterable[Path]) -> None:
+    """Let those read these files who may read a new one, for which `plain` is made and removed:
+    safetensors gives its files to their owner alone."""
+    plain.touch()
+    mode = plain.stat().st_mode
+    plain.unlink()
+    for file in files:
+        own = file.stat().st_mode
+        if mode & ~own:
+            file.chmod(own | mode)
 
 
 def _swap_in(work: Path, place: Path) -> None:

@@ -2,6 +2,7 @@
 
 import errno
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -42,6 +43,23 @@ def test_a_published_artifact_has_a_manifest_of_its_files(tmp_path: Path) -> Non
     assert manifest.counts == {"rows": 3}
     assert manifest.files["value.txt"] == artifacts.describe_bytes(b"0")
     assert not list((tmp_path / ".work").glob("toy-*"))
+
+
+@pytest.mark.parametrize("umask", [0o022, 0o077])
+def test_every_file_is_for_those_who_may_read_a_plain_one(tmp_path: Path, umask: int) -> None:
+    """safetensors writes for the owner alone."""
+    before = os.umask(umask)
+    try:
+        with build(tmp_path / "toy") as made:
+            (made.work / "deep").mkdir()
+            for name in ("weights", "deep/weights"):
+                (made.work / name).touch(0o600)
+            made.publish(counts={}, facts={})
+    finally:
+        os.umask(before)
+    files = [path for path in (tmp_path / "toy").rglob("*") if path.is_file()]
+    assert {path.stat().st_mode & 0o777 for path in files} == {0o666 & ~umask}
+    assert {path.name for path in files} == {"weights", "manifest.json"}
 
 
 def test_equal_builds_are_bit_identical(tmp_path: Path) -> None:

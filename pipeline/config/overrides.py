@@ -39,6 +39,7 @@ def check_experiment(overrides: Sequence[str], known: Sequence[str]) -> None:
 
 
 CLOSING = {"[": "]", "{": "}", "(": ")"}
+QUOTES = "“”„‘’«»"
 
 
 def split_overrides(text: str) -> list[str]:
@@ -123,6 +124,16 @@ def _unreadable(override: str) -> str:
             f"override {override!r} holds a sign that does not show, such as a line break, "
             "expected KEY=VALUE in plain text: remove it"
         )
+    if set(override) & set(QUOTES):
+        return (
+            f"override {override!r} holds the quotes of typeset text, expected KEY=VALUE in plain "
+            "text: write ' or \" instead"
+        )
+    if not is_given:
+        return (
+            f"override {override!r} cannot be read, expected KEY=VALUE: write both, with = between "
+            "them and no spaces round it"
+        )
     if key != key.strip() or value.startswith((" ", "=")):
         return (
             f"override {override!r} cannot be read, expected KEY=VALUE: write one = without spaces "
@@ -133,7 +144,7 @@ def _unreadable(override: str) -> str:
             f"override {override!r} cannot be read: overrides are parted by spaces alone, without "
             ", or ; between them; text with these signs goes in quotes"
         )
-    if key and is_given and not set(value) & set("[]{}()"):
+    if key and not set(value) & set("[]{}()"):
         return (
             f"override {override!r} cannot be read, expected plain text after =: put text with "
             f"other signs in quotes, {key}='{value}' (in a shell \"{key}='{value}'\")"
@@ -204,6 +215,11 @@ REFUSALS = (
         r".*Environment variable '(?P<name>[^']+)' not found.* full_key: (?P<key>\S+)",
         "{key} refers to the environment variable {name}, which is not set: set it, or write the "
         "value itself",
+    ),
+    (
+        r"Error merging override \+*(?P<key>[^=]+)=",
+        "{key} cannot be set so (found {given!r}), expected a value of the form that it has in "
+        "conf/, a list [a,b], keys {{a: b}} or one value: write it in that form",
     ),
     (
         r".*Missing mandatory value: (?P<key>\S+)",
