@@ -38,9 +38,7 @@ def command(
     taken up by the next run
     is_parallel: whether several processes of `torchrun` can do it together; else they are refused
     """
-    for name in ("stdout", "stderr"):
-        if getattr(sys, name) is None:  # closed by whoever started this, as `>&-` does
-            setattr(sys, name, Path(os.devnull).open("w"))  # noqa: SIM115
+    open_closed_streams()
     typed = sys.argv[1:]
     if HELP & set(typed):
         from pipeline.command_help import help_text
@@ -62,6 +60,13 @@ def command(
         # Whoever read the output has gone, as `head` does; Python would complain once more at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(BROKEN_PIPE)
+
+
+def open_closed_streams() -> None:
+    """Let output go nowhere where whoever started this closed its stream, as `>&-` does."""
+    for stream in ("stdout", "stderr"):
+        if getattr(sys, stream) is None:
+            setattr(sys, stream, Path(os.devnull).open("w"))  # noqa: SIM115
 
 
 def legible(message: str) -> str:

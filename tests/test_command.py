@@ -2,6 +2,7 @@
 
 import importlib
 import runpy
+import signal
 import subprocess
 import sys
 import time
@@ -10,9 +11,11 @@ from pathlib import Path
 import pytest
 
 from pipeline import progress
+from pipeline.command import command
 from pipeline.command_help import help_text
 from pipeline.config import Config, compose
 from pipeline.errors import ConfigError
+from pipeline.interruption import Interrupted
 from pipeline.stage import Stage, run
 from stages import chain
 
@@ -142,3 +145,16 @@ def test_a_command_whose_output_is_closed_ends_as_any_other() -> None:
     )
     closed = ["sh", "-c", '"$@" >&- 2>&-', "sh", sys.executable, "-c", code]
     assert subprocess.run(closed, cwd=ROOT, check=False).returncode == 7
+
+
+def test_a_command_that_is_stopped_names_itself(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def main(_typed: list[str]) -> None:
+        raise Interrupted(signal.SIGTERM)
+
+    monkeypatch.setattr("sys.argv", ["toy"])
+    with pytest.raises(SystemExit) as ended:
+        command("toy", main)
+    assert ended.value.code == 128 + signal.SIGTERM
+    assert capsys.readouterr().err.startswith("toy: ")
