@@ -59,8 +59,8 @@ def cautions(findings: Findings) -> list[str]:
         difference = value(everything["fve_difference"])
         most = " Most of what fine-tuning changed is not in its latents."
         found.append(
-            "Of the difference between the two models’ activations the crosscoder explains "
-            f"{share(difference)}." + ("" if difference > 0.5 else most)
+            "Of what the difference between the two models’ activations does beyond its mean the "
+            f"crosscoder explains {share(difference)}." + ("" if difference > 0.5 else most)
         )
         found += a_few_rows(findings)
     dead = result["dead_latents"] / result["n_latents"]

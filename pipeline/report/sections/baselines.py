@@ -135,9 +135,9 @@ def told(result: Baselines) -> str:
     mean = explained["mean"]["explained"]
     kl = {patch: kl_removed(result, patch, "first") for patch in ("full", "diff_sae", "mean")}
     text = (
-        f"Of the square of the difference the crosscoder explains {share(ours['value'])}, "
-        f"a dictionary of the difference alone (diff-SAE) {share(rival['value'])}, one mean "
-        f"difference {share(mean['value'])}"
+        "Of the square of the difference, its mean included, the crosscoder explains "
+        f"{share(ours['value'])}, a dictionary of the difference alone (diff-SAE) "
+        f"{share(rival['value'])}, one mean difference {share(mean['value'])}"
     )
     if (full := kl["full"]) and (other := kl["diff_sae"]) and (one := kl["mean"]):
         text += (
