@@ -89,7 +89,7 @@ def test_a_wrong_number_of_factors_is_refused(tmp_path: Path):
 
 
 def test_a_missing_folder_is_an_error(tmp_path: Path):
-    with pytest.raises(MissingArtifactError, match="holds no crosscoder"):
+    with pytest.raises(MissingArtifactError, match="not found, expected a crosscoder"):
         import_crosscoder(pretrained(tmp_path / "none"), stream(), tmp_path, provenance={})
 
 

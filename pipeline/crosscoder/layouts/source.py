@@ -60,6 +60,11 @@ class Source:
 def find(path: Path) -> Source:
     """The weights at `path`: a file, or a folder with one, or with numbered ones, of which the
     last is taken. MissingArtifactError where there is none."""
+    if not path.exists():
+        raise MissingArtifactError(
+            f"{path} not found, expected a crosscoder's folder or weights file: name another path, "
+            "or run `dvc repro train` where the pipeline is to make it"
+        )
     weights = path if path.is_file() else _in_folder(path)
     folder = weights.parent
     names = (f"{weights.stem}_cfg.json", "cfg.json", "config.json")
