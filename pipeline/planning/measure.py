@@ -14,11 +14,13 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from statistics import median
 from typing import Any
 
 import torch
+from torch import Tensor
 from transformers import AutoModelForCausalLM
 
 from pipeline.analysis.losses import token_losses
@@ -147,14 +149,24 @@ class Probes:
         head = head_of(model, config.runtime.logits_bytes)
         length = min(config.mix.sequence_length_tokens, MAX_TOKENS)
         n_texts = max(1, min(config.dump.batch_tokens, MAX_TOKENS) // length)
-        shapes = (n_texts, length), (config.steering.batch_texts, N_WRITTEN)
-        read_ids, write_ids = (
-            torch.randint(3, text.vocab_size, shape, device=self.device) for shape in shapes
+        read_shape, write_shape = (n_texts, length), (config.steering.batch_texts, N_WRITTEN)
+        all_ids, write_ids = (
+            torch.randint(3, text.vocab_size, shape, device=self.device)
+            for shape in (read_shape, write_shape)
         )
 
-        def read() -> None:
+        def read(read_ids: Tensor) -> None:
             stream = residual(model, N_BLOCKS, read_ids).flatten(0, 1)
             token_losses(head, read_ids.flatten(), stream, [stream])
+
+        def reading_seconds() -> float:
+            """Per token, of as much of the texts as does not take long: a processor without
+            bfloat16 reads a large model a hundred times more slowly than others."""
+            for read_ids in (all_ids[:1, : -(-length // 16)], all_ids[:1], all_ids):
+                seconds = self.seconds(partial(read, read_ids))
+                if seconds > REPEATED_SECONDS:
+                    break
+            return seconds / read_ids.numel()
 
         def write() -> None:
             reading = Continuation(model, 1)
@@ -162,9 +174,9 @@ class Probes:
                 reading.logits(write_ids[:, at : at + 1], lambda own: own)
 
         with torch.inference_mode():
-            read_seconds, write_seconds = self.seconds(read), self.seconds(write)
+            read_seconds, write_seconds = reading_seconds(), self.seconds(write)
         return {
-            "forward": read_seconds / (size.operations(N_BLOCKS, n_heads=2) * read_ids.numel()),
+            "forward": read_seconds / size.operations(N_BLOCKS, n_heads=2),
             "write": write_seconds / (size.operations(N_BLOCKS, n_heads=1) * write_ids.numel()),
         }
 
