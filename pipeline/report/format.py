@@ -20,7 +20,10 @@ def number(value: float | None, digits: int = 3) -> str:
 
 
 def percent(value: float | None, digits: int = 1) -> str:
-    return MISSING if value is None or value != value else f"{value:.{digits}%}"
+    if value is None or value != value:
+        return MISSING
+    told = f"{value:.{digits}%}"
+    return told.removeprefix("-") if not told.strip("-0.%") else told
 
 
 def share(value: float | None, digits: int = 0) -> str:

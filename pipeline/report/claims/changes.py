@@ -155,8 +155,13 @@ def weighs(change: Change) -> str:
     if made is None:
         return ""
     beside = "" if random is None else f" (random latents that fire as often: {percent(random)})"
-    other = "" if undone is None else f", undone in the fine-tuned model it takes {percent(undone)}"
+    other = "" if undone is None else f", undone in the fine-tuned model it {moves(undone)} it"
     return (
-        f"Made in the base model alone it takes {percent(made)} off the distance (KL) between the "
-        f"two models’ predictions{other}{beside}."
+        f"Made in the base model alone it {moves(made)} the distance (KL) between the two models’ "
+        f"predictions{other}{beside}."
     )
+
+
+def moves(share: float) -> str:
+    """What removing a share of the distance is called; less than none is a part that comes."""
+    return f"adds {percent(-share)} to" if share < 0 else f"takes {percent(share)} off"

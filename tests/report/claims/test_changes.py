@@ -5,7 +5,7 @@ from typing import Any, cast
 import pytest
 
 from pipeline.analysis.changes.result import Change
-from pipeline.report.claims.changes import says
+from pipeline.report.claims.changes import says, weighs
 from tests.report.change_lists import one_change
 
 
@@ -37,3 +37,13 @@ def test_a_broad_change_that_base_has_nothing_of_is_something_of_its_own() -> No
 
 def test_a_broad_change_of_undecided_kind_is_not_told_as_sure() -> None:
     assert "the data do not say how; it looks as if" in broad(kind="undecided", beta=0.27)
+
+
+def test_a_change_that_brings_distance_is_not_told_as_taking_less_than_nothing() -> None:
+    def weight(made: float, undone: float) -> str:
+        of = {"made": {"value": made}, "undone": {"value": undone}, "made_random": {"value": -1e-5}}
+        return weighs(cast(Change, of))
+
+    assert "it takes 3.0% off the distance (KL)" in weight(0.03, -0.027)
+    assert "undone in the fine-tuned model it adds 2.7% to it" in weight(0.03, -0.027)
+    assert weight(0.03, -0.027).endswith("(random latents that fire as often: 0.0%).")
