@@ -44,7 +44,7 @@ from pipeline.runtime import resolve_device, set_threads
 from pipeline.training.optimiser import Adam
 
 LOGS = Path("logs")
-VERSION = 4  # raised where a probe measures something else than before
+VERSION = 5  # raised where a probe measures something else than before
 SECTIONS = ("models", "hook_point", "mix", "dump", "crosscoder", "train", "baselines")
 N_BLOCKS, MAX_VOCABULARY, MAX_LATENTS, MAX_TOKENS, N_WRITTEN = 2, 16_384, 1_024, 2_048, 8
 COUNTS = ("n_latents", "n_shared_latents", "k", "k_start")  # keys that grow with the latents
