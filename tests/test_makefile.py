@@ -26,12 +26,17 @@ FOLDERS = [
 
 
 def make(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Runs make as a user types it, although the tests may themselves run below `make test`.
+
+    A make that finds MAKELEVEL set tells which folder it enters, among what it would run.
+    """
+    outer = ("MAKEFLAGS", "MAKELEVEL", "MFLAGS", "MAKEOVERRIDES")
     return subprocess.run(
         ["make", *arguments],
         cwd=folder,
         capture_output=True,
         text=True,
-        env=os.environ | {"MAKEFLAGS": ""},
+        env={name: value for name, value in os.environ.items() if name not in outer},
     )
 
 
