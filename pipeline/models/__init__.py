@@ -7,6 +7,6 @@ records.py                 `ModelRecord`: what `data/models/` says of a model; l
 start.py, template.py      what every sequence starts with; how conversations are written
 load.py, hook.py           the pair, whole or cut off, and its residual stream read or replaced
 here.py                    what of a pair is on this machine, before anything is downloaded or made
-skeleton.py                a model's modules and shapes without its weights
+skeleton.py, size.py       a model's modules, shapes and size without its weights
 figures.py, result.py      `results/models.json`
 """

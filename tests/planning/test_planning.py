@@ -11,12 +11,11 @@ from huggingface_hub.errors import LocalEntryNotFoundError
 
 from pipeline.config import Config, compose
 from pipeline.distributed import Ranks
-from pipeline.models.configuration import read_configuration
 from pipeline.planning import measure
 from pipeline.planning.measure import active_share, rates_here
 from pipeline.planning.missing import missing_for
 from pipeline.planning.rates import Machine, Rates, on_a_card, step_seconds
-from pipeline.planning.sizes import n_latents_of, size_from, sizes_of
+from pipeline.planning.sizes import n_latents_of, sizes_of
 from pipeline.planning.tables import (
     format_bytes,
     in_rounds_of,
@@ -32,7 +31,7 @@ from pipeline.shuffle.permutation import Permutation
 from pipeline.store import StoreLayout
 from pipeline.text.tokens import train_tokenizer
 from stages import plan
-from tests.models.families import family_folder, random_family
+from tests.models.families import family_folder
 
 ROOT = Path(__file__).parents[2]
 LAPTOP = Machine(
@@ -296,24 +295,6 @@ def test_an_adapter_on_a_base_in_a_template_of_control_tokens_is_planned(tmp_pat
     assert missing_for(config, LAPTOP, planned) == []
     assert planned["models"].seconds > 2 * RATES.start
     assert planned["dump"].disk > 0
-
-
-@pytest.mark.parametrize("family", ["gpt2", "opt", "bloom", "falcon", "mixtral"])
-def test_a_plan_reads_the_shape_of_any_family(tmp_path: Path, family: str) -> None:
-    folder = family_folder(tmp_path / family, family)
-    sizes = sizes_of(local(folder, folder))
-    assert sizes is not None
-    assert (sizes[0].d_model, sizes[0].n_layers, sizes[0].vocab_size) == (16, 4, 300)
-    assert sizes[0].n_parameters == sum(p.numel() for p in random_family(family).parameters())
-
-
-def test_a_mixture_of_experts_costs_what_its_chosen_experts_cost(tmp_path: Path) -> None:
-    def active(n_chosen: int) -> float:
-        folder = family_folder(tmp_path / str(n_chosen), "mixtral", num_experts_per_tok=n_chosen)
-        return size_from(read_configuration(folder)).n_active_parameters
-
-    experts = 4 * 3 * 16 * 24  # four experts of three matrices
-    assert active(4) - active(1) == 3 / 4 * experts
 
 
 def test_rounds_of_the_published_run_fit_300_gigabytes() -> None:
