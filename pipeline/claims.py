@@ -218,6 +218,7 @@ class FirstScreen(TypedDict):
     layer: Annotated[int | None, Field(description="of the hook point; null without models")]
     lead: Annotated[str, Field(description="what was found, in a sentence")]
     behaviour: Annotated[str, Field(description="text IT predicts better or worse; may be empty")]
+    trust: Annotated[str, Field(description="what list and verdicts rest on; may be empty")]
     models_differ: Annotated[bool, Field(description="whether any held-out row differs")]
     n_shown: Annotated[int, Field(description="changes on the first screen, of the whole list")]
     accounted: Annotated[Accounted | None, Field(description="null: no list was made")]

@@ -422,12 +422,12 @@ def test_a_change_of_one_token_is_shown_on_it_and_not_on_a_stronger_outlier() ->
     change = one_change(2, "turned", "a garden")
     (usual,) = change["examples"]
     change["examples"] = [{**usual, "token": " commits", "strength": 300.0}, usual]
-    shown = change_told(2, claim_of(change))
+    shown = change_told(2, claim_of(change, min_common=0.5))
     assert shown.where == "typical"
     assert shown.example
     assert " word2" in shown.example.text
     change["tokens"] = [(" word2", 0.4), ("a garden", 0.3)]
-    shown = change_told(2, claim_of(change))
+    shown = change_told(2, claim_of(change, min_common=0.5))
     assert shown.where == "strongest"
     assert shown.example
     assert " commits" in shown.example.text

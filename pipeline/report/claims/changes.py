@@ -20,13 +20,13 @@ MIN_TOKENS = 0.5
 
 def change_claims(findings: Findings) -> list[Claim]:
     """Every listed change, the largest first; none where there is no list, or nothing is on it."""
-    result = findings.find(CHANGES)
-    return [claim_of(change) for change in result["changes"]] if result else []
+    result, limit = findings.find(CHANGES), findings.config.changes.min_common
+    return [claim_of(change, limit) for change in result["changes"]] if result else []
 
 
-def claim_of(change: Change) -> Claim:
+def claim_of(change: Change, min_common: float) -> Claim:
     claim: Claim = {
-        "says": f"{says(change)}{within(change)}",
+        "says": f"{says(change, min_common)}{within(change)}",
         "kind": cast(Kind, change["kind"]),
         "change": change["change"],
         "examples": [{**example} for example in change["examples"]],
@@ -83,12 +83,13 @@ def outcome(result: ChangeList) -> str:
     )
 
 
-def says(change: Change) -> str:
-    """What is different, in words."""
-    if change["broad"]:
-        return says_broad(change)
-    on = f"On {percent(change['rate'])} of the tokens"
-    cosine, ratio = fixed(change["cosine"]["value"], 2), number(change["strength_ratio"]["value"])
+def says(change: Change, min_common: float) -> str:
+    """What is different, in words, with the figures that decided the kind.
+
+    min_common: of `changes`; the kind of rows that have less in common is read along the direction
+        of the change alone, and so is what is said of them
+    """
+    on = "On every token" if change["broad"] else f"On {percent(change['rate'])} of the tokens"
     match change["kind"]:
         case "new":
             return f"{on} the fine-tuned model writes something that the base model does not have."
@@ -96,37 +97,47 @@ def says(change: Change) -> str:
             return f"{on} the base model writes something that the fine-tuned model has lost."
         case "moved":
             return f"{on} only one model writes this; the other writes it on other tokens."
-        case "turned":
-            return f"{on} both models respond, but write in different directions (cosine {cosine})."
-        case "stronger":
-            return f"{on} both write the same, the fine-tuned model {ratio} times as strongly."
-        case "weaker":
-            return f"{on} both write the same, the fine-tuned model only {ratio} times as strongly."
         case "mean_shift":
             return "Every token is moved by one and the same vector: no latent is needed for it."
         case "scale_shift":
             return "All activations are longer or shorter by one factor: no latent is needed."
         case _:
-            likely = KIND_NAMES.get(change["likely_kind"], change["likely_kind"])
-            return (
-                f"{on} the two models surely differ, and the data do not say how; the figures "
-                f"look {likely} (cosine {cosine}, strength ratio {ratio})."
-            )
+            is_common = (change["common"] or 0.0) >= min_common
+            how = both_write(change) if is_common else along_one_direction(change)
+    if change["kind"] != "undecided":
+        return f"{on}, {how}."
+    likely = KIND_NAMES.get(change["likely_kind"], change["likely_kind"])
+    return (
+        f"{on} the two models surely differ, and the data do not say how; it looks {likely}: {how}."
+    )
 
 
-def says_broad(change: Change) -> str:
-    """What is different on every token, in words: along its direction base is at `beta` times the
-    change, IT at `beta` + 1."""
-    on, beta = "On every token, along one direction,", change["beta"]
-    if change["kind"] == "new" or not beta:
-        return f"{on} the fine-tuned model writes something that the base model does not have."
-    ratio = number(1 + 1 / beta)
-    if change["kind"] == "undecided":
-        return (
-            f"{on} the two models surely differ, and the data do not say how; it looks as if the "
-            f"fine-tuned model wrote {ratio} times what the base model writes there."
-        )
-    return f"{on} the fine-tuned model writes {ratio} times what the base model writes there."
+def both_write(change: Change) -> str:
+    """How what both models write on the rows turns and grows."""
+    cosine, ratio = fixed(change["cosine"]["value"], 2), number(change["strength_ratio"]["value"])
+    match change["kind"]:
+        case "undecided":
+            return f"cosine {cosine}, strength ratio {ratio}"
+        case "turned":
+            return f"both models respond, but write in different directions (cosine {cosine})"
+        case kind:
+            only = "only " * (kind == "weaker")
+            return f"both write the same, the fine-tuned model {only}{ratio} times as strongly"
+
+
+def along_one_direction(change: Change) -> str:
+    """How much of what base writes along the direction of the change IT writes there."""
+    ratio, there = ratio_along(change), "what the base model writes there"
+    wrote = f"{number(ratio)} times {there}"
+    if ratio is not None and ratio < 0:
+        wrote = f"the opposite of {there}, {number(-ratio)} times as strongly"
+    return f"along one direction, the fine-tuned model writes {wrote}"
+
+
+def ratio_along(change: Change) -> float | None:
+    """IT over base along the direction of the change, where base is at `beta` times the change and
+    IT at `beta` + 1; None where base is at nothing, and for a shift."""
+    return 1 + 1 / change["beta"] if change["beta"] else None
 
 
 def within(change: Change) -> str:

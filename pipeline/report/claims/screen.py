@@ -21,7 +21,13 @@ from pipeline.claims import (
 from pipeline.config.models import ModelConfig
 from pipeline.report.claims.behaviour import behaviour
 from pipeline.report.claims.changes import change_claims, outcome
-from pipeline.report.claims.trust import cautions, failings, hardly_differ, models_differ
+from pipeline.report.claims.trust import (
+    cautions,
+    failings,
+    hardly_differ,
+    in_short,
+    models_differ,
+)
 from pipeline.report.findings import Findings
 from pipeline.report.labels import VERDICT_NAMES
 from pipeline.report.sections.baselines import rivals
@@ -57,6 +63,7 @@ def first_screen(findings: Findings) -> FirstScreen:
         "layer": config.hook_point.layer if findings.has_models else None,
         "lead": lead(findings),
         "behaviour": behaviour(findings) if models_differ(findings) else "",
+        "trust": in_short(findings),
         "models_differ": models_differ(findings),
         "n_shown": config.report.n_changes,
         "accounted": accounted(changes) if changes else None,

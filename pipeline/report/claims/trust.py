@@ -1,8 +1,9 @@
 """How far to trust what is claimed, by the limits of the section `report`."""
 
+from pipeline.analysis.changes.result import CHANGES
 from pipeline.analysis.evaluation.result import EVALUATION
 from pipeline.report.findings import Findings
-from pipeline.report.format import share
+from pipeline.report.format import percent, share
 from pipeline.results import Measured, applicable
 
 SHRINKING_KINDS = ("l1", "dsf")
@@ -36,6 +37,28 @@ def failings(findings: Findings) -> list[str]:
     if difference < limits.min_fve_difference:
         found.append(f"it explains {share(difference)} of the difference between the models")
     return found
+
+
+def in_short(findings: Findings) -> str:
+    """What the list and the verdicts rest on, in two sentences at most; empty where the models do
+    not differ, or where the warning on the crosscoder says more and there is no list."""
+    if not models_differ(findings):
+        return ""
+    changes, told = findings.find(CHANGES), []
+    if changes and changes["changes"]:
+        chance = percent(changes["max_false_discovery_rate"], 0)
+        told.append(
+            "the list was made on training documents and tested on held-out ones, by tests that "
+            f"leave at most {chance} of its entries to chance"
+        )
+    if not failings(findings):
+        everything = findings.read(EVALUATION)["reconstruction"]["all"]
+        fve, difference = (share(value(everything[n])) for n in ("fve_both", "fve_difference"))
+        told.append(
+            f"the crosscoder, from which the verdicts on latents come, explains {fve} of the "
+            f"variance of the two models and {difference} of their difference"
+        )
+    return f"How far to trust it: {'; '.join(told)}." if told else ""
 
 
 def cautions(findings: Findings) -> list[str]:

@@ -7,7 +7,7 @@ from pipeline.analysis.changes.result import CHANGES, Change, ChangeList
 from pipeline.analysis.verdicts.result import VERDICTS
 from pipeline.claims import Claim, Example
 from pipeline.report import grid
-from pipeline.report.claims.changes import change_claims, outcome, promotes
+from pipeline.report.claims.changes import change_claims, outcome, promotes, ratio_along
 from pipeline.report.findings import Findings
 from pipeline.report.format import MISSING, fixed, number, percent
 from pipeline.report.grid import Cell, Grid, Row
@@ -122,6 +122,7 @@ def overview(result: ChangeList) -> Grid:
                 grid.percent(change["rate"], 2),
                 grid.measured(change["cosine"], 2),
                 grid.measured(change["strength_ratio"], 2),
+                grid.number(ratio_along(change), 2),
                 grid.measured(change["made"], 3),
                 grid.measured(change["made_random"], 3),
                 grid.measured(change["undone"], 3),
@@ -135,7 +136,8 @@ def overview(result: ChangeList) -> Grid:
         f"All changes, {percent(result['confidence'], 0)} intervals over documents",
         [
             *("rank", "kind", "share of the difference", "acts on", "cosine", "strength ratio"),
-            *("KL removed, made in base", "by random latents", "KL brought, undone in IT"),
+            *("along its direction", "KL removed, made in base", "by random latents"),
+            "KL brought, undone in IT",
             *("mostly on", "promotes"),
         ],
         rows,
@@ -156,6 +158,7 @@ def figures(change: Change) -> list[tuple[str, str]]:
         ("of the change, by source", sources(change)),
         ("cosine of the two models’ directions", fixed(change["cosine"]["value"], 2)),
         ("strength, IT over base", number(change["strength_ratio"]["value"])),
+        ("the same along its direction", number(ratio_along(change), 2)),
         ("written by base, length", number(change["norm_base"])),
         ("written by IT, length", number(change["norm_it"])),
     ]

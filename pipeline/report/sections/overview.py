@@ -28,6 +28,7 @@ def show(findings: Findings) -> Shown:
         facts={
             "lead": screen["lead"],
             "behaviour": screen["behaviour"],
+            "trust": screen["trust"],
             "changes": [
                 told(rank, claim)
                 for rank, claim in enumerate(changes[: screen["n_shown"]], start=1)
