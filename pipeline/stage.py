@@ -65,6 +65,31 @@ MADE_BY = {
 }
 
 
+PATHS = {
+    "models": MODELS,
+    "tokens": TOKENS,
+    "activations": ACTIVATIONS,
+    "heldout_activations": HELDOUT_ACTIVATIONS,
+    "plant": PLANT,
+    "shuffled": SHUFFLED,
+    "crosscoder": CROSSCODER,
+    "seeds": SEEDS,
+    "dashboards": DASHBOARDS,
+    "latent_scaling": LATENT_SCALING,
+    "evaluation": EVALUATION,
+    "diff_sae": DIFF_SAE,
+    "changes": CHANGES,
+    "listed": LISTED,
+    "compared": COMPARED,
+}
+"""Name by which stages know what they read -> where it lies."""
+
+
+def paths_of(*names: str) -> dict[str, Path]:
+    """What a stage reads, by the names of PATHS."""
+    return {name: PATHS[name] for name in names}
+
+
 @dataclass(frozen=True)
 class Stage:
     """A stage's declaration.

@@ -22,30 +22,14 @@ from pipeline.config import Config
 from pipeline.config.crosscoder import BatchTopKConfig
 from pipeline.results import not_applicable
 from pipeline.runtime import resolve_device, set_threads
-from pipeline.stage import (
-    CROSSCODER,
-    DIFF_SAE,
-    EVALUATION,
-    HELDOUT_ACTIVATIONS,
-    MODELS,
-    SHUFFLED,
-    TOKENS,
-    Stage,
-    read_results,
-    run,
-)
+from pipeline.stage import DIFF_SAE, HELDOUT_ACTIVATIONS, Stage, paths_of, read_results, run
 
 STAGE = Stage(
     name="baselines",
     sections=("baselines", "causal", "train", "hook_point", "sources", "mix"),
-    inputs={
-        "models": MODELS,
-        "tokens": TOKENS,
-        "shuffled": SHUFFLED,
-        "heldout_activations": HELDOUT_ACTIVATIONS,
-        "crosscoder": CROSSCODER,
-        "evaluation": EVALUATION,
-    },
+    inputs=paths_of(
+        "models", "tokens", "shuffled", "heldout_activations", "crosscoder", "evaluation"
+    ),
     outputs={"diff_sae": DIFF_SAE},
     results=("baselines.json", "baselines_summary.json", "positions.parquet"),
     resumes=True,

@@ -14,19 +14,14 @@ cost    for each of `causal.n_sequences` chat sequences, the lower blocks of bot
 
 from pipeline.config import Config
 from pipeline.results import not_applicable
-from pipeline.stage import CROSSCODER, LATENT_SCALING, MODELS, TOKENS, Stage, run
+from pipeline.stage import Stage, paths_of, run
 
 STAGE = Stage(
     name="causal",
     is_parallel=True,
     format_version=3,
     sections=("causal", "hook_point"),
-    inputs={
-        "models": MODELS,
-        "tokens": TOKENS,
-        "crosscoder": CROSSCODER,
-        "latent_scaling": LATENT_SCALING,
-    },
+    inputs=paths_of("models", "tokens", "crosscoder", "latent_scaling"),
     results=("causal.json", "causal_summary.json", "causal.csv", "causal.png", "causal.svg"),
     memory_keys=("causal.batch_sequences", "runtime.logits_bytes"),
 )

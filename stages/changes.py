@@ -20,17 +20,7 @@ from typing import TYPE_CHECKING
 
 from pipeline.artifacts import Build
 from pipeline.config import Config
-from pipeline.stage import (
-    CHANGES,
-    CROSSCODER,
-    HELDOUT_ACTIVATIONS,
-    LATENT_SCALING,
-    MODELS,
-    SHUFFLED,
-    TOKENS,
-    Stage,
-    run,
-)
+from pipeline.stage import CHANGES, Stage, paths_of, run
 
 if TYPE_CHECKING:
     from pipeline.analysis.opening import Opened
@@ -39,14 +29,9 @@ STAGE = Stage(
     name="changes",
     is_parallel=True,
     sections=("changes", "causal", "hook_point"),
-    inputs={
-        "models": MODELS,
-        "tokens": TOKENS,
-        "shuffled": SHUFFLED,
-        "heldout_activations": HELDOUT_ACTIVATIONS,
-        "crosscoder": CROSSCODER,
-        "latent_scaling": LATENT_SCALING,
-    },
+    inputs=paths_of(
+        "models", "tokens", "shuffled", "heldout_activations", "crosscoder", "latent_scaling"
+    ),
     outputs={"changes": CHANGES},
     results=("changes.json", "changes.parquet", "changes_summary.json"),
     memory_keys=("changes.batch_rows", "runtime.logits_bytes"),

@@ -14,29 +14,14 @@ cost    one pass over `dashboards.n_rows` rows, encoding the chosen latents alon
 
 from pipeline.config import Config
 from pipeline.results import not_applicable
-from pipeline.stage import (
-    CROSSCODER,
-    DASHBOARDS,
-    HELDOUT_ACTIVATIONS,
-    LATENT_SCALING,
-    MODELS,
-    TOKENS,
-    Stage,
-    run,
-)
+from pipeline.stage import DASHBOARDS, Stage, paths_of, run
 
 STAGE = Stage(
     name="dashboards",
     is_parallel=True,
     format_version=2,
     sections=("dashboards",),
-    inputs={
-        "models": MODELS,
-        "tokens": TOKENS,
-        "heldout_activations": HELDOUT_ACTIVATIONS,
-        "crosscoder": CROSSCODER,
-        "latent_scaling": LATENT_SCALING,
-    },
+    inputs=paths_of("models", "tokens", "heldout_activations", "crosscoder", "latent_scaling"),
     outputs={"dashboards": DASHBOARDS},
     memory_keys=("dashboards.batch_rows", "runtime.logits_bytes"),
 )

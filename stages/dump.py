@@ -26,18 +26,14 @@ from pipeline.distributed import world
 from pipeline.harvest.processes import check_one_process
 from pipeline.rounds.turns import take_turns
 from pipeline.shuffle.producer import is_dealt, writer_for
-from pipeline.stage import ACTIVATIONS, HELDOUT_ACTIVATIONS, MODELS, PLANT, TOKENS, Stage, run
+from pipeline.stage import Stage, paths_of, run
 
 STAGE = Stage(
     name="dump",
     format_version=2,
     sections=("dump", "hook_point", "plant"),
-    inputs={"models": MODELS, "tokens": TOKENS},
-    outputs={
-        "activations": ACTIVATIONS,
-        "heldout_activations": HELDOUT_ACTIVATIONS,
-        "plant": PLANT,
-    },
+    inputs=paths_of("models", "tokens"),
+    outputs=paths_of("activations", "heldout_activations", "plant"),
     is_parallel=True,
     resumes=True,
     memory_keys=("dump.batch_tokens",),

@@ -13,30 +13,20 @@ cost    blocks below the hook point on the held-out sequences, once per edit (of
 """
 
 from pipeline.config import Config
-from pipeline.stage import (
-    CROSSCODER,
-    DIFF_SAE,
-    HELDOUT_ACTIVATIONS,
-    LATENT_SCALING,
-    LISTED,
-    MODELS,
-    TOKENS,
-    Stage,
-    run,
-)
+from pipeline.stage import Stage, paths_of, run
 
 STAGE = Stage(
     name="edits",
     sections=("changes",),
-    inputs={
-        "models": MODELS,
-        "tokens": TOKENS,
-        "heldout_activations": HELDOUT_ACTIVATIONS,
-        "crosscoder": CROSSCODER,
-        "diff_sae": DIFF_SAE,
-        "latent_scaling": LATENT_SCALING,
-        "listed": LISTED,
-    },
+    inputs=paths_of(
+        "models",
+        "tokens",
+        "heldout_activations",
+        "crosscoder",
+        "diff_sae",
+        "latent_scaling",
+        "listed",
+    ),
     results=("edits.json",),
     format_version=3,
     memory_keys=("changes.batch_rows",),

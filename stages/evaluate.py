@@ -13,19 +13,14 @@ cost    one pass over `evaluate.n_rows` rows; for each of `evaluate.n_sequences`
 """
 
 from pipeline.config import Config
-from pipeline.stage import CROSSCODER, HELDOUT_ACTIVATIONS, MODELS, TOKENS, Stage, run
+from pipeline.stage import Stage, paths_of, run
 
 STAGE = Stage(
     name="evaluate",
     format_version=3,
     is_parallel=True,
     sections=("evaluate",),
-    inputs={
-        "models": MODELS,
-        "tokens": TOKENS,
-        "heldout_activations": HELDOUT_ACTIVATIONS,
-        "crosscoder": CROSSCODER,
-    },
+    inputs=paths_of("models", "tokens", "heldout_activations", "crosscoder"),
     results=("evaluation.json", "evaluation_summary.json", "latents.csv"),
     memory_keys=("evaluate.batch_sequences", "evaluate.batch_rows", "runtime.logits_bytes"),
 )

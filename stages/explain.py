@@ -17,31 +17,21 @@ cost    at least three requests per sentence (to write it, to judge it, and to j
 
 from pipeline.config import Config
 from pipeline.results import not_applicable
-from pipeline.stage import (
-    CHANGES,
-    CROSSCODER,
-    HELDOUT_ACTIVATIONS,
-    LATENT_SCALING,
-    LISTED,
-    MODELS,
-    TOKENS,
-    Stage,
-    run,
-)
+from pipeline.stage import Stage, paths_of, run
 
 STAGE = Stage(
     name="explain",
     sections=("explain", "changes", "hook_point"),
     local_files=("explain",),
-    inputs={
-        "models": MODELS,
-        "tokens": TOKENS,
-        "heldout_activations": HELDOUT_ACTIVATIONS,
-        "crosscoder": CROSSCODER,
-        "latent_scaling": LATENT_SCALING,
-        "changes": CHANGES,
-        "listed": LISTED,
-    },
+    inputs=paths_of(
+        "models",
+        "tokens",
+        "heldout_activations",
+        "crosscoder",
+        "latent_scaling",
+        "changes",
+        "listed",
+    ),
     results=("explanations.json",),
     format_version=2,
     memory_keys=("explain.batch_rows",),

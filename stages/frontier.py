@@ -20,27 +20,13 @@ from pipeline.config.compose import params_overrides
 from pipeline.config.frontier import SweepConfig
 from pipeline.errors import ConfigError
 from pipeline.progress import Progress
-from pipeline.stage import (
-    HELDOUT_ACTIVATIONS,
-    MADE_BY,
-    MODELS,
-    RESULTS,
-    SHUFFLED,
-    TOKENS,
-    Stage,
-    run,
-)
+from pipeline.stage import MADE_BY, RESULTS, Stage, paths_of, run
 from pipeline.workspace import Workspace
 
 STAGE = Stage(
     name="frontier",
     sections=("frontier", "train", "evaluate"),
-    inputs={
-        "models": MODELS,
-        "tokens": TOKENS,
-        "shuffled": SHUFFLED,
-        "heldout_activations": HELDOUT_ACTIVATIONS,
-    },
+    inputs=paths_of("models", "tokens", "shuffled", "heldout_activations"),
     results=("frontier.json", "frontier.csv", "frontier.png", "frontier.svg"),
     resumes=True,
     format_version=2,

@@ -20,15 +20,7 @@ from pipeline.command import command, tell
 from pipeline.config import Config, load_config
 from pipeline.errors import ConfigError
 from pipeline.paths import expanded
-from pipeline.stage import (
-    CHANGES,
-    HELDOUT_ACTIVATIONS,
-    MODELS,
-    TOKENS,
-    Stage,
-    clear_memory_errors,
-    use_runtime,
-)
+from pipeline.stage import CHANGES, Stage, clear_memory_errors, paths_of, use_runtime
 
 if TYPE_CHECKING:
     from pipeline.claims import Claim
@@ -37,7 +29,7 @@ if TYPE_CHECKING:
 STAGE = Stage(
     name="grade",
     sections=("changes", "hook_point"),
-    inputs={"models": MODELS, "tokens": TOKENS, "heldout_activations": HELDOUT_ACTIVATIONS},
+    inputs=paths_of("models", "tokens", "heldout_activations"),
     memory_keys=("changes.batch_rows",),
 )
 

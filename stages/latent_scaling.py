@@ -16,12 +16,12 @@ cost    three passes over `latent_scaling.n_rows` rows, each encoding them: twel
 """
 
 from pipeline.config import Config
-from pipeline.stage import CROSSCODER, HELDOUT_ACTIVATIONS, Stage, run
+from pipeline.stage import HELDOUT_ACTIVATIONS, Stage, paths_of, run
 
 STAGE = Stage(
     name="latent_scaling",
     sections=("latent_scaling",),
-    inputs={"crosscoder": CROSSCODER, "heldout_activations": HELDOUT_ACTIVATIONS},
+    inputs=paths_of("crosscoder", "heldout_activations"),
     results=(
         "latents.parquet",
         "latents.columns.json",

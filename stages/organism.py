@@ -14,27 +14,13 @@ cost    one pass over `organism.n_rows` rows; then, for each set of latents and 
 
 from pipeline.config import Config
 from pipeline.results import not_applicable
-from pipeline.stage import (
-    CROSSCODER,
-    HELDOUT_ACTIVATIONS,
-    LATENT_SCALING,
-    MODELS,
-    TOKENS,
-    Stage,
-    run,
-)
+from pipeline.stage import Stage, paths_of, run
 
 STAGE = Stage(
     name="organism",
     sections=("organism", "sources", "mix", "hook_point"),
     local_files=("sources",),
-    inputs={
-        "models": MODELS,
-        "tokens": TOKENS,
-        "heldout_activations": HELDOUT_ACTIVATIONS,
-        "crosscoder": CROSSCODER,
-        "latent_scaling": LATENT_SCALING,
-    },
+    inputs=paths_of("models", "tokens", "heldout_activations", "crosscoder", "latent_scaling"),
     results=("organism.json", "organism.csv", "organism.png", "organism.svg"),
     memory_keys=("organism.batch_prompts", "organism.batch_rows", "runtime.logits_bytes"),
     format_version=2,

@@ -14,18 +14,12 @@ cost    both models once over `parting.n_sequences` sequences; for each listed t
 """
 
 from pipeline.config import Config
-from pipeline.stage import CHANGES, CROSSCODER, LISTED, MODELS, TOKENS, Stage, run
+from pipeline.stage import Stage, paths_of, run
 
 STAGE = Stage(
     name="parting",
     sections=("parting", "changes", "hook_point"),
-    inputs={
-        "models": MODELS,
-        "tokens": TOKENS,
-        "crosscoder": CROSSCODER,
-        "changes": CHANGES,
-        "listed": LISTED,
-    },
+    inputs=paths_of("models", "tokens", "crosscoder", "changes", "listed"),
     results=("parting.json", "parting.parquet"),
     memory_keys=("parting.batch_sequences", "runtime.logits_bytes"),
 )

@@ -12,18 +12,13 @@ cost    one encoding of `recovery.n_rows` rows; nothing where nothing is planted
 
 from pipeline.config import Config
 from pipeline.results import not_applicable
-from pipeline.stage import CROSSCODER, HELDOUT_ACTIVATIONS, LATENT_SCALING, PLANT, Stage, run
+from pipeline.stage import Stage, paths_of, run
 
 STAGE = Stage(
     name="recovery",
     format_version=3,
     sections=("recovery", "plant"),
-    inputs={
-        "plant": PLANT,
-        "crosscoder": CROSSCODER,
-        "heldout_activations": HELDOUT_ACTIVATIONS,
-        "latent_scaling": LATENT_SCALING,
-    },
+    inputs=paths_of("plant", "crosscoder", "heldout_activations", "latent_scaling"),
     results=(
         "recovery.json",
         "recovery.csv",

@@ -15,32 +15,20 @@ from dataclasses import replace
 
 from pipeline.config import Config
 from pipeline.results import applies
-from pipeline.stage import (
-    ACTIVATIONS,
-    CROSSCODER,
-    DASHBOARDS,
-    HELDOUT_ACTIVATIONS,
-    MODELS,
-    RESULTS,
-    SHUFFLED,
-    TOKENS,
-    Stage,
-    read_results,
-    run,
-)
+from pipeline.stage import DASHBOARDS, MODELS, RESULTS, Stage, paths_of, read_results, run
 
 STAGE = Stage(
     name="report",
     sections=("experiment", "report"),
-    inputs={
-        "models": MODELS,
-        "tokens": TOKENS,
-        "activations": ACTIVATIONS,
-        "heldout_activations": HELDOUT_ACTIVATIONS,
-        "shuffled": SHUFFLED,
-        "crosscoder": CROSSCODER,
-        "dashboards": DASHBOARDS,
-    },
+    inputs=paths_of(
+        "models",
+        "tokens",
+        "activations",
+        "heldout_activations",
+        "shuffled",
+        "crosscoder",
+        "dashboards",
+    ),
     outputs={"figures": RESULTS / "figures"},
     results=("report.html", "summary.json", "findings.json"),
     format_version=3,

@@ -16,17 +16,12 @@ from typing import Any
 
 from pipeline.config import Config
 from pipeline.runtime import resolve_device, set_threads
-from pipeline.stage import HELDOUT_ACTIVATIONS, MODELS, SEEDS, SHUFFLED, TOKENS, Stage, run
+from pipeline.stage import HELDOUT_ACTIVATIONS, SEEDS, Stage, paths_of, run
 
 STAGE = Stage(
     name="seed_runs",
     sections=("seeds", "crosscoder", "train"),
-    inputs={
-        "shuffled": SHUFFLED,
-        "heldout_activations": HELDOUT_ACTIVATIONS,
-        "models": MODELS,
-        "tokens": TOKENS,
-    },
+    inputs=paths_of("shuffled", "heldout_activations", "models", "tokens"),
     outputs={"seeds": SEEDS},
     resumes=True,
     memory_keys=("train.batch_rows",),

@@ -10,17 +10,12 @@ cost    latent scaling once per further run; a one-to-one matching of the latent
 
 from pipeline.config import Config
 from pipeline.results import not_applicable
-from pipeline.stage import CROSSCODER, HELDOUT_ACTIVATIONS, LATENT_SCALING, SEEDS, Stage, run
+from pipeline.stage import Stage, paths_of, run
 
 STAGE = Stage(
     name="seeds",
     sections=("seeds", "latent_scaling"),
-    inputs={
-        "crosscoder": CROSSCODER,
-        "heldout_activations": HELDOUT_ACTIVATIONS,
-        "seeds": SEEDS,
-        "latent_scaling": LATENT_SCALING,
-    },
+    inputs=paths_of("crosscoder", "heldout_activations", "seeds", "latent_scaling"),
     results=("seeds.json", "seeds.csv", "seeds.png", "seeds.svg"),
     memory_keys=("latent_scaling.batch_rows",),
     format_version=2,

@@ -13,13 +13,13 @@ cost    per model and prompt, `steering.n_tokens` steps of a batch of all condit
 """
 
 from pipeline.config import Config
-from pipeline.stage import CHANGES, COMPARED, LISTED, MODELS, Stage, run
+from pipeline.stage import Stage, paths_of, run
 
 STAGE = Stage(
     name="steering",
     sections=("steering", "changes", "organism", "sources", "mix", "hook_point"),
     local_files=("sources",),
-    inputs={"models": MODELS, "changes": CHANGES, "listed": LISTED, "compared": COMPARED},
+    inputs=paths_of("models", "changes", "listed", "compared"),
     results=("steering.json",),
     memory_keys=("steering.batch_texts", "organism.batch_prompts"),
 )

@@ -19,26 +19,13 @@ from pipeline.distributed import ALONE, Mesh, world
 from pipeline.labels import OUTLIERS
 from pipeline.progress import Progress
 from pipeline.runtime import resolve_device, set_threads
-from pipeline.stage import (
-    CROSSCODER,
-    HELDOUT_ACTIVATIONS,
-    MODELS,
-    SHUFFLED,
-    TOKENS,
-    Stage,
-    run,
-)
+from pipeline.stage import CROSSCODER, HELDOUT_ACTIVATIONS, Stage, paths_of, run
 
 STAGE = Stage(
     name="train",
     sections=("crosscoder", "train"),
     local_files=("crosscoder",),
-    inputs={
-        "shuffled": SHUFFLED,
-        "heldout_activations": HELDOUT_ACTIVATIONS,
-        "models": MODELS,
-        "tokens": TOKENS,
-    },
+    inputs=paths_of("shuffled", "heldout_activations", "models", "tokens"),
     outputs={"crosscoder": CROSSCODER},
     results=("training.csv",),
     is_parallel=True,
