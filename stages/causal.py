@@ -31,7 +31,7 @@ def main(config: Config) -> None:
     from pipeline.analysis.causal.chart import causal_figure
     from pipeline.analysis.causal.run import chat_sources, measure_sets
     from pipeline.analysis.causal.table import causal_columns, headline
-    from pipeline.analysis.charts.look import FILE_PALETTE, image_files
+    from pipeline.analysis.charts import FILE_PALETTE, image_files
     from pipeline.analysis.opening import Opened
     from pipeline.columns import csv_bytes
 

@@ -25,7 +25,7 @@ STAGE = Stage(
 
 
 def main(config: Config) -> None:
-    from pipeline.analysis.charts.look import FILE_PALETTE, image_files
+    from pipeline.analysis.charts import FILE_PALETTE, image_files
     from pipeline.analysis.decoders.charts import decoder_cosine_figure
     from pipeline.analysis.decoders.summaries import (
         decoder_cosine_summary,

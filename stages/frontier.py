@@ -36,7 +36,7 @@ WORKSPACES = Path("data/frontier")
 
 
 def main(config: Config) -> None:
-    from pipeline.analysis.charts.look import FILE_PALETTE, image_files
+    from pipeline.analysis.charts import FILE_PALETTE, image_files
     from pipeline.columns import csv_bytes
     from pipeline.validation.charts import frontier_figure
     from pipeline.validation.frontier import COLUMNS, frontier_table, nested

@@ -36,7 +36,7 @@ STAGE = Stage(
 
 
 def main(config: Config) -> None:
-    from pipeline.analysis.charts.look import FILE_PALETTE, image_files
+    from pipeline.analysis.charts import FILE_PALETTE, image_files
     from pipeline.analysis.opening import Opened
     from pipeline.analysis.verdicts.chart import scaling_figure, scaling_points
     from pipeline.analysis.verdicts.columns import COLUMNS

@@ -28,7 +28,7 @@ STAGE = Stage(
 
 
 def main(config: Config) -> None:
-    from pipeline.analysis.charts.look import FILE_PALETTE, image_files
+    from pipeline.analysis.charts import FILE_PALETTE, image_files
     from pipeline.analysis.opening import Opened
     from pipeline.analysis.organism.chart import organism_figure
     from pipeline.analysis.organism.table import ablation_table

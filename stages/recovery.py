@@ -34,7 +34,7 @@ DIGITS = 6
 
 
 def main(config: Config) -> None:
-    from pipeline.analysis.charts.look import FILE_PALETTE, image_files
+    from pipeline.analysis.charts import FILE_PALETTE, image_files
     from pipeline.analysis.opening import Opened
     from pipeline.analysis.recovery.chart import recovery_figure
     from pipeline.analysis.recovery.columns import without_truth

@@ -26,7 +26,7 @@ STAGE = Stage(
 
 
 def main(config: Config) -> None:
-    from pipeline.analysis.charts.look import FILE_PALETTE, image_files
+    from pipeline.analysis.charts import FILE_PALETTE, image_files
     from pipeline.analysis.decoders.charts import relative_norm_figure
     from pipeline.analysis.decoders.summaries import (
         live_latents,

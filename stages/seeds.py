@@ -23,7 +23,7 @@ STAGE = Stage(
 
 
 def main(config: Config) -> None:
-    from pipeline.analysis.charts.look import FILE_PALETTE, image_files
+    from pipeline.analysis.charts import FILE_PALETTE, image_files
     from pipeline.analysis.opening import Opened
     from pipeline.analysis.seeds.chart import seeds_figure
     from pipeline.analysis.seeds.compare import table

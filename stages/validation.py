@@ -22,7 +22,7 @@ DEFAULT = "+experiment=planted"
 
 
 def main(config: Config) -> None:
-    from pipeline.analysis.charts.look import FILE_PALETTE, image_files
+    from pipeline.analysis.charts import FILE_PALETTE, image_files
     from pipeline.columns import csv_bytes
     from pipeline.validation.charts import validation_figure
     from pipeline.validation.run import validate

@@ -63,16 +63,15 @@ PART_IMPORTS = {
 # Within the analysis: what each question stands on besides the ground floor (the files that lie
 # directly in pipeline/analysis, which stand on no question).
 QUESTION_IMPORTS = {
-    "charts": set(),
-    "decoders": {"charts"},
-    "evaluation": {"decoders", "charts"},
-    "verdicts": {"decoders", "charts"},
-    "causal": {"decoders", "charts"},
+    "decoders": set(),
+    "evaluation": {"decoders"},
+    "verdicts": {"decoders"},
+    "causal": {"decoders"},
     "baselines": {"causal"},
-    "organism": {"charts"},
+    "organism": set(),
     "dashboards": {"decoders"},
-    "seeds": {"verdicts", "charts"},
-    "recovery": {"decoders", "charts"},
+    "seeds": {"verdicts"},
+    "recovery": {"decoders"},
     "changes": {"causal", "verdicts"},
     "parting": {"changes"},
     "steering": {"changes", "organism"},

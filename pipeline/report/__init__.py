@@ -1,8 +1,8 @@
 """The page: it reads results and computes nothing.
 
 findings.py    `Findings`: results, configuration and manifests of one run, each read by its type
-section.py     a section of the page: what it shows, one file each in `sections/`
-chart.py, grid.py, format.py, labels.py   charts, tables, numbers and names as the page writes them
+section.py     a section of the page with its charts: what it shows, one file each in `sections/`
+grid.py, format.py, labels.py   tables, numbers and names as the page writes them
 shares.py      where latents fire, as shares of their firing
 browser.py     the latent browser's data: columns of all latents, packed dashboards
 runs.py        the runs that made what the page shows

@@ -19,10 +19,9 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from pipeline.report.browser import Browser
-from pipeline.report.chart import Chart
 from pipeline.report.findings import Findings
 from pipeline.report.format import FILTERS
-from pipeline.report.section import Section, Shown
+from pipeline.report.section import Chart, Section, Shown
 from pipeline.report.sections.order import SECTIONS
 
 ASSETS = Path(__file__).parent / "assets"

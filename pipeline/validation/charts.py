@@ -2,7 +2,7 @@
 
 import altair as alt
 
-from pipeline.analysis.charts.look import Palette, colour, inline_values
+from pipeline.analysis.charts import Palette, colour, inline_values
 from pipeline.columns import Table, rows_of, table_of
 
 

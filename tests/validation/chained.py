@@ -2,7 +2,7 @@
 
 import os
 
-import pipeline.analysis.charts.look
+import pipeline.analysis.charts
 import pipeline.analysis.evaluation.table
 import pipeline.training.training  # noqa: F401 - loaded before the fork
 from pipeline.workspace import ROOT

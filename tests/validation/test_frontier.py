@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from pipeline.analysis.charts.look import FILE_PALETTE, image_files
+from pipeline.analysis.charts import FILE_PALETTE, image_files
 from pipeline.config import compose
 from pipeline.errors import ConfigError
 from pipeline.results import not_applicable

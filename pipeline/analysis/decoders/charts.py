@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import altair as alt
 
-from pipeline.analysis.charts.look import Palette, Table, colour, inline_values
+from pipeline.analysis.charts import Palette, Table, colour, inline_values
 from pipeline.analysis.decoders.geometry import MINDER, REFERENCE
 
 CLUSTERS = ("base-only side", "between", "shared", "IT-only side")

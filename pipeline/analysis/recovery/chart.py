@@ -5,7 +5,7 @@ from typing import Any
 
 import altair as alt
 
-from pipeline.analysis.charts.look import Palette
+from pipeline.analysis.charts import Palette
 from pipeline.results import applies
 
 CRITERION_NAMES = {

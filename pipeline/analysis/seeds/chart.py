@@ -2,8 +2,7 @@
 
 import altair as alt
 
-from pipeline.analysis.charts.look import Palette, Table
-from pipeline.analysis.charts.marks import interval_figure
+from pipeline.analysis.charts import Palette, Table, interval_figure
 
 
 def seeds_figure(table: Table, palette: Palette) -> alt.TopLevelMixin:

@@ -7,7 +7,7 @@ import altair as alt
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.analysis.charts.look import Palette, colour, inline_values
+from pipeline.analysis.charts import Palette, colour, inline_values
 from pipeline.analysis.decoders.geometry import CHANGED, EXCLUSIVE_BINS
 from pipeline.columns import Table
 

@@ -5,11 +5,10 @@ from functools import partial
 from pipeline.analysis.causal.chart import LABELS, causal_figure
 from pipeline.analysis.causal.result import CAUSAL, CAUSAL_COLUMNS, Causal
 from pipeline.report import grid
-from pipeline.report.chart import Chart
 from pipeline.report.findings import Findings
 from pipeline.report.format import percent, share
 from pipeline.report.grid import Grid, Row
-from pipeline.report.section import Section, Shown
+from pipeline.report.section import Chart, Section, Shown
 from pipeline.results import table
 
 

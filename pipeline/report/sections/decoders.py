@@ -21,10 +21,9 @@ from pipeline.analysis.decoders.result import (
 )
 from pipeline.analysis.evaluation.result import LATENTS, LatentColumns, source_rates
 from pipeline.report import grid
-from pipeline.report.chart import Chart, Table
 from pipeline.report.findings import Findings
 from pipeline.report.grid import Grid, Row
-from pipeline.report.section import Section, Shown
+from pipeline.report.section import Chart, Section, Shown, Table
 from pipeline.report.shares import source_shares
 from pipeline.results import table
 

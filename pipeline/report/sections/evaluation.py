@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping
 from functools import partial
 from typing import Final
 
-from pipeline.analysis.charts.marks import interval_figure
+from pipeline.analysis.charts import interval_figure
 from pipeline.analysis.decoders.result import RELATIVE_NORM
 from pipeline.analysis.evaluation.result import (
     EVALUATION,
@@ -14,12 +14,11 @@ from pipeline.analysis.evaluation.result import (
     SpliceTable,
 )
 from pipeline.report import grid
-from pipeline.report.chart import Chart, Table
 from pipeline.report.findings import Findings
 from pipeline.report.format import percent, share
 from pipeline.report.grid import Grid, Row
 from pipeline.report.labels import MODEL_NAMES, group_names
-from pipeline.report.section import Section, Shown
+from pipeline.report.section import Chart, Section, Shown, Table
 from pipeline.results import Measured, applicable
 
 Groups = Mapping[str, str]

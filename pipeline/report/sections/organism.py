@@ -9,12 +9,11 @@ from pipeline.analysis.organism.chart import organism_figure
 from pipeline.analysis.organism.result import ABLATION_COLUMNS, ORGANISM, Organism, Twin
 from pipeline.analysis.organism.table import SET_NAMES
 from pipeline.report import grid
-from pipeline.report.chart import Chart
 from pipeline.report.findings import Findings
 from pipeline.report.format import percent
 from pipeline.report.grid import Grid, Row
 from pipeline.report.labels import MODEL_NAMES
-from pipeline.report.section import Section, Shown
+from pipeline.report.section import Chart, Section, Shown
 from pipeline.results import Measured, table
 
 N_SHOWN_LATENTS = 8

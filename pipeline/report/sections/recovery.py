@@ -3,12 +3,11 @@
 from pipeline.analysis.recovery.chart import CRITERION_NAMES, recovery_figure
 from pipeline.analysis.recovery.result import RECOVERY, Recovery
 from pipeline.report import grid
-from pipeline.report.chart import Chart
 from pipeline.report.findings import Findings
 from pipeline.report.format import percent
 from pipeline.report.grid import Grid, Row
 from pipeline.report.labels import ALL_VERDICT_NAMES, ARTEFACT_NAMES, VERDICT_NAMES
-from pipeline.report.section import Section, Shown
+from pipeline.report.section import Chart, Section, Shown
 
 FREQUENCIES = ("all", "common", "rare")
 CALLED = (*VERDICT_NAMES, "dead", "not found")

@@ -3,11 +3,10 @@
 from pipeline.analysis.seeds.chart import seeds_figure
 from pipeline.analysis.seeds.result import SEED_COLUMNS, SEEDS, Seeds
 from pipeline.report import grid
-from pipeline.report.chart import Chart
 from pipeline.report.findings import Findings
 from pipeline.report.format import fixed, percent
 from pipeline.report.grid import Grid, Row
-from pipeline.report.section import Section, Shown
+from pipeline.report.section import Chart, Section, Shown
 from pipeline.results import table
 
 

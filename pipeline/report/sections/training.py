@@ -2,11 +2,10 @@
 
 from typing import Any
 
-from pipeline.analysis.charts.marks import curve_figure
-from pipeline.report.chart import Chart, Table
+from pipeline.analysis.charts import curve_figure
 from pipeline.report.findings import Findings
 from pipeline.report.format import number
-from pipeline.report.section import Section, Shown
+from pipeline.report.section import Chart, Section, Shown, Table
 from pipeline.results import table
 from pipeline.training.result import CURVE
 

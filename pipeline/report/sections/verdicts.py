@@ -10,12 +10,11 @@ from pipeline.analysis.verdicts.columns import VerdictColumns
 from pipeline.analysis.verdicts.result import VERDICT_COUNTS, VERDICTS, VerdictCounts
 from pipeline.config.analysis import LatentScalingConfig
 from pipeline.report import grid
-from pipeline.report.chart import Chart
 from pipeline.report.findings import Findings
 from pipeline.report.format import fixed, number
 from pipeline.report.grid import Grid, Row
 from pipeline.report.labels import NORM_BIN_NAMES, VERDICT_NAMES
-from pipeline.report.section import Section, Shown
+from pipeline.report.section import Chart, Section, Shown
 from pipeline.report.shares import source_shares, template_shares
 
 MOSTLY = 0.5

@@ -18,7 +18,7 @@ from pipeline.analysis.causal.patches import (
     merge,
 )
 from pipeline.analysis.causal.table import TOKENS, causal_columns, causal_table, controls, headline
-from pipeline.analysis.charts.look import FILE_PALETTE, image_files
+from pipeline.analysis.charts import FILE_PALETTE, image_files
 from pipeline.analysis.splicing import HookedModel, prediction_mask
 from pipeline.crosscoder import Crosscoder
 from tests.analysis.stores import random_crosscoder

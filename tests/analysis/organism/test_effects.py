@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from pipeline.analysis.bootstrap import Bootstrap
-from pipeline.analysis.charts.look import FILE_PALETTE, image_files
+from pipeline.analysis.charts import FILE_PALETTE, image_files
 from pipeline.analysis.organism.behaviour import encode_batches
 from pipeline.analysis.organism.chart import organism_figure
 from pipeline.analysis.organism.effects import (

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.analysis.charts.look import FILE_PALETTE, image_files
+from pipeline.analysis.charts import FILE_PALETTE, image_files
 from pipeline.analysis.seeds.chart import seeds_figure
 from pipeline.analysis.seeds.compare import (
     COLUMNS,
