@@ -28,9 +28,8 @@ STAGE = Stage(
 
 def main(config: Config) -> None:
     from pipeline.analysis.decoders.geometry import decoder_geometry
-    from pipeline.analysis.evaluation.latent_table import DIGITS, latent_table
     from pipeline.analysis.evaluation.run import evaluated, over_rows
-    from pipeline.analysis.evaluation.table import summary
+    from pipeline.analysis.evaluation.table import DIGITS, latent_table, summary
     from pipeline.analysis.opening import Opened
     from pipeline.columns import csv_bytes
 

@@ -30,8 +30,7 @@ STAGE = Stage(
 def main(config: Config) -> None:
     from pipeline.analysis.charts import FILE_PALETTE, image_files
     from pipeline.analysis.opening import Opened
-    from pipeline.analysis.organism.chart import organism_figure
-    from pipeline.analysis.organism.table import ablation_table
+    from pipeline.analysis.organism.chart import ablation_table, organism_figure
     from pipeline.columns import csv_bytes
 
     opened, name = Opened(STAGE, config), config.planted_source

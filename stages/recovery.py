@@ -37,7 +37,7 @@ def main(config: Config) -> None:
     from pipeline.analysis.charts import FILE_PALETTE, image_files
     from pipeline.analysis.opening import Opened
     from pipeline.analysis.recovery.chart import recovery_figure
-    from pipeline.analysis.recovery.columns import without_truth
+    from pipeline.analysis.recovery.result import without_truth
     from pipeline.columns import csv_bytes
 
     opened = Opened(STAGE, config)

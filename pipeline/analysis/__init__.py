@@ -8,8 +8,8 @@ end in letters for their axes (each file has the legend); tables are columns (`p
 
     opening     inputs, device, crosscoder, language models, readers    bootstrap  intervals
     heldout     rows in batches, units behind intervals                 groups     source x class
-    blocks      tests over blocks of documents, false discovery rates
-    halves      what the models write, compared without the noise of the estimate
+    blocks      tests over blocks of documents, false discovery rates; what the models write,
+                compared by halves of the blocks
     splicing    a language model continued from a patched activation    lens       logit lens
     charts      palette, image files, marks that several charts share
 

@@ -7,13 +7,13 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from pipeline.analysis.bootstrap import Bootstrap
-from pipeline.analysis.evaluation.reconstruction import reconstruction_table
 from pipeline.analysis.evaluation.rows_pass import (
     SERIES,
     HeldoutSums,
     heldout_pass,
     with_difference,
 )
+from pipeline.analysis.evaluation.table import reconstruction_table
 from pipeline.analysis.heldout import row_batches, spread_blocks
 from pipeline.crosscoder import Crosscoder
 from tests.analysis.stores import heldout_store, random_crosscoder

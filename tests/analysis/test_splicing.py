@@ -13,7 +13,7 @@ from pipeline.analysis.evaluation.splice import (
     merge,
     splice_batch,
 )
-from pipeline.analysis.evaluation.splice_table import splice_table
+from pipeline.analysis.evaluation.table import splice_table
 from pipeline.analysis.groups import Cells
 from pipeline.analysis.losses import BYTES_PER_LOGIT, Head
 from pipeline.analysis.splicing import (

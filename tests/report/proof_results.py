@@ -13,8 +13,8 @@ from pipeline.analysis.causal.result import Causal, CausalFigures, Patches
 from pipeline.analysis.causal.table import causal_columns
 from pipeline.analysis.explain.result import Detection, Explanation, Explanations, Means
 from pipeline.analysis.groups import Cells
+from pipeline.analysis.organism.chart import ablation_table
 from pipeline.analysis.organism.result import Behaved, Organism, RandomEffect, SteeredAtRandom
-from pipeline.analysis.organism.table import ablation_table
 from pipeline.analysis.parting.result import Carrier, Parting, Source, Token
 from pipeline.analysis.recovery.result import ArtefactScores, CriterionScores, Rates, Recovery
 from pipeline.analysis.seeds.compare import JUDGED, summary, table

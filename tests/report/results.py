@@ -16,11 +16,10 @@ from pipeline.analysis.decoders.summaries import (
     relative_norm_summary,
     relative_norm_table,
 )
-from pipeline.analysis.evaluation.latent_table import DIGITS, latent_table
 from pipeline.analysis.evaluation.result import LATENTS
 from pipeline.analysis.evaluation.rows_pass import HeldoutSums
 from pipeline.analysis.evaluation.splice import SpliceSums
-from pipeline.analysis.evaluation.table import evaluation
+from pipeline.analysis.evaluation.table import DIGITS, evaluation, latent_table
 from pipeline.analysis.groups import Cells
 from pipeline.analysis.lens import LISTS
 from pipeline.analysis.verdicts.columns import COLUMNS

@@ -7,10 +7,9 @@ broad.py          broad lines, on every row in proportion to what base has there
 measure.py        `ChangeSums`: one pass over held-out rows, sums per block of documents
 rows.py           `ChangeRows`: what each change puts into the difference of any other rows
 judge.py          `Judgement`: sums -> shares, kinds, tests, what is listed
-latents.py        `Rests`: the crosscoder latents that a change rests on
+latents.py        `Rests`: the crosscoder latents that a change rests on; where it acts
 causal.py         `Weight`: a change undone in the IT model, or made in base
-reading.py        promoted tokens, and examples in context
-surroundings.py   the last three, gathered for the listed changes
+surroundings.py   the last two for the listed changes, with promoted tokens and examples in context
 result.py         `Change`, an entry of `results/changes.json`, and what each figure means
 table.py          the entries; `results/changes.parquet`
 run.py            `find` and `list_changes`: what the stage does

@@ -40,6 +40,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.analysis.blocks import (
+    compared,
     effective_number,
     false_discovery_rate,
     jackknife_error,
@@ -47,7 +48,6 @@ from pipeline.analysis.blocks import (
     upper_tail,
 )
 from pipeline.analysis.changes.measure import AGAINST, BASE, WITH, ChangeSums, WrittenSums
-from pipeline.analysis.halves import compared
 from pipeline.config.changes import ChangesConfig
 
 Floats = NDArray[np.float64]

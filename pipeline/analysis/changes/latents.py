@@ -3,12 +3,14 @@ one held-out pass.
 
 A latent stands under a change where it fires on the rows that the change acts on (correlation of f
 with |h|); the cosine of its decoders' difference with the change's direction tells whether it
-explains the change, or is the concept that changed.
+explains the change, or is the concept that changed. The tokens and the sources of text on which it
+acts count by its squares there, sum h^2, so that rows on which it is strong say most.
 
 Letters: B rows, L latents, J changes, M models, D d_model, E examples.
 """
 
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -17,16 +19,61 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from pipeline.analysis.changes.measure import Changes
-from pipeline.analysis.changes.where import Where
 from pipeline.analysis.heldout import as_float, spread_blocks
 from pipeline.config.changes import ChangesConfig
 from pipeline.crosscoder import Crosscoder
 from pipeline.distributed import ALONE, Ranks
 from pipeline.progress import Progress
 from pipeline.store import StoreReader
+from pipeline.text.pieces import Pieces
 
 Floats = NDArray[np.float64]
 PLACE = ("document", "sequence", "position")
+
+
+@dataclass
+class Where:
+    """by_token, by_source: sum h^2 on each token id, and on each source by its number."""
+
+    by_token: Counter[int] = field(default_factory=Counter)
+    by_source: Counter[int] = field(default_factory=Counter)
+
+    @classmethod
+    def together(cls, parts: Sequence["Where"]) -> "Where":
+        """What several processes counted."""
+        whole = cls()
+        for part in parts:
+            whole.by_token.update(part.by_token)
+            whole.by_source.update(part.by_source)
+        return whole
+
+    def see(
+        self,
+        token_id_B: NDArray[np.integer],
+        source_B: NDArray[np.integer],
+        h_B: NDArray[np.floating],
+    ) -> None:
+        """Count a batch of rows."""
+        on = h_B.nonzero()[0]
+        square_N = h_B[on].astype(np.float64) ** 2
+        for counter, ids_N in (
+            (self.by_token, token_id_B[on]),
+            (self.by_source, source_B[on]),
+        ):
+            ids, of = np.unique(ids_N, return_inverse=True)
+            sums = np.bincount(of, square_N, minlength=len(ids))
+            counter.update(dict(zip(ids.tolist(), sums.tolist(), strict=True)))
+
+    def tokens(self, pieces: Pieces, n: int) -> list[tuple[str, float]]:
+        """The n tokens with the largest shares, and their shares."""
+        total = sum(self.by_token.values())
+        most = sorted(self.by_token.items(), key=lambda item: (-item[1], item[0]))[:n]
+        return [(pieces.single(token), square / total) for token, square in most]
+
+    def sources(self, names: Sequence[str]) -> list[tuple[str, float]]:
+        """Every source and its share."""
+        total = max(sum(self.by_source.values()), 1e-30)
+        return [(name, self.by_source[number] / total) for number, name in enumerate(names)]
 
 
 @dataclass

@@ -3,9 +3,8 @@
 example_pass.py   one pass over whole sequences, encoding the chosen latents alone
 excerpts.py       `Windows`: the best rows of each latent with the text around them
 histograms.py     `Activity`: exact histograms of active values, by group of tokens
-nearest.py        latents that write nearly the same
 records.py        `Records`: one dashboard per latent; `choose` says which get one
 file.py           dashboards.jsonl.gz, and what each key holds
 neuronpedia.py    the same in the JSON of SAEDashboard
-run.py            puts these together
+run.py            puts these together, and says which latents write nearly the same
 """

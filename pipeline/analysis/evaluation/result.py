@@ -9,7 +9,7 @@ from pipeline.results import Counts, Measured, NotApplicable, Numbers, ResultFil
 
 
 class Reconstruction(TypedDict):
-    """How well rows are rebuilt: see `reconstruction.reconstruction_table`."""
+    """How well rows are rebuilt: see `table.reconstruction_table`."""
 
     n_tokens: int
     l0: Measured
@@ -24,7 +24,7 @@ class Reconstruction(TypedDict):
 
 
 class Spliced(TypedDict):
-    """What a model loses when it runs on from rebuilt rows: see `splice_table.splice_table`."""
+    """What a model loses when it runs on from rebuilt rows: see `table.splice_table`."""
 
     n_predictions: int
     ce_clean: Measured

@@ -5,5 +5,6 @@ sets.py          `Chosen`: latents chosen on one half, and random ones against t
 behaviour.py     log probability of the planted reply with latents taken out or put in
 effects.py       `Bench`, ablations and steerings, each beside its random sets
 examples.py      replies written out, for reading
-table.py, chart.py, run.py   the table, its picture, and `results/organism.json`
+chart.py         the results as a table, and its picture
+run.py           `results/organism.json`
 """

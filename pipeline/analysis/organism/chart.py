@@ -1,8 +1,54 @@
-"""What goes of a planted behaviour when latents are taken out, drawn beside controls."""
+"""What goes of a planted behaviour when latents are taken out, beside controls: a table, drawn."""
 
 import altair as alt
 
 from pipeline.analysis.charts import Palette, Table, interval_figure
+from pipeline.analysis.organism.result import PARTS, Ablation, AblationColumns
+from pipeline.results import Measured, descriptions
+
+SERIES = {
+    "chosen": "chosen latents",
+    "same_rate": "random, same firing rate",
+    "same_rate_in_exchanges": "random, active in exchanges",
+    "twin": "chosen latents, in the twin",
+}
+COLUMNS = descriptions(AblationColumns)
+SET_NAMES = {
+    "best": "most selective latent",
+    "before": "most selective before the reply",
+    "reply": "most selective in the reply",
+    "selective": "most selective latents",
+    "it_only_best": "most selective IT-only latent",
+    "it_only": "all IT-only latents",
+}
+"""What the figure and the page call each set of latents."""
+
+
+def ablation_table(ablation: Ablation, in_twin: Ablation | None = None) -> Table:
+    """Effects removed, one row per set, part and series, with the columns of COLUMNS; empty sets
+    are left out. in_twin: the same of the twin, where there is one"""
+    table: Table = {name: [] for name in COLUMNS}
+    for name, found in ablation.items():
+        if "controls" not in found:
+            continue
+        for part in PARTS:
+            drawn: dict[str, Measured] = {
+                control: of[part] for control, of in found["controls"].items() if "onset" in of
+            }
+            beside = (in_twin or {}).get(name)
+            if beside and "effect_removed" in beside:
+                drawn["twin"] = beside["effect_removed"][part]
+            for series, shown in ({"chosen": found["effect_removed"][part]} | drawn).items():
+                row = {
+                    "set": SET_NAMES[name],
+                    "part": part,
+                    "series": SERIES[series],
+                    "n_latents": found["n_latents"],
+                    **shown,
+                }
+                for column in COLUMNS:
+                    table[column].append(row[column])
+    return table
 
 
 def organism_figure(table: Table, palette: Palette) -> alt.TopLevelMixin:

@@ -14,6 +14,7 @@ from pipeline.analysis.bootstrap import Bootstrap
 from pipeline.analysis.heldout import Rows, row_batches
 from pipeline.analysis.opening import Opened
 from pipeline.analysis.organism.behaviour import BASE, IT, encode_batches, nothing
+from pipeline.analysis.organism.chart import COLUMNS
 from pipeline.analysis.organism.effects import (
     PROMPTS,
     Bench,
@@ -41,7 +42,6 @@ from pipeline.analysis.organism.sets import (
     latent_rows,
     latents_used,
 )
-from pipeline.analysis.organism.table import COLUMNS
 from pipeline.analysis.splicing import HookedModel
 from pipeline.config.text import TriggeredSourceConfig
 from pipeline.crosscoder import Crosscoder

@@ -2,6 +2,7 @@
 
     matching.py   `Cooccurrence` of latents and features on held-out rows; `Matching` of the two
     scores.py     the tables of features and latents, and rates of right and wrong verdicts
+    kinds.py      verdicts by kind, rates by how often a feature fires
     chart.py      recall and false discoveries
     run.py        `score`: from the opened stage to `results/recovery.json` and its tables
 

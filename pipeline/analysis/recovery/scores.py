@@ -17,11 +17,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.analysis.decoders.geometry import CRITERIA, EXCLUSIVE_BINS
-from pipeline.analysis.recovery.columns import NU, VERDICT
-from pipeline.analysis.recovery.kinds import change_of, verdict_scores
+from pipeline.analysis.recovery.kinds import (
+    Counts,
+    by_frequency,
+    change_of,
+    decade_of,
+    share,
+    verdict_scores,
+)
 from pipeline.analysis.recovery.matching import Cooccurrence, Matching
-from pipeline.analysis.recovery.rates import Counts, by_frequency, decade_of, share
 from pipeline.analysis.recovery.result import (
+    NU,
+    VERDICT,
     ArtefactScores,
     ByFrequency,
     GainScores,

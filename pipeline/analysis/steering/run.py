@@ -3,7 +3,9 @@
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from pipeline.analysis.changes.lines import Lines
@@ -14,7 +16,6 @@ from pipeline.analysis.opening import Opened
 from pipeline.analysis.splicing import HookedModel
 from pipeline.analysis.steering.moves import Condition, added, change_conditions
 from pipeline.analysis.steering.planted import PlantedReply, planted_reply
-from pipeline.analysis.steering.prompts import Ids, encode_prompts, read_prompts
 from pipeline.analysis.steering.result import (
     CONDITIONS,
     Clean,
@@ -24,11 +25,17 @@ from pipeline.analysis.steering.result import (
     Written,
 )
 from pipeline.analysis.steering.writing import Writer, stays
+from pipeline.errors import ConfigError
 from pipeline.labels import MODELS as NAMES
+from pipeline.models.template import read_template
 from pipeline.progress import Progress
 from pipeline.results import NotApplicable, not_applicable
 from pipeline.runtime import generator
-from pipeline.stage import CHANGES, RESULTS
+from pipeline.stage import CHANGES, MODELS, RESULTS
+from pipeline.text.template import Document, Dropped, render_text, up_to_reply
+from pipeline.text.tokens import encode_documents
+
+Ids = NDArray[np.int64]
 
 
 def steer(opened: Opened) -> Steering | NotApplicable:
@@ -168,3 +175,29 @@ def write_model(
     if planted:
         clean["replies"] = planted.replies(m, stays)
     return clean
+
+
+def read_prompts(opened: Opened) -> list[Document]:
+    """Questions in the mix's template, and beginnings as they stand."""
+    section = opened.config.steering
+    template = read_template(MODELS).template(opened.tokenizer)
+    found: list[Document | Dropped] = [up_to_reply(q, template) for q in section.questions]
+    found += [render_text(0, text, "steering.beginnings") for text in section.beginnings]
+    keys = [f"steering.questions[{n}]" for n in range(len(section.questions))]
+    keys += [f"steering.beginnings[{n}]" for n in range(len(section.beginnings))]
+    return [_given(document, key) for document, key in zip(found, keys, strict=True)]
+
+
+def _given(document: Document | Dropped, key: str) -> Document:
+    if isinstance(document, Document):
+        return document
+    raise ConfigError(f"{key} is empty, or the template cannot write it: give it some other text")
+
+
+def encode_prompts(opened: Opened, documents: Sequence[Document]) -> list[Ids]:
+    """[S] tokens of each."""
+    start = [] if opened.start_id is None else [opened.start_id]
+    return [
+        np.concatenate([start, encoded.token_ids]).astype(np.int64)
+        for encoded in encode_documents(opened.tokenizer, documents)
+    ]

@@ -25,9 +25,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.analysis.blocks import both_tails, false_discovery_rate, jackknife_error
+from pipeline.analysis.blocks import both_tails, compared, false_discovery_rate, jackknife_error
 from pipeline.analysis.decoders.geometry import Mask
-from pipeline.analysis.halves import compared
 from pipeline.analysis.verdicts.table import Rule
 from pipeline.analysis.verdicts.written import Products
 

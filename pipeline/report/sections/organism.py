@@ -5,9 +5,8 @@ from typing import Literal
 
 from markupsafe import Markup
 
-from pipeline.analysis.organism.chart import organism_figure
+from pipeline.analysis.organism.chart import SET_NAMES, organism_figure
 from pipeline.analysis.organism.result import ABLATION_COLUMNS, ORGANISM, Organism, Twin
-from pipeline.analysis.organism.table import SET_NAMES
 from pipeline.report import grid
 from pipeline.report.findings import Findings
 from pipeline.report.format import percent

@@ -4,7 +4,7 @@ import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pipeline.analysis.changes.where import Where
+from pipeline.analysis.changes.latents import Where
 
 
 class Letters:

@@ -17,9 +17,9 @@ from pipeline.analysis.dashboards.example_pass import (
 from pipeline.analysis.dashboards.excerpts import FIELDS, first_of_each, sequences_of
 from pipeline.analysis.dashboards.file import DASHBOARDS, read_dashboards, write_dashboards
 from pipeline.analysis.dashboards.histograms import N_BINS, Activity
-from pipeline.analysis.dashboards.nearest import nearest_latents
 from pipeline.analysis.dashboards.neuronpedia import feature
 from pipeline.analysis.dashboards.records import Records, choose
+from pipeline.analysis.dashboards.run import nearest_latents
 from pipeline.analysis.groups import Cells
 from pipeline.analysis.lens import LISTS, TokenList, logit_lens
 from pipeline.analysis.losses import Head

@@ -5,9 +5,9 @@ import pandas as pd
 import torch
 
 from pipeline.analysis.decoders.geometry import decoder_geometry
-from pipeline.analysis.evaluation.latent_table import DIGITS, latent_table
 from pipeline.analysis.evaluation.result import LatentColumns
 from pipeline.analysis.evaluation.rows_pass import heldout_pass
+from pipeline.analysis.evaluation.table import DIGITS, latent_table
 from pipeline.columns import csv_bytes
 from pipeline.results import descriptions
 from tests.analysis.stores import heldout_store, random_crosscoder

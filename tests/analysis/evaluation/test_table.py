@@ -6,8 +6,7 @@ import pytest
 from pipeline.analysis.bootstrap import Bootstrap
 from pipeline.analysis.evaluation.rows_pass import HeldoutSums
 from pipeline.analysis.evaluation.splice import PATCHES, SpliceSums
-from pipeline.analysis.evaluation.splice_table import splice_table
-from pipeline.analysis.evaluation.table import evaluation, summary
+from pipeline.analysis.evaluation.table import evaluation, splice_table, summary
 from pipeline.analysis.groups import Cells
 
 CELLS = Cells(("pile", "chat"))

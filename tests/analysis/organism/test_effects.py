@@ -6,7 +6,7 @@ import pytest
 from pipeline.analysis.bootstrap import Bootstrap
 from pipeline.analysis.charts import FILE_PALETTE, image_files
 from pipeline.analysis.organism.behaviour import encode_batches
-from pipeline.analysis.organism.chart import organism_figure
+from pipeline.analysis.organism.chart import COLUMNS, ablation_table, organism_figure
 from pipeline.analysis.organism.effects import (
     STEERED,
     Bench,
@@ -18,7 +18,6 @@ from pipeline.analysis.organism.effects import (
 from pipeline.analysis.organism.examples import examples
 from pipeline.analysis.organism.selectivity import PlantedSums
 from pipeline.analysis.organism.sets import Chosen, choose_sets, latent_rows, latents_used
-from pipeline.analysis.organism.table import COLUMNS, ablation_table
 from pipeline.analysis.splicing import Unpatched
 from tests.analysis.organism.toy_organism import (
     BOS,

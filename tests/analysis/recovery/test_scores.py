@@ -8,9 +8,9 @@ import pytest
 import torch
 
 from pipeline.analysis.decoders.geometry import IN_BOTH
-from pipeline.analysis.recovery.columns import FEATURE_COLUMNS, LATENT_COLUMNS
 from pipeline.analysis.recovery.kinds import change_of
 from pipeline.analysis.recovery.matching import Cooccurrence, direction_cosine, match
+from pipeline.analysis.recovery.result import FEATURE_COLUMNS, LATENT_COLUMNS
 from pipeline.analysis.recovery.scores import (
     artefact_scores,
     decade_of,
