@@ -3,7 +3,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from transformers import PreTrainedTokenizerFast
 
-from pipeline.text.pieces import UNFINISHED, Pieces
+from pipeline.text.pieces import UNFINISHED, Pieces, characters
 from pipeline.text.tokens import train_tokenizer
 
 TEXT = "User: héllo  wörld — 你好\n\tthe  end "
@@ -60,7 +60,7 @@ def test_a_cut_character_leaves_its_neighbours_readable(first: int, last: int) -
     assert "".join(pieces) == expected
 
 
-@given(st.text(st.characters(exclude_characters=UNFINISHED, exclude_categories=["Cs"])))
+@given(st.text(st.characters(exclude_categories=["Cs"]) | st.sampled_from(f"{UNFINISHED}你")))
 def test_pieces_of_any_text_join_to_what_the_tokenizer_reads(text: str) -> None:
     ids = BYTES.encode(text, add_special_tokens=False)
     expected = BYTES.decode(ids, clean_up_tokenization_spaces=False)
@@ -78,3 +78,61 @@ def test_a_tokenizer_that_drops_a_first_space_keeps_it_here() -> None:
     ids = tokenizer.encode("the end", add_special_tokens=False)
     assert tokenizer.decode(ids[1:]) == "end"
     assert Pieces(tokenizer).of(ids) == [" the", " end"]
+
+
+def byte_fallback() -> PreTrainedTokenizerFast:
+    """As Gemma's: a character that the vocabulary lacks is written as its bytes."""
+    from tokenizers import Tokenizer, decoders, models, normalizers
+
+    names = ["<unk>", *(f"<0x{byte:02X}>" for byte in range(256)), "a", "b", "▁", "é", "☃"]
+    model = models.BPE({name: n for n, name in enumerate(names)}, [], byte_fallback=True)
+    tokenizer = Tokenizer(model)
+    tokenizer.normalizer = normalizers.Replace(" ", "▁")
+    steps = [decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse()]
+    tokenizer.decoder = decoders.Sequence(steps)
+    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, unk_token="<unk>")
+
+
+def whole_words() -> PreTrainedTokenizerFast:
+    """Of words alone, one of which is the sign itself."""
+    from tokenizers import Tokenizer, models, pre_tokenizers
+
+    words = ["[UNK]", "a", UNFINISHED]
+    tokenizer = Tokenizer(models.WordLevel({word: n for n, word in enumerate(words)}, "[UNK]"))
+    tokenizer.pre_tokenizer = pre_tokenizers.Split("", "isolated")
+    return PreTrainedTokenizerFast(tokenizer_object=tokenizer, unk_token="[UNK]")
+
+
+@pytest.mark.parametrize("tokenizer", [BYTES, byte_fallback()], ids=["byte level", "fallback"])
+@pytest.mark.parametrize("n", [1, 2, 5])
+def test_a_replacement_sign_of_the_text_is_a_character_and_nothing_unfinished(
+    tokenizer: PreTrainedTokenizerFast, n: int
+) -> None:
+    text = f"a{UNFINISHED * n} b{UNFINISHED}你"
+    pieces = Pieces(tokenizer).of(tokenizer.encode(text, add_special_tokens=False))
+    assert "".join(pieces) == text
+    assert sum(piece == UNFINISHED for piece in pieces) == n + 1
+
+
+@pytest.mark.parametrize("tokenizer", [BYTES, byte_fallback()], ids=["byte level", "fallback"])
+def test_a_cut_character_and_the_signs_beside_it_are_kept_apart(
+    tokenizer: PreTrainedTokenizerFast,
+) -> None:
+    ids = tokenizer.encode(f"你{UNFINISHED * 2}好", add_special_tokens=False)
+    pieces = Pieces(tokenizer).of(ids[1:-1])
+    assert "".join(pieces) == UNFINISHED * 4, "the end of one, two signs, the start of another"
+    assert pieces[:2] == ["", UNFINISHED]
+
+
+def test_a_word_that_is_the_sign_stands_for_itself() -> None:
+    tokenizer = whole_words()
+    assert Pieces(tokenizer).of([1, 2, 2, 1]) == [" a", f" {UNFINISHED}", f" {UNFINISHED}", " a"]
+
+
+def test_a_token_that_ends_a_cut_character_and_begins_another_does_not_hide_it() -> None:
+    """As the merges of a large vocabulary make them."""
+    you, good = "你".encode(), "好".encode()
+    assert characters([you[1:] + good[:1], good[1:]]) == [UNFINISHED, "好"]
+    assert characters([you[:2], you[2:] + good[:2]]) == ["", f"你{UNFINISHED}"]
+    assert characters([b"\x80", b"\x80", good]) == ["", UNFINISHED, "好"]
+    assert characters([]) == []
