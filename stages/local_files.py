@@ -4,7 +4,9 @@
 
 reads   composed.yaml, and each named file whose size or time has changed since the last look
 writes  data/local_files/: a file for models, sources, crosscoder, explain: path -> bytes, sha256
-cost    a fraction of a second, and about a second per GB to be read; DVC runs it every time
+cost    a fraction of a second, and about a second per GB to be read; DVC runs it every time. Where
+        a finished crosscoder is named, some seconds more: whether it fits the pair shows here, and
+        no stage before `train` depends on the section `crosscoder`
 """
 
 from pathlib import Path
@@ -25,6 +27,11 @@ def main(typed: list[str]) -> None:  # noqa: ARG001
     if not COMPOSED.exists():
         raise MissingArtifactError(f"{COMPOSED} not found: run `dvc repro compose`")
     config = yaml.load(COMPOSED.read_text(), Loader=yaml.CSafeLoader)
+    if config["crosscoder"].get("kind") == "pretrained":
+        from pipeline.config import load_config
+        from pipeline.planning.finished import check_finished
+
+        check_finished(load_config([]))
     for section in SECTIONS:
         write_json(LOCAL_FILES / f"{section}.json", digests(config[section]))
 

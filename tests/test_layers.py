@@ -163,7 +163,7 @@ def test_stages_import_no_other_stage(file: Path) -> None:
 
 
 LIGHT_FOUNDATIONS = ["errors", "labels", "artifacts", "distributed", "progress", "stage", "config"]
-WITHOUT_TORCH = ["compose", "code", "local_files", "shuffle", "relative_norm", "decoder_cosine"]
+WITHOUT_TORCH = ["compose", "code", "shuffle", "relative_norm", "decoder_cosine"]
 
 
 @pytest.fixture(scope="module")

@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from contextlib import chdir
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,8 @@ import yaml
 from pipeline import local_files
 from pipeline.artifacts import Manifest, read_manifest
 from pipeline.config import compose
+from pipeline.config.compose import composed_text
+from pipeline.crosscoder import Crosscoder
 from pipeline.local_files import digests
 from pipeline.stage import Stage
 
@@ -206,3 +209,35 @@ def test_the_stage_writes_a_file_per_section_and_needs_a_configuration(tmp_path:
     assert written.keys() == {f"{name}.json" for name in local_files.SECTIONS}
     assert '"a.jsonl"' in written["sources.json"]
     assert written["models.json"].strip() == "{}"
+
+
+def test_a_crosscoder_that_does_not_fit_is_refused_before_any_stage_that_costs(
+    tmp_path: Path,
+) -> None:
+    """No weight is read for it, and torch only where a crosscoder is named."""
+
+    def run(*overrides: str) -> str:
+        with chdir(ROOT):
+            config = compose(["+experiment=tiny", *overrides])
+        (tmp_path / "composed.yaml").write_bytes(composed_text(config))
+        code = "import runpy, sys; runpy.run_module('stages.local_files', run_name='__main__')"
+        done = subprocess.run(
+            [sys.executable, "-c", f"{code}; print('torch' in sys.modules)"],
+            cwd=tmp_path,
+            env={**os.environ, "PYTHONPATH": str(ROOT)},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        return done.stdout + done.stderr
+
+    assert run() == "False\n"
+    Crosscoder(2, 64, 10, kind="l1").save(tmp_path / "other")
+    chosen = "crosscoder=pretrained", "crosscoder.n_latents=null"
+    named = (*chosen, f"crosscoder.path={tmp_path / 'other'}")
+    said = run(*named)
+    assert said.startswith(f"error: crosscoder.path: {tmp_path / 'other'} is a crosscoder of")
+    assert "(2, 64), but the activations have (2, 128): set crosscoder.path" in said
+    assert said.count("\n") == 1
+    Crosscoder(2, 128, 10, kind="l1").save(tmp_path / "other")
+    assert run(*named) == "True\n"

@@ -303,7 +303,8 @@ def crosscoder_replaced_in_place(checkout: Checkout, folder: Path) -> None:
     weights.write_bytes(whole[::-1])
     done = checkout.run("dvc", "repro", "train", check=False)
     assert done.returncode != 0
-    assert "Running stage 'train'" in done.stdout
+    assert "Running stage 'local_files'" in done.stdout
+    assert "Running stage 'train'" not in done.stdout
     assert "cc_weights.pt" in done.stderr
     weights.write_bytes(whole)
     checkout.repro("local_files")

@@ -8,6 +8,7 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, model_validator
 
 from pipeline.config.section import Section
+from pipeline.labels import MODELS
 
 Count = Annotated[int, Field(gt=0)]
 """A whole number of things, at least one."""
@@ -155,6 +156,16 @@ class PretrainedConfig(Section):
             raise ValueError(
                 f"crosscoder.path ({self.path}) and crosscoder.repo ({self.repo}): "
                 "give exactly one of the two and set the other to null"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _a_factor_per_model(self) -> Self:
+        factors = self.activation_scale
+        if factors is not None and len(factors) != len(MODELS):
+            raise ValueError(
+                f"crosscoder.activation_scale ({factors}) has {len(factors)} factors, expected "
+                f"{len(MODELS)}, of {' and '.join(MODELS)}: give both, or null to measure them"
             )
         return self
 

@@ -1,6 +1,6 @@
 """A crosscoder as plain data: what every layout on disk is read to and written from."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -12,6 +12,21 @@ from pipeline.errors import ArtifactError
 DTYPES = (torch.float32, torch.bfloat16, torch.float16, torch.float64)
 KINDS = ("l1", "dsf", "jumprelu", "batch_topk")
 """Variants that a crosscoder can be of."""
+
+
+Shape = tuple[int, int, int]
+"""(n_models, d_model, n_latents) of a crosscoder."""
+
+
+@dataclass(frozen=True)
+class Outline:
+    """What the files of a crosscoder tell without a value of its weights being read.
+
+    provenance: what made it, as far as `Weights.provenance` needs no tensor for it
+    """
+
+    shape: Shape
+    provenance: Mapping[str, Any]
 
 
 @dataclass(frozen=True)
@@ -46,12 +61,7 @@ class Weights:
             )
         for name, tensor in self.tensors().items():
             check_numbers(name, tensor)
-        if self.W_dec.ndim != 3:
-            raise ArtifactError(
-                f"W_dec has shape {tuple(self.W_dec.shape)}, expected three axes (latents, models, "
-                "width): a crosscoder has one decoder per model; a dictionary of one model is none"
-            )
-        n_latents, n_models, d_model = self.W_dec.shape
+        n_models, d_model, n_latents = shape_by("W_dec", self.W_dec.shape)
         expected = {
             "W_enc": (n_models, d_model, n_latents),
             "b_enc": (n_latents,),
@@ -86,10 +96,8 @@ class Weights:
         return {name: tensor for name, tensor in named.items() if tensor is not None}
 
     @property
-    def shape(self) -> tuple[int, int, int]:
-        """(n_models, d_model, n_latents)"""
-        n_latents, n_models, d_model = self.W_dec.shape
-        return n_models, d_model, n_latents
+    def shape(self) -> Shape:
+        return shape_by("W_dec", self.W_dec.shape)
 
     @property
     def is_gated(self) -> bool:
@@ -97,17 +105,28 @@ class Weights:
         return self.threshold is None or bool((self.threshold > 0).any())
 
 
+def shape_by(name: str, axes: Sequence[int]) -> Shape:
+    """The shape of the crosscoder whose decoder, called `name`, has these axes [L, M, D].
+    ArtifactError where they are not three, or one is empty."""
+    if len(axes) != 3 or 0 in axes:
+        raise ArtifactError(
+            f"{name} has shape {tuple(axes)}, expected three axes with entries (latents, models, "
+            "width): a crosscoder has one decoder per model; a dictionary of one model is none"
+        )
+    n_latents, n_models, d_model = axes
+    return n_models, d_model, n_latents
+
+
 def check_numbers(name: str, tensor: Tensor) -> None:
     """Raise ArtifactError unless the tensor is a plain one of floating-point numbers: PyTorch
     converts others with a loss, or in no way that every later step knows."""
     is_plain = tensor.layout is torch.strided and not tensor.is_meta
-    if is_plain and tensor.dtype in DTYPES and (tensor.numel() or name != "W_dec"):
+    if is_plain and tensor.dtype in DTYPES:
         return
     kind = str(tensor.dtype).removeprefix("torch.")
     form = "" if is_plain else " without values" if tensor.is_meta else " in a sparse form"
-    size = "" if tensor.numel() else " and has no entry"
     raise ArtifactError(
-        f"{name} is {kind}{form}{size}, expected plain numbers of "
+        f"{name} is {kind}{form}, expected plain numbers of "
         f"{', '.join(str(dtype).removeprefix('torch.') for dtype in DTYPES)}: convert it where it "
         "was trained, or take the file from before it was packed"
     )

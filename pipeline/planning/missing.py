@@ -4,13 +4,12 @@ from collections.abc import Iterator
 
 from pipeline.config import Config
 from pipeline.config.crosscoder import PretrainedConfig
-from pipeline.crosscoder.layouts.source import find
-from pipeline.errors import MissingArtifactError, SourceError
+from pipeline.errors import ArtifactError, SourceError
 from pipeline.hub_cache import how_to_get
 from pipeline.models.here import absent_models, refused_models
 from pipeline.models.pair import reading_of
+from pipeline.planning.finished import check_finished, place_of
 from pipeline.planning.rates import Machine
-from pipeline.planning.sizes import place_of
 from pipeline.planning.tables import peak_disk, total
 from pipeline.planning.terms import Costs
 from pipeline.text.sources import describe
@@ -40,18 +39,17 @@ def _sources(config: Config) -> Iterator[str]:
 
 
 def _crosscoder(config: Config) -> Iterator[str]:
-    """A finished crosscoder that is not on this machine."""
+    """A finished crosscoder that is not on this machine, or is none of this pair and layer."""
     spec = config.crosscoder
     if not isinstance(spec, PretrainedConfig):
         return
-    place = place_of(spec)
-    if place is None:
+    if place_of(spec) is None:
         yield f"crosscoder.repo: {how_to_get(str(spec.repo), spec.revision)}"
         return
     try:
-        find(place)
-    except MissingArtifactError as error:
-        yield f"crosscoder.{'repo' if spec.path is None else 'path'}: {error}"
+        check_finished(config)
+    except ArtifactError as error:
+        yield str(error)
 
 
 def _room(config: Config, machine: Machine, costs: Costs) -> Iterator[str]:

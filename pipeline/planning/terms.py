@@ -17,8 +17,9 @@ from pipeline.config.models import HubModel, TrainedModel, TunedModel, TwinModel
 from pipeline.labels import MODELS
 from pipeline.models.here import configuration_of
 from pipeline.models.size import size_from
+from pipeline.planning.finished import n_latents_of
 from pipeline.planning.rates import Rates, Work
-from pipeline.planning.sizes import n_latents_of, sizes_of
+from pipeline.planning.sizes import sizes_of
 from pipeline.shuffle.geometry import MAX_FILES
 from pipeline.shuffle.permutation import Permutation
 

@@ -11,7 +11,9 @@ from pipeline.artifacts import write_bytes
 from pipeline.config.crosscoder import PretrainedConfig
 from pipeline.crosscoder import Crosscoder
 from pipeline.crosscoder.hub import fetch
+from pipeline.crosscoder.layouts import outline
 from pipeline.errors import MismatchError
+from pipeline.labels import MODELS
 from pipeline.paths import located
 from pipeline.stage import first_difference
 from pipeline.training.statistics import first_rows, measure_normalisation
@@ -34,9 +36,8 @@ def import_crosscoder(
     layer or other models than `provenance`, the lineage of the rows.
     """
     origin = _origin(config)
+    check_fits(config, origin, provenance, next(stream.batches()).x_raw.shape[-1])
     crosscoder = Crosscoder.load(origin)
-    _check_shape(config, crosscoder, origin, stream)
-    _check_origin(crosscoder.provenance, provenance, origin)
     if config.activation_scale is not None:
         crosscoder.set_scale(torch.tensor(config.activation_scale))
     elif not crosscoder.has_scale:
@@ -60,21 +61,29 @@ def _origin(config: PretrainedConfig) -> Path:
     return fetch(config.repo, revision=config.revision, subfolder=config.subfolder)
 
 
-def _check_shape(
-    config: PretrainedConfig, crosscoder: Crosscoder, origin: Path, stream: Stream
+def check_fits(
+    config: PretrainedConfig, origin: Path, wanted: Mapping[str, Any], d_model: int | None
 ) -> None:
-    found = (crosscoder.n_models, crosscoder.d_model)
-    expected = tuple(next(stream.batches()).x_raw.shape[1:])
+    """Raise ArtifactError where the crosscoder at `origin` cannot be one of these rows, by what
+    its files tell without its weights.
+
+    wanted: the sections that the rows are made with; d_model: their width, None where not known
+    """
+    told = outline(origin)
+    *found, n_latents = told.shape
+    expected = [len(MODELS), d_model or found[1]]
     if found != expected:
         raise MismatchError(
-            f"{origin} is a crosscoder of (n_models, d_model) {found}, but the activations have "
-            f"{expected}: set crosscoder.path or crosscoder.repo to one trained on this site"
+            f"{origin} is a crosscoder of (n_models, d_model) {tuple(found)}, but the activations "
+            f"have {tuple(expected)}: set crosscoder.path or crosscoder.repo to one trained on "
+            "this site"
         )
-    if config.n_latents not in (None, crosscoder.n_latents):
+    if config.n_latents not in (None, n_latents):
         raise MismatchError(
-            f"crosscoder.n_latents is {config.n_latents}, but {origin} has {crosscoder.n_latents} "
+            f"crosscoder.n_latents is {config.n_latents}, but {origin} has {n_latents} "
             "latents: set crosscoder.n_latents to that, or to null to take what the weights have"
         )
+    _check_origin(told.provenance, wanted, origin)
 
 
 def _check_origin(told: Mapping[str, Any], wanted: Mapping[str, Any], origin: Path) -> None:

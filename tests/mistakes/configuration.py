@@ -178,6 +178,16 @@ OVERRIDES = [
         typed=(TINY, "crosscoder=batch_topk", "crosscoder.k_start=999999"),
     ),
     Mistake(
+        "one factor for two models",
+        ("crosscoder.activation_scale ([0.5])", "1 factors", "expected 2", "null to measure"),
+        typed=(
+            TINY,
+            "crosscoder=pretrained",
+            "crosscoder.path=x",
+            "crosscoder.activation_scale=[.5]",
+        ),
+    ),
+    Mistake(
         "a finished crosscoder without a place",
         ("crosscoder.path (None)", "crosscoder.repo (None)", "exactly one"),
         typed=(TINY, "crosscoder=pretrained"),

@@ -1,21 +1,24 @@
 """What a plan says an experiment needs, and what it says is missing."""
 
+import json
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 import yaml
 from huggingface_hub.errors import LocalEntryNotFoundError
 
 from pipeline.config import Config, compose
 from pipeline.distributed import Ranks
 from pipeline.planning import measure
+from pipeline.planning.finished import n_latents_of
 from pipeline.planning.measure import active_share, rates_here
 from pipeline.planning.missing import missing_for
 from pipeline.planning.rates import Machine, Rates, on_a_card, step_seconds
-from pipeline.planning.sizes import n_latents_of, sizes_of
+from pipeline.planning.sizes import sizes_of
 from pipeline.planning.tables import (
     format_bytes,
     in_rounds_of,
@@ -54,6 +57,7 @@ RATES = Rates(
     encode=2e-11,
 )
 """Such as one thread of a CPU has."""
+FINISHED = ("crosscoder=pretrained", "crosscoder.n_latents=null")
 
 
 @pytest.fixture(autouse=True)
@@ -82,6 +86,26 @@ def costs(experiment: str, *overrides: str, rates: Rates = RATES) -> Costs:
 
 def gemma() -> Config:
     return composed("+experiment=gemma")
+
+
+def reference_crosscoder(
+    file: Path,
+    *,
+    n_models: int = 2,
+    d_model: int = 2304,
+    n_latents: int = 24,
+    told: dict | None = None,
+) -> None:
+    """Weights of 0 that take no room, and what the JSON beside them tells."""
+    shapes = {
+        "W_enc": (n_models, d_model, n_latents),
+        "W_dec": (n_latents, n_models, d_model),
+        "b_enc": (n_latents,),
+        "b_dec": (n_models, d_model),
+    }
+    torch.save({name: torch.zeros(()).expand(shape) for name, shape in shapes.items()}, file)
+    if told is not None:
+        (file.parent / "cfg.json").write_text(json.dumps(told))
 
 
 def test_gemma_2_2b_has_its_published_parameter_count() -> None:
@@ -134,8 +158,7 @@ def test_terabytes_without_a_bulk_folder_are_missing_one(no_hub: None) -> None:
 
 
 def test_a_finished_crosscoder_is_no_training_and_its_latents_are_analysed(tmp_path: Path) -> None:
-    (tmp_path / "cc_weights.pt").touch()
-    (tmp_path / "cfg.json").write_text('{"dict_size": 32768}')
+    reference_crosscoder(tmp_path / "cc_weights.pt", n_latents=32768)
     given = "crosscoder.n_latents={}"
     finished = ("gemma", "seeds.n_runs=3", "crosscoder=pretrained", f"crosscoder.path={tmp_path}")
     trained = costs("gemma", "seeds.n_runs=3", given.format(32768))
@@ -150,8 +173,7 @@ def test_a_finished_crosscoder_is_no_training_and_its_latents_are_analysed(tmp_p
 
 def test_a_finished_crosscoder_that_is_not_here_is_named(no_hub: None, tmp_path: Path) -> None:
     def said(*overrides: str) -> list[str]:
-        chosen = ["crosscoder=pretrained", "crosscoder.n_latents=null", *overrides]
-        config = composed("+experiment=tiny", *chosen)
+        config = composed("+experiment=tiny", *FINISHED, *overrides)
         assert n_latents_of(config.crosscoder) == 0
         return missing_for(config, LAPTOP, {})
 
@@ -159,11 +181,46 @@ def test_a_finished_crosscoder_that_is_not_here_is_named(no_hub: None, tmp_path:
     assert line.startswith(f"crosscoder.path: {tmp_path} holds no crosscoder")
     (line,) = said("crosscoder.repo=someone/diff")
     assert "`hf download someone/diff`" in line
-    for name in ("7.pt", "model_final.pt", "weights.safetensors"):
-        (tmp_path / name).touch()
-        assert said(f"crosscoder.path={tmp_path}") == []
-        assert said(f"crosscoder.path={tmp_path / name}") == []
+    for name in ("7.pt", "model_final.pt"):
+        reference_crosscoder(tmp_path / name, d_model=128)
+        for path in (tmp_path, tmp_path / name):
+            config = composed("+experiment=tiny", *FINISHED, f"crosscoder.path={path}")
+            assert missing_for(config, LAPTOP, {}) == []
         (tmp_path / name).unlink()
+
+
+@pytest.mark.parametrize(
+    ("made", "overrides", "words"),
+    [
+        ({"d_model": 64}, (), "(n_models, d_model) (2, 64), but the activations have (2, 128)"),
+        ({"n_models": 1}, (), "(n_models, d_model) (1, 128), but the activations have (2, 128)"),
+        ({"n_models": 3}, (), "(n_models, d_model) (3, 128), but the activations have (2, 128)"),
+        ({}, ("crosscoder.n_latents=99",), "crosscoder.n_latents is 99, but {} has 24 latents"),
+        ({"told": {"hook_point": "blocks.5.hook_resid_pre"}}, (), "hook_point.layer = 5, but this"),
+        ({"told": {"d_in": 64}}, (), "says that d_model is 64, but the tensors have 128"),
+    ],
+)
+@pytest.mark.parametrize("experiment", ["tiny", "planted"])
+def test_a_finished_crosscoder_of_another_site_is_told_before_anything_runs(
+    tmp_path: Path, made: dict, overrides: tuple[str, ...], words: str, experiment: str
+) -> None:
+    """Whether the width is that of a model that is yet to be trained, or of drawn rows."""
+    reference_crosscoder(tmp_path / "cc_weights.pt", **{"d_model": 128, **made})
+    chosen = (*FINISHED, f"crosscoder.path={tmp_path}", *overrides)
+    (line,) = missing_for(composed(f"+experiment={experiment}", *chosen), LAPTOP, {})
+    assert line.startswith((f"crosscoder.path: {tmp_path}", "crosscoder.n_latents is"))
+    assert words.format(tmp_path) in line
+    remedies = ("set crosscoder.", "name a crosscoder of", "download the crosscoder again")
+    assert any(remedy in line for remedy in remedies)
+
+
+def test_the_latents_of_a_finished_crosscoder_are_those_of_its_tensors(tmp_path: Path) -> None:
+    """Whatever the JSON file beside them holds, which need not be a number."""
+    reference_crosscoder(tmp_path / "7.pt", n_latents=48)
+    chosen = ("+experiment=tiny", *FINISHED, f"crosscoder.path={tmp_path}")
+    assert n_latents_of(composed(*chosen).crosscoder) == 48
+    (tmp_path / "7_cfg.json").write_text('{"dict_size": "many"}')
+    assert n_latents_of(composed(*chosen).crosscoder) == 0
 
 
 def test_gemma_without_weights_data_or_room_says_each(no_hub: None) -> None:

@@ -5,7 +5,7 @@ import torch
 
 from pipeline.config.crosscoder import PretrainedConfig
 from pipeline.crosscoder import Crosscoder
-from pipeline.errors import ArtifactError, MismatchError, MissingArtifactError
+from pipeline.errors import MismatchError, MissingArtifactError
 from pipeline.training.pretrained import import_crosscoder
 from pipeline.training.stream import Stream
 from pipeline.training.training import read_outcome
@@ -73,19 +73,18 @@ def test_another_width_is_refused_with_both(tmp_path: Path):
         import_crosscoder(pretrained(tmp_path / "theirs"), stream(), tmp_path, provenance={})
 
 
+def test_another_number_of_models_is_refused_with_both(tmp_path: Path):
+    Crosscoder(3, D_MODEL, 10, kind="l1").save(tmp_path / "theirs")
+    with pytest.raises(MismatchError, match=r"\(3, 16\).*\(2, 16\)"):
+        import_crosscoder(pretrained(tmp_path / "theirs"), stream(), tmp_path, provenance={})
+
+
 def test_another_number_of_latents_than_configured_is_refused_with_both(tmp_path: Path):
     write_reference(tmp_path / "theirs")
     with pytest.raises(MismatchError, match=r"n_latents is 64, but .* has 30 latents"):
         import_crosscoder(
             pretrained(tmp_path / "theirs", n_latents=64), stream(), tmp_path, provenance={}
         )
-
-
-def test_a_wrong_number_of_factors_is_refused(tmp_path: Path):
-    write_reference(tmp_path / "theirs")
-    config = pretrained(tmp_path / "theirs", activation_scale=[0.5])
-    with pytest.raises(ArtifactError, match="1 factors, expected 2"):
-        import_crosscoder(config, stream(), tmp_path / "ours", provenance={})
 
 
 def test_a_missing_folder_is_an_error(tmp_path: Path):

@@ -15,12 +15,13 @@ import torch
 from torch import Tensor
 
 from pipeline.artifacts import write_json
-from pipeline.crosscoder.layouts.source import Source, check_told, take, whole_number
+from pipeline.crosscoder.layouts.source import Source, check_held, check_told, take, whole_number
 from pipeline.crosscoder.tensor_files import write_tensors
-from pipeline.crosscoder.weights import Weights
+from pipeline.crosscoder.weights import Outline, Weights, shape_by
 from pipeline.errors import ArtifactError
 
 CONFIG, WEIGHTS = "config.json", "model.safetensors"
+TENSORS = ("encoder.weight", "decoder.weight", "encoder.bias", "decoder.bias")
 
 SUM_OF_NORMS, NORM_OF_CONCATENATION, UNSCALED = 1, 2, 4
 """Values of crosscoder_learning's enumeration: what a threshold is compared with."""
@@ -29,24 +30,32 @@ SMALL = 1e-8
 """What crosscoder_learning adds below its root, so that a constant activation divides by no 0."""
 
 
-def read(source: Source) -> Weights:
-    """The weights; the centring is folded into the biases."""
-    config, tensors = _told(source), source.tensors
-    names = ("encoder.weight", "decoder.weight", "encoder.bias", "decoder.bias")
-    W_enc, decoder, b_enc, b_dec = (tensor.float() for tensor in take(tensors, *names))
-    raw = Weights(  # what follows may rely on the shapes
-        kind="batch_topk" if _is_batch_topk(tensors, config) else "l1",
-        W_enc=W_enc,
-        W_dec=decoder.movedim(0, 1) if decoder.ndim == 3 else decoder,
-        b_enc=b_enc,
-        b_dec=b_dec,
-    )
+def outline(source: Source) -> Outline:
+    """What the files tell without the weights."""
+    check_held(source.headers, *TENSORS)
+    decoder, config = source.headers["decoder.weight"], _told(source)
+    axes = decoder.movedim(0, 1).shape if decoder.ndim == 3 else decoder.shape
     told = {
         "n_models": config.get("num_layers"),
         "d_model": config.get("activation_dim"),
         "n_latents": config.get("dict_size"),
     }
-    check_told(told, raw, source.told_by)
+    shape = shape_by("W_dec", axes)
+    check_told(told, shape, source.told_by)
+    return Outline(shape, {"config": dict(config)} if config else {})
+
+
+def read(source: Source) -> Weights:
+    """The weights; the centring is folded into the biases."""
+    outlined, config, tensors = outline(source), _told(source), source.tensors
+    W_enc, decoder, b_enc, b_dec = (tensor.float() for tensor in take(tensors, *TENSORS))
+    raw = Weights(  # what follows may rely on the shapes
+        kind="batch_topk" if _is_batch_topk(tensors, config) else "l1",
+        W_enc=W_enc,
+        W_dec=decoder.movedim(0, 1),
+        b_enc=b_enc,
+        b_dec=b_dec,
+    )
     _check_encoder_layers(config, raw)
     scale_M, mean_MD = _normalisation(tensors, raw)
     centre_MD = scale_M[:, None] * mean_MD
@@ -58,7 +67,7 @@ def read(source: Source) -> Weights:
         b_dec=b_dec + centre_MD,
         activation_scale=scale_M,
         threshold=_threshold(tensors, raw),
-        provenance=_provenance(tensors, config),
+        provenance={**outlined.provenance, **_sparsity(tensors, config)},
     )
 
 
@@ -158,11 +167,10 @@ def _threshold(tensors: Mapping[str, Tensor], weights: Weights) -> Tensor | None
     return None if float(theta) < 0 else theta.float() / scale_L.clamp_min(SMALL)
 
 
-def _provenance(tensors: Mapping[str, Tensor], config: Mapping[str, Any]) -> dict[str, Any]:
-    """Its own settings, and k where this project's analyses look for it."""
+def _sparsity(tensors: Mapping[str, Tensor], config: Mapping[str, Any]) -> dict[str, Any]:
+    """k, where it is told, as this project's analyses look for it."""
     k = whole_number("k", tensors.get("k", config.get("k") or 0))
-    told = {"config": dict(config)} if config else {}
-    return told | ({"crosscoder": {"k": k}} if k else {})
+    return {"crosscoder": {"k": k}} if k else {}
 
 
 def write(weights: Weights, folder: Path) -> None:

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from pipeline.artifacts import write_json
-from pipeline.crosscoder.layouts.source import Source, check_told, read_json, take
+from pipeline.crosscoder.layouts.source import Source, check_held, check_told, read_json, take
 from pipeline.crosscoder.tensor_files import write_tensors
-from pipeline.crosscoder.weights import Weights
+from pipeline.crosscoder.weights import Outline, Weights, shape_by
 from pipeline.errors import ArtifactError, MissingArtifactError
 
 FORMAT = "crosscoder-pipeline"
@@ -47,35 +47,42 @@ def write(weights: Weights, folder: Path) -> None:
     write_json(folder / CONFIG, config)
 
 
-def read(source: Source) -> Weights:
-    """The weights in the folder of `source`."""
-    path, config = source.path, read_config(source.path.parent)
+def outline(source: Source) -> Outline:
+    """What the folder of `source` tells without its weights."""
+    told_by, config = source.path.parent / CONFIG, read_config(source.path.parent)
     if config.get("format") != FORMAT or config.get("format_version") != FORMAT_VERSION:
         raise ArtifactError(
-            f"{path.parent / CONFIG} is of format {config.get('format')!r} version "
+            f"{told_by} is of format {config.get('format')!r} version "
             f"{config.get('format_version')!r}, this version reads {FORMAT!r} version "
             f"{FORMAT_VERSION}: run `dvc repro train`"
         )
-    W_enc, W_dec, b_enc, b_dec, activation_scale, threshold = take(source.tensors, *TENSORS)
     provenance = config.get("provenance", {})
     if not isinstance(provenance, dict):
         raise ArtifactError(
-            f"{path.parent / CONFIG} has a provenance that is {provenance!r:.60}, expected an "
-            "object: write {} where nothing is known"
+            f"{told_by} has a provenance that is {provenance!r:.60}, expected an object: write "
+            "{} where nothing is known"
         )
-    weights = Weights(
-        kind=config.get("kind", "not told"),
+    check_held(source.headers, *TENSORS)
+    shape = shape_by("W_dec", source.headers["W_dec"].shape)
+    told = {name: config.get(name) for name in ("n_models", "d_model", "n_latents")}
+    check_told(told, shape, told_by)
+    return Outline(shape, provenance)
+
+
+def read(source: Source) -> Weights:
+    """The weights in the folder of `source`."""
+    told = outline(source)
+    W_enc, W_dec, b_enc, b_dec, activation_scale, threshold = take(source.tensors, *TENSORS)
+    return Weights(
+        kind=read_config(source.path.parent).get("kind", "not told"),
         W_enc=W_enc,
         W_dec=W_dec,
         b_enc=b_enc,
         b_dec=b_dec,
         activation_scale=activation_scale,
         threshold=threshold,
-        provenance=provenance,
+        provenance=told.provenance,
     )
-    told = {name: config.get(name) for name in ("n_models", "d_model", "n_latents")}
-    check_told(told, weights, path.parent / CONFIG)
-    return weights
 
 
 def read_config(folder: Path) -> dict[str, Any]:

@@ -17,8 +17,8 @@ import torch
 from torch import Tensor
 
 from pipeline.artifacts import clear_space_errors, write_json
-from pipeline.crosscoder.layouts.source import Source, check_told, take
-from pipeline.crosscoder.weights import Weights
+from pipeline.crosscoder.layouts.source import Source, check_held, check_told, take
+from pipeline.crosscoder.weights import Outline, Weights, shape_by
 from pipeline.errors import ArtifactError
 
 CONFIG, WEIGHTS = "cfg.json", "cc_weights.pt"
@@ -64,9 +64,22 @@ def _input(scale_M: Tensor | None) -> str:
     return RAW if bool((scale_M == 1).all()) else SCALED
 
 
+def outline(source: Source) -> Outline:
+    """What the files tell without the weights."""
+    check_held(source.headers, *TENSORS)
+    shape = shape_by("W_dec", source.headers["W_dec"].shape)
+    told = {
+        "n_models": source.config.get("n_models"),
+        "d_model": source.config.get("d_in"),
+        "n_latents": source.config.get("dict_size"),
+    }
+    check_told(told, shape, source.told_by)
+    return Outline(shape, _provenance(source.config))
+
+
 def read(source: Source) -> Weights:
     """The weights, with factors where `cfg.json` has them: `[1, 1]` is an answer, none is not."""
-    config = source.config
+    told = outline(source)
     W_enc, W_dec, b_enc, b_dec = (tensor.float() for tensor in take(source.tensors, *TENSORS))
     others = sorted(source.tensors.keys() - set(TENSORS))
     if others:
@@ -75,23 +88,16 @@ def read(source: Source) -> Weights:
             "factor that is left out gives other latents): save it in this project's layout, or "
             f"with {', '.join(TENSORS)} alone if they mean nothing"
         )
-    weights = Weights(
+    return Weights(
         kind="l1",
         W_enc=W_enc,
         W_dec=W_dec,
         b_enc=b_enc,
         b_dec=b_dec,
-        activation_scale=_scale(config.get("activation_scale"), source),
+        activation_scale=_scale(source.config.get("activation_scale"), source),
         threshold=torch.zeros_like(b_enc),
-        provenance=_provenance(config),
+        provenance=told.provenance,
     )
-    told = {
-        "n_models": config.get("n_models"),
-        "d_model": config.get("d_in"),
-        "n_latents": config.get("dict_size"),
-    }
-    check_told(told, weights, source.told_by)
-    return weights
 
 
 def _scale(told: Any, source: Source) -> Tensor | None:

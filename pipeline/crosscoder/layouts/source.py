@@ -3,7 +3,7 @@
 import json
 import re
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -12,8 +12,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from pipeline.crosscoder.tensor_files import read_tensors
-from pipeline.crosscoder.weights import Weights, check_numbers
+from pipeline.crosscoder.tensor_files import read_headers, read_tensors
+from pipeline.crosscoder.weights import Shape, check_numbers
 from pipeline.errors import ArtifactError, MissingArtifactError
 from pipeline.paths import is_pointer, pointer_remedy
 
@@ -44,17 +44,26 @@ class Source:
         """Every tensor of the weights file, without the prefixes that `torch.compile` and
         PyTorch's wrapper for several processes leave."""
         if self.path.suffix == ".safetensors":
-            raw = read_tensors(self.path)
-        else:
-            raw = read_state_dict(self.path)
-        named = {name: name.replace("_orig_mod.", "").removeprefix("module.") for name in raw}
-        twice = sorted(name for name, n in Counter(named.values()).items() if n > 1)
-        if twice:
-            raise ArtifactError(
-                f"it holds {', '.join(twice)} twice, with and without a prefix: keep one of the "
-                "two, and write the file again"
-            )
-        return {named[name]: tensor for name, tensor in raw.items()}
+            return _unprefixed(read_tensors(self.path))
+        return _unprefixed(read_state_dict(self.path, device="cpu"))
+
+    @cached_property
+    def headers(self) -> dict[str, Tensor]:
+        """The same tensors empty, on the device "meta": no value is read."""
+        if self.path.suffix == ".safetensors":
+            return _unprefixed(read_headers(self.path))
+        return _unprefixed(read_state_dict(self.path, device="meta"))
+
+
+def _unprefixed(raw: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    named = {name: name.replace("_orig_mod.", "").removeprefix("module.") for name in raw}
+    twice = sorted(name for name, n in Counter(named.values()).items() if n > 1)
+    if twice:
+        raise ArtifactError(
+            f"it holds {', '.join(twice)} twice, with and without a prefix: keep one of the "
+            "two, and write the file again"
+        )
+    return {named[name]: tensor for name, tensor in raw.items()}
 
 
 def find(path: Path) -> Source:
@@ -105,13 +114,14 @@ def read_json(path: Path) -> dict[str, Any]:
     return parsed
 
 
-def read_state_dict(path: Path) -> dict[str, Tensor]:
-    """The tensors of a file of `torch.save`, whose pickle is let build tensors and nothing else.
+def read_state_dict(path: Path, *, device: str) -> dict[str, Tensor]:
+    """The tensors of a file of `torch.save`, whose pickle is let build tensors and nothing else;
+    without their values on the device "meta".
 
     PyTorch's own messages are not repeated: they advise how to run what the file asks for.
     """
     try:
-        raw = torch.load(path, map_location="cpu", weights_only=True)
+        raw = torch.load(path, map_location=device, weights_only=True)
     except Exception as error:  # torch.load raises what the damaged archive makes it raise
         if is_pointer(path):
             raise ArtifactError(pointer_remedy(path)) from error
@@ -133,15 +143,20 @@ def read_state_dict(path: Path) -> dict[str, Tensor]:
 def take(tensors: Mapping[str, Tensor], *names: str) -> list[Tensor]:
     """The named tensors. ArtifactError where one is not there, or is none of plain numbers: what
     converts them drops the rest of a complex or a packed one without a word."""
-    missing = [name for name in names if name not in tensors]
-    if missing:
-        raise ArtifactError(
-            f"it lacks {', '.join(missing)} (it has {', '.join(sorted(tensors)) or 'nothing'}): "
-            "this is not a crosscoder of a layout that is read here"
-        )
+    check_held(tensors, *names)
     for name in names:
         check_numbers(name, tensors[name])
     return [tensors[name] for name in names]
+
+
+def check_held(held: Collection[str], *names: str) -> None:
+    """Raise ArtifactError where a file that has tensors of the names `held` lacks one."""
+    missing = [name for name in names if name not in held]
+    if missing:
+        raise ArtifactError(
+            f"it lacks {', '.join(missing)} (it has {', '.join(sorted(held)) or 'nothing'}): "
+            "this is not a crosscoder of a layout that is read here"
+        )
 
 
 def whole_number(name: str, value: Any) -> int:
@@ -154,12 +169,12 @@ def whole_number(name: str, value: Any) -> int:
     return int(found[0])
 
 
-def check_told(told: Mapping[str, Any], weights: Weights, told_by: Path | None) -> None:
+def check_told(told: Mapping[str, Any], shape: Shape, told_by: Path | None) -> None:
     """Raise ArtifactError where the JSON file says another size than the tensors have.
 
     told: n_models, d_model, n_latents as the file has them; None is not told
     """
-    for name, found in zip(("n_models", "d_model", "n_latents"), weights.shape, strict=True):
+    for name, found in zip(("n_models", "d_model", "n_latents"), shape, strict=True):
         if told[name] is not None and told[name] != found:
             raise ArtifactError(
                 f"{told_by} says that {name} is {told[name]!r}, but the tensors have {found}: the "

@@ -132,7 +132,11 @@ def damage(folder: Path, name: str, value: torch.Tensor) -> None:
         ("b_enc", torch.ones(20, dtype=torch.complex64), "b_enc is complex64, expected plain"),
         ("W_enc", torch.ones(2, 6, 20).to(torch.float8_e4m3fn), "W_enc is float8_e4m3fn, expected"),
         ("threshold", torch.ones(20, dtype=torch.bool), "threshold is bool, expected plain"),
-        ("W_dec", torch.zeros(0, 2, 6), "W_dec is float32 and has no entry, expected"),
+        (
+            "W_dec",
+            torch.zeros(0, 2, 6),
+            r"W_dec has shape \(0, 2, 6\), expected three axes",
+        ),
         ("activation_scale", torch.tensor([0.0, 1.0]), "above 0 per model"),
         ("activation_scale", torch.tensor([-1.0, 1.0]), "above 0 per model"),
     ],
