@@ -23,6 +23,7 @@ import torch
 from torch import Tensor
 from transformers import AutoModelForCausalLM
 
+from pipeline.analysis.changes.search import densest
 from pipeline.analysis.losses import token_losses
 from pipeline.analysis.splicing import head_of
 from pipeline.artifacts import canonical_json, write_json
@@ -45,9 +46,12 @@ from pipeline.runtime import resolve_device, set_threads
 from pipeline.training.optimiser import Adam
 
 LOGS = Path("logs")
-VERSION = 5  # raised where a probe measures something else than before
-SECTIONS = ("models", "hook_point", "mix", "dump", "crosscoder", "train", "baselines")
+VERSION = 6  # raised where a probe measures something else than before
+SECTIONS = (
+    *("models", "hook_point", "mix", "dump", "crosscoder", "train", "baselines", "changes"),
+)
 N_BLOCKS, MAX_VOCABULARY, MAX_LATENTS, MAX_TOKENS, N_WRITTEN = 2, 16_384, 1_024, 2_048, 8
+N_CLIMBED = 16_384  # rows
 COUNTS = ("n_latents", "n_shared_latents", "k", "k_start")  # keys that grow with the latents
 REPEATED_SECONDS = 1.0
 N_RUNS = {"cpu": 1, "cuda": 3}  # at least: the first compiles kernels of a card
@@ -88,6 +92,7 @@ class Probes:
         found["diff_step"], found["encode"] = self.step(self.config.baselines.diff_sae, 1)
         if not isinstance(crosscoder, PretrainedConfig):
             found["step"], found["encode"] = self.step(crosscoder, len(MODELS))
+        found["climb"] = self.climb()
         return found | (self.reading() if self.config.has_models else {})
 
     def seconds(self, work: Callable[[], object]) -> float:
@@ -133,6 +138,14 @@ class Probes:
 
         operations = 2.0 * x_BMD.numel() * fewer.n_latents
         return self.seconds(step) / train.batch_rows / share, encoding / operations
+
+    def climb(self) -> float:
+        """Seconds per operation of climbing, over more rows than a cache holds."""
+        section = self.config.changes
+        rows_TD = torch.randn(N_CLIMBED, self.d_model, device=self.device)
+        random = torch.Generator().manual_seed(0)
+        climbing = self.seconds(lambda: densest(rows_TD, rows_TD.norm(dim=1), section, random))
+        return climbing / (4.0 * rows_TD.numel() * section.n_starts * section.n_iterations)
 
     def reading(self) -> dict[str, float]:
         """Seconds per operation of the base model's first blocks with random weights and a part of

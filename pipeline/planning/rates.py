@@ -43,7 +43,8 @@ class Work:
     forward, write: a floating-point operation of a language model that reads, or is trained, and of
         one that writes text token by token
     step, diff_step: a row in a training step of the crosscoder, and of the diff-SAE
-    encode: an operation of encoding rows, products of rows with dictionaries and directions alike
+    encode: an operation of encoding rows, products of rows with dictionaries
+    climb: an operation of climbing to directions, products of rows with few of them
     """
 
     start: float = 0.0
@@ -54,6 +55,7 @@ class Work:
     step: float = 0.0
     diff_step: float = 0.0
     encode: float = 0.0
+    climb: float = 0.0
 
 
 Rates = Work
@@ -119,6 +121,8 @@ def on_a_card(config: Config, d_model: int) -> Rates:
         step=0.0 if isinstance(trained, PretrainedConfig) else row(trained, len(MODELS)),
         diff_step=row(config.baselines.diff_sae, 1),
         encode=1 / (ENCODE_SHARE * FLOPS["fp32"]),
+        # Every number of a row is read from memory for a multiply-add with each start.
+        climb=4 / (2 * config.changes.n_starts * MEMORY_RATE),
     )
 
 

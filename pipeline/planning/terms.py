@@ -257,7 +257,8 @@ class Terms:
         section, n_draws = self.config.changes, self.config.causal.n_draws
         climbed = section.n_find_rows * section.n_starts * section.n_iterations
         lines = min(section.n_rows, self.n_heldout) * (1 + section.max_lines)
-        found = Needs(encode=4.0 * self.d_model * section.max_changes * (climbed + lines))
+        each = 4.0 * self.d_model * section.max_changes
+        found = Needs(climb=each * climbed, encode=each * lines)
         memory = 4.0 * section.n_find_rows * self.width
         found += self.read(self.round_rows or section.n_find_rows, memory)
         weighed = self.spliced(self.config.causal, it=2 + section.n_causal * (2 + n_draws))

@@ -55,6 +55,7 @@ RATES = Rates(
     step=3e-5,
     diff_step=1e-5,
     encode=2e-11,
+    climb=5e-11,
 )
 """Such as one thread of a CPU has."""
 FINISHED = ("crosscoder=pretrained", "crosscoder.n_latents=null")

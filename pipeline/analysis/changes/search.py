@@ -74,7 +74,7 @@ def _modes(
     with Progress("changes_find", total=section.max_changes, unit="lines") as progress:
         while len(found) < section.max_changes and failures < PATIENCE:
             norm_T = left_TD.norm(dim=1).clamp_min(1e-20)
-            direction_D, gain = _densest(left_TD, norm_T, section, random)
+            direction_D, gain = densest(left_TD, norm_T, section, random)
             if gain < section.min_gain * total:
                 failures += 1
                 continue
@@ -87,7 +87,7 @@ def _modes(
     return torch.stack(found) if found else rest_TD.new_zeros(0, rest_TD.shape[1])
 
 
-def _densest(
+def densest(
     left_TD: Tensor, norm_T: Tensor, section: ChangesConfig, random: torch.Generator
 ) -> tuple[Tensor, float]:
     """The best direction of `n_starts` climbs, and the squares it explains on rows that lie closest
