@@ -102,7 +102,9 @@ def _found(claims: ClaimsFile, n_latents: int) -> list[str]:
     screen = claims.get("first_screen")
     if screen is None:
         return []
-    failings = "".join(f" It is no basis for conclusions: {text}." for text in screen["failings"])
+    failings = "".join(
+        f" The crosscoder is no basis for conclusions: {text}." for text in screen["failings"]
+    )
     return [
         *_table("Figures", _figures(screen, n_latents)),
         "On held-out text; brackets hold intervals over blocks of documents. "

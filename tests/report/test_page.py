@@ -447,6 +447,21 @@ def test_the_page_says_that_a_few_tokens_hold_most_of_the_difference(
     assert said.endswith("`dump.max_norm_ratio: 5` leaves outlier rows out.")
 
 
+@pytest.mark.parametrize("n_changes", [0, 3])
+def test_a_crosscoder_that_fails_takes_nothing_from_the_list_of_changes(
+    tmp_path: Path, n_changes: int
+) -> None:
+    findings = made_up_findings(tmp_path, proof=PLAIN_TEXT)
+    document = json.loads((tmp_path / "evaluation.json").read_text())
+    everything = document["reconstruction"]["all"]
+    everything["fve_difference"] = {"value": 0.01, "low": 0.0, "high": 0.02}
+    (tmp_path / "evaluation.json").write_text(json.dumps(document))
+    write_changes(tmp_path, n_changes)
+    warning = first_screen(drawn(findings)).split('role="note"')[1].split("</div>")[0]
+    assert "it explains 1% of the difference between the models" in warning
+    assert ("the list of changes is made from the activations" in warning) == bool(n_changes)
+
+
 def test_chats_without_a_reply_are_said_to_have_none(tmp_path: Path) -> None:
     findings = made_up_findings(tmp_path, proof=PLAIN_TEXT)
     document = json.loads((tmp_path / "causal.json").read_text())
