@@ -31,7 +31,8 @@ INTERPRETER_BYTES = TEXT_BYTES = 600e6  # of a process, and of reading text besi
 LATENT_BYTES = 3 * 2**28  # of encoding at most, in pieces (`analysis.splicing.MAX_ELEMENTS`)
 STREAMS = 32  # arrays as wide as the residual stream in a pass of a block, its MLP counted so
 
-WITHOUT_TORCH, DRAWING = 0.4, 0.7  # starts of a stage that loads no torch, and that draws besides
+# Starts of a stage that reads results alone, that loads no torch, and that draws besides.
+READING, WITHOUT_TORCH, DRAWING = 0.25, 0.4, 0.7
 LOADING = 2.0  # starts of a stage that runs models: their classes load as much again as torch
 PROMPT_TOKENS = 12  # of a prompt for steering
 NEED_MODELS = {"causal", "parting", "organism", "steering", "dashboards", "explain"}
@@ -141,7 +142,7 @@ class Terms:
             found |= {"seed_runs": self.train(n_more), "seeds": Needs(start=LOADING) + scaled}
         if c.plant is not None:
             found["recovery"] = Needs(start=1.2)
-        found |= {"layers": Needs(start=WITHOUT_TORCH), "report": Needs(start=3.0)}
+        found |= {"layers": Needs(start=READING), "report": Needs(start=3.0)}
         without = {"organism"} if c.planted_source is None else set[str]()
         without |= set() if c.has_models else NEED_MODELS
         return {name: needs for name, needs in found.items() if name not in without}
