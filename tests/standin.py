@@ -13,9 +13,12 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor
+from torch.autograd.graph import increment_version
 from torch.utils import _pytree as tree
 from torch.utils._device import _device_constructors
 from torch.utils._python_dispatch import TorchDispatchMode
+
+from pipeline.crosscoder import gathered
 
 CARD = torch.device("cuda", 0)
 TRUE_TENSOR = torch.tensor
@@ -62,9 +65,11 @@ class OnCard(Tensor):
         if chosen and isinstance(value, Tensor):
             refuse_others("assignment", (), [value])
         self.inner[inner_of(index)] = inner_of(value)
+        increment_version(self)
 
     def copy_(self, other: Tensor, non_blocking: bool = False) -> "OnCard":
         self.inner.copy_(inner_of(other))
+        increment_version(self)
         return self
 
     def __invert__(self) -> "OnCard":
@@ -114,6 +119,25 @@ class Mode(TorchDispatchMode):
         return computed(func, args, kwargs or {})
 
 
+def mm_in_fp32(left: Tensor, right: Tensor, dtype: torch.dtype) -> Tensor:
+    assert (left.dtype, dtype) == (torch.bfloat16, torch.float32)
+    return left.float() @ right.float()
+
+
+def addmm_in_fp32(
+    own: Tensor, left: Tensor, right: Tensor, dtype: torch.dtype, *, beta: float = 1, out: Tensor
+) -> Tensor:
+    product = mm_in_fp32(left, right, dtype)
+    return out.copy_(product + beta * own if beta else product)
+
+
+CARDS_ALONE = {
+    torch.ops.aten.mm.dtype: mm_in_fp32,
+    torch.ops.aten.addmm.dtype_out: addmm_in_fp32,
+}
+"""Operations that PyTorch has for cards alone."""
+
+
 def computed(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
     """What an operation gives, its tensors where a card's would be. RuntimeError where the
     operands lie on different devices."""
@@ -138,7 +162,7 @@ def computed(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         plain["device"] = torch.device("cpu")
     wrapped = {id(tensor.inner): tensor for tensor in tensors if isinstance(tensor, OnCard)}
     inner_args, inner_kwargs = inner_of((args, plain))
-    found = func(*inner_args, **inner_kwargs)
+    found = CARDS_ALONE.get(func, func)(*inner_args, **inner_kwargs)
     if not on_card:
         return found
     return tree.tree_map_only(
@@ -211,6 +235,7 @@ def card() -> Iterator[torch.device]:
         for name, mock in mocks.items():
             patch.setattr(torch.cuda, name, mock)
         patch.setattr(Tensor, "pin_memory", Tensor.clone)
+        patch.setattr(gathered, "has_triton", lambda: False)  # it reads a card's own memory
         patch.setattr(torch, "tensor", tensor)
         # What is made in inference mode cannot be wrapped; without gradients the two are one.
         patch.setattr(torch.inference_mode, "__enter__", lambda mode: None)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from pipeline.crosscoder.entries import gradient_of
+from pipeline.crosscoder.entries import gradient_of, product
 from pipeline.crosscoder.model import Crosscoder
 from pipeline.crosscoder.selection import positions
 from pipeline.distributed import ONE_PROCESS, Mesh
@@ -92,8 +92,9 @@ class AuxK:
         g_BP = (error_BP * (2 * weight / n_rows * inverse_spread)).to(rows_BP.dtype)
         # Only kept entries pass a gradient on: those that the relu or the choice left out stay so.
         pre_grad_BZ = (g_BP @ W_dec_ZP.t()).mul_(f_BZ > 0)
-        _add_rows(self.crosscoder.W_dec_LP, dead_Z, f_BZ.t() @ g_BP)
-        _add_rows(self.crosscoder.W_enc_LP, dead_Z, pre_grad_BZ.t() @ rows_BP)
+        dtype = self.crosscoder.W_dec_LP.dtype
+        _add_rows(self.crosscoder.W_dec_LP, dead_Z, product(f_BZ.t(), g_BP, dtype))
+        _add_rows(self.crosscoder.W_enc_LP, dead_Z, product(pre_grad_BZ.t(), rows_BP, dtype))
         sums_Z = pre_grad_BZ.sum(0, dtype=batch.residual_BP.dtype)
         _add_rows(self.crosscoder.b_enc_L, dead_Z, sums_Z)
         return latents.once(error_BP.square().sum() / n_rows * inverse_spread)
@@ -109,5 +110,4 @@ class AuxK:
 
 
 def _add_rows(parameter: torch.nn.Parameter, index_Z: Tensor, rows: Tensor) -> None:
-    gradient = gradient_of(parameter)
-    gradient.index_add_(0, index_Z, rows.to(gradient.dtype))
+    gradient_of(parameter).index_add_(0, index_Z, rows)

@@ -102,9 +102,13 @@ class DenseEntries:
         return torch.mm(g_BP, W_LP.t(), out=out_BL)
 
     def outer_into(self, parameter: Parameter, rows_BP: Tensor, *, add: bool = False) -> None:
-        gradient_LP = gradient_of(parameter)
+        gradient_LP, beta = gradient_of(parameter), 1 if add else 0
         if rows_BP.dtype == gradient_LP.dtype:
-            gradient_LP.addmm_(self.values.t(), rows_BP, beta=1 if add else 0)
+            gradient_LP.addmm_(self.values.t(), rows_BP, beta=beta)
+            return
+        if sums_to_fp32(rows_BP):
+            left, dtype = self.values.t(), gradient_LP.dtype
+            torch.addmm(gradient_LP, left, rows_BP, out_dtype=dtype, beta=beta, out=gradient_LP)
             return
         shape = (self.values.shape[1], rows_BP.shape[1])
         product_LP = self.buffers.take("outer", shape, rows_BP.dtype)
@@ -230,6 +234,19 @@ def gradient_of(parameter: Parameter) -> Tensor:
     if parameter.grad is None:
         parameter.grad = torch.empty_like(parameter)
     return parameter.grad
+
+
+def sums_to_fp32(rows: Tensor) -> bool:
+    """Whether a product of rows in bf16 can give its sums, which are fp32, unrounded: PyTorch has
+    that product for CUDA alone."""
+    return rows.device.type == "cuda" and rows.dtype == torch.bfloat16
+
+
+def product(left: Tensor, right: Tensor, dtype: torch.dtype) -> Tensor:
+    """left right in a type, rounded to that of its operands on the way only where it must be."""
+    if sums_to_fp32(left):
+        return torch.mm(left, right, out_dtype=dtype)
+    return (left @ right).to(dtype)
 
 
 def relu_backward(gradient: Tensor, value: Tensor) -> Tensor:

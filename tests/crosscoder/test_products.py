@@ -9,10 +9,12 @@ from pipeline.crosscoder.entries import (
     Precision,
     SparseEntries,
     gathers,
+    product,
 )
 from pipeline.crosscoder.products import Products, tensor_cores
 from pipeline.crosscoder.selection import positions_above
 from tests.crosscoder.test_model import random_crosscoder
+from tests.standin import card
 
 B, L, P = 9, 14, 6
 
@@ -119,3 +121,34 @@ def test_sums_over_rows_of_rounded_values_are_not_rounded() -> None:
     values = torch.rand(1000, 3, generator=torch.Generator().manual_seed(0)).bfloat16()
     sums_L = DenseEntries(values, Buffers(torch.device("cpu"))).latent_sums()
     assert torch.allclose(sums_L.double(), values.double().sum(0), rtol=1e-6)
+
+
+@pytest.mark.parametrize("add", [True, False])
+def test_a_card_adds_up_the_gradient_of_weights_in_fp32(add: bool) -> None:
+    values_BL, rows_BP = normal(40, L).bfloat16(), normal(40, P, seed=1).bfloat16()
+    before_LP = normal(L, P, seed=2).float()
+    expected = values_BL.double().t() @ rows_BP.double() + (before_LP if add else 0)
+
+    def gradient(device: torch.device) -> torch.Tensor:
+        parameter = torch.nn.Parameter(torch.zeros(L, P).to(device))
+        parameter.grad = before_LP.clone().to(device)
+        entries = DenseEntries(values_BL.to(device), Buffers(device))
+        entries.outer_into(parameter, rows_BP.to(device), add=add)
+        return parameter.grad.cpu()
+
+    with card() as device:
+        on_card = gradient(device)
+    assert (on_card - expected).norm() < 1e-6 * expected.norm()
+    assert (gradient(torch.device("cpu")) - expected).norm() > 1e-4 * expected.norm()
+
+
+def test_a_card_gives_a_product_of_rounded_numbers_unrounded() -> None:
+    left, right = normal(8, 40).bfloat16(), normal(40, P, seed=1).bfloat16()
+    exact = left.double() @ right.double()
+    with card() as device:
+        on_card = product(left.to(device), right.to(device), torch.float32).cpu()
+    on_cpu = product(left, right, torch.float32)
+    assert on_card.dtype == on_cpu.dtype == torch.float32
+    assert torch.allclose(on_card.double(), exact, rtol=1e-5, atol=1e-5)
+    assert torch.equal(on_cpu, (left @ right).float())
+    assert not torch.allclose(on_cpu.double(), exact, rtol=1e-5, atol=1e-5)
