@@ -4,7 +4,7 @@ Forms: `dense`; `gathered` by PyTorch; `kernels` of Triton, on a card where it i
 """
 
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, nullcontext
+from contextlib import nullcontext
 from functools import partial
 
 import torch
@@ -13,9 +13,8 @@ from torch.nn import Parameter
 
 from benchmarks.gpu_check.checks import Finding, left_out, within
 from benchmarks.gpu_check.speed import SIZES, median_seconds
-from benchmarks.gpu_check.steps import difference
+from benchmarks.gpu_check.steps import difference, has_kernels, without_kernels
 from benchmarks.train_step import CPU, N_MODELS, Size
-from pipeline.crosscoder import gathered
 from pipeline.crosscoder.entries import Buffers, DenseEntries, Entries, SparseEntries
 
 LIMIT = {torch.float32: 1e-5, torch.bfloat16: 2e-2}
@@ -34,12 +33,11 @@ def agree(device: torch.device) -> Iterator[Finding]:
             name = f"products, {form}, {str(dtype).removeprefix('torch.')}"
             yield within(name, apart, dict.fromkeys(apart, limit))
     if "kernels" not in forms(device):
-        yield left_out("products, kernels", "no card, or Triton is not installed")
+        yield left_out("products, kernels", "no card, or no Triton that can run")
 
 
 def forms(device: torch.device) -> list[str]:
-    there = gathered.in_one_pass(torch.empty(0, device=device))
-    return ["dense", "gathered", *(["kernels"] if there else [])]
+    return ["dense", "gathered", *(["kernels"] if has_kernels(device) else [])]
 
 
 def products_of(
@@ -92,17 +90,6 @@ def entries(form: str, flat_N: Tensor, values_N: Tensor, size: Size) -> Entries:
 def in_form(form: str, work: Callable[[], Tensor]) -> Tensor:
     with without_kernels() if form == "gathered" else nullcontext():
         return work()
-
-
-@contextmanager
-def without_kernels() -> Iterator[None]:
-    """While this is open, gathering is PyTorch's own."""
-    chosen = gathered.in_one_pass
-    gathered.in_one_pass = lambda rows: False  # noqa: ARG005
-    try:
-        yield
-    finally:
-        gathered.in_one_pass = chosen
 
 
 def speed(device: torch.device) -> Iterator[Finding]:

@@ -15,6 +15,7 @@ def right(device: torch.device, folder: Path) -> Mapping[str, Part]:
     """What needs no clock, on any device."""
     return {
         "products": partial(products.agree, device),
+        "updates": partial(steps.updates_agree, device),
         "training steps": partial(steps.agree, device),
         "dump": partial(models.dump_agrees, device),
         "tuning": partial(models.tuning_agrees, device),
@@ -30,6 +31,7 @@ def fast(device: torch.device) -> Mapping[str, Part]:
         "flex attention": partial(models.flex_agrees, device),
         "uploads": partial(speed.uploads, device),
         "products at size": partial(products.speed, device),
+        "updates at size": partial(speed.updates, device),
         "steps at size": partial(speed.steps, device),
         "dump at size": partial(speed.dumps, device),
     }

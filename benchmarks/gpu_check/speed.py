@@ -8,6 +8,7 @@ import statistics
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -15,7 +16,7 @@ import torch
 
 from benchmarks.dump import SHAPES, compare, random_pair, write_tokens
 from benchmarks.gpu_check.checks import Finding
-from benchmarks.gpu_check.steps import KINDS, PRECISIONS
+from benchmarks.gpu_check.steps import KINDS, PRECISIONS, has_kernels, without_kernels
 from benchmarks.train_step import MemoryRows, Size, make_training, matrix_products, random_rows
 from pipeline.crosscoder.entries import Precision
 from pipeline.crosscoder.products import tensor_cores
@@ -92,6 +93,24 @@ def products_seconds(size: Size, precision: Precision, device: torch.device) -> 
     dtype = torch.bfloat16 if precision == "bf16" else torch.float32
     with tensor_cores(precision):
         return median_seconds(matrix_products(size, dtype, device))
+
+
+def updates(device: torch.device) -> Iterator[Finding]:
+    """Milliseconds of an update of the published sizes, by PyTorch and by Triton's kernel, which
+    writes the rounded copies as well."""
+    for size_name, (size, _) in SIZES.items():
+        with TemporaryDirectory() as folder:
+            rows = MemoryRows(random_rows(size.batch_rows, size.d_model))
+            run = make_training(size, "l1", "bf16", rows, Path(folder), device).start()
+        for parameter in run.variant.parameters():
+            parameter.grad = torch.zeros_like(parameter, requires_grad=False)
+        norm = run.optimiser.gradient_norm()
+        work = partial(run.optimiser.update, learning_rate=1e-3, gradient_norm=norm)
+        with without_kernels():
+            milliseconds = {"pytorch": 1e3 * median_seconds(work)}
+        if has_kernels(device):
+            milliseconds["kernel"] = 1e3 * median_seconds(work)
+        yield Finding(f"update, {size_name}", None, milliseconds)
 
 
 def uploads(device: torch.device) -> Iterator[Finding]:

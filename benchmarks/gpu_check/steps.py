@@ -1,10 +1,12 @@
-"""Training steps on a device: their gradients and weights against the CPU's, and equal bits.
+"""Training steps on a device: their gradients, updates and weights against the CPU's, and equal
+bits.
 
 Letters: B rows, P = M * D.
 """
 
 import warnings
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, nullcontext
 from itertools import islice
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -12,8 +14,9 @@ from tempfile import TemporaryDirectory
 import torch
 from torch import Tensor
 
-from benchmarks.gpu_check.checks import Finding, within
+from benchmarks.gpu_check.checks import Finding, left_out, within
 from benchmarks.train_step import CPU, MemoryRows, Size, make_training, random_rows
+from pipeline.crosscoder import gathered
 from pipeline.crosscoder.entries import Precision
 from pipeline.crosscoder.products import tensor_cores
 from pipeline.crosscoder.variant import Moment
@@ -27,11 +30,16 @@ SMALL = Size(batch_rows=256, d_model=64, n_latents=512, k=8)
 N_STEPS = 20
 GRADIENT_LIMIT = {"fp32": 1e-4, "tf32": 5e-2, "bf16": 5e-2}
 """Largest norm of a parameter's gradient minus the CPU's, over the norm of the CPU's. In tf32 the
-CPU computes in fp32, in bf16 it rounds in the same places, and adds in another order. On a CPU bf16
-and fp32 differ by up to 0.10 here, and tf32 rounds to an eighth of what bf16 rounds to."""
+CPU computes in fp32; in bf16 it rounds weights' gradients too, which a card leaves unrounded, and
+adds in another order. On a CPU bf16 and fp32 differ by up to 0.10 here, and tf32 rounds to an
+eighth of what bf16 rounds to."""
 MOVEMENT_LIMIT = {"fp32": 2e-2, "tf32": 1e-1, "bf16": 2e-1}
 """The same of what N_STEPS steps add to the weights. Adam moves a weight by the sign of a gradient
 that is nearly 0 as far as any other, so that this is much looser than the gradient's."""
+N_UPDATES = 5
+UPDATE_LIMIT = 1e-4
+"""Largest difference of moments and movement after N_UPDATES updates by equal gradients, over that
+of the CPU's. PyTorch's kernels take 1 - beta2 in float32 on a card and in float64 on a CPU."""
 WAITS = {"l1": 1, "dsf": 1, "jumprelu": 1, "batch_topk": 3}
 """How often the host may wait for the device in a step that is not logged."""
 
@@ -128,6 +136,58 @@ def training_agrees(
     yield within(what, moved, {"difference": MOVEMENT_LIMIT[precision]})
     yield same_bits(f"{what}, run again", found, again)
     yield same_bits(f"{what}, resumed in the middle", found, resumed)
+
+
+def updates_agree(device: torch.device, size: Size = SMALL) -> Iterator[Finding]:
+    """Adam by PyTorch and by Triton's kernel against the CPU's by PyTorch; the copies of weights
+    that the kernel writes against what the weights round to."""
+    start, expected = (state_of(updated(CPU, size, n)) for n in (0, N_UPDATES))
+    for form in ("pytorch", "kernel"):
+        if form == "kernel" and not has_kernels(device):
+            yield left_out("updates, kernel", "no card, or no Triton that can run")
+            return
+        with without_kernels() if form == "pytorch" else nullcontext():
+            run = updated(device, size, N_UPDATES)
+        found = state_of(run)
+        moments = [name for name in expected if name.startswith(("mean.", "square."))]
+        figures = {
+            "moments": max(difference(found[name], expected[name]) for name in moments),
+            "movement": moved_apart(found, expected, start),
+        }
+        yield within(f"updates, {form}", figures, dict.fromkeys(figures, UPDATE_LIMIT))
+        if form == "kernel":
+            copies = run.optimiser.copies.values()
+            n_wrong = sum(int((c.values != c.parameter.bfloat16()).sum()) for c in copies)
+            yield within("copies of weights, kernel", {"n_wrong": n_wrong}, {"n_wrong": 0})
+
+
+def updated(device: torch.device, size: Size, n_updates: int) -> Run:
+    """A run in bf16 after updates by random gradients, which are clipped."""
+    with TemporaryDirectory() as folder:
+        run = job("l1", "bf16", size, device, Path(folder)).start()
+    random = torch.Generator().manual_seed(0)
+    for _ in range(n_updates):
+        for parameter in run.variant.parameters():
+            parameter.grad = torch.randn(parameter.shape, generator=random).to(device)
+        norm = run.optimiser.gradient_norm()
+        run.optimiser.update(learning_rate=1e-3, gradient_norm=norm)
+    return run
+
+
+def has_kernels(device: torch.device) -> bool:
+    """Whether Triton's kernels are taken on the device."""
+    return gathered.by_kernels(torch.empty(0, device=device))
+
+
+@contextmanager
+def without_kernels() -> Iterator[None]:
+    """While this is open, PyTorch's own are."""
+    chosen = gathered.by_kernels
+    gathered.by_kernels = lambda tensor: False  # noqa: ARG005
+    try:
+        yield
+    finally:
+        gathered.by_kernels = chosen
 
 
 def moved_apart(

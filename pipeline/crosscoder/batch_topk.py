@@ -10,7 +10,6 @@ from pipeline.config.crosscoder import BatchTopKConfig
 from pipeline.crosscoder.auxk import AuxK, Unexplained
 from pipeline.crosscoder.entries import Entries, Precision, gradient_of, relu_backward
 from pipeline.crosscoder.model import Crosscoder
-from pipeline.crosscoder.products import Products
 from pipeline.crosscoder.reconstruction import Reconstruction
 from pipeline.crosscoder.selection import calibrated_threshold, positions
 from pipeline.crosscoder.variant import Loss, Moment, Step, Variant
@@ -47,9 +46,8 @@ class BatchTopK(Variant):
         dead_after_rows: int,
         mesh: Mesh = ONE_PROCESS,
     ) -> None:
-        super().__init__(crosscoder, mesh)
+        super().__init__(crosscoder, precision, mesh)
         self.config = config
-        self.products = Products(crosscoder, precision, mesh.latents)
         self.dead_after_rows = dead_after_rows
         self.reconstruction = Reconstruction(
             config.reconstruction, crosscoder.n_models, crosscoder.d_model

@@ -179,7 +179,7 @@ class SparseEntries:
 
     def outer_into(self, parameter: Parameter, rows_BP: Tensor, *, add: bool = False) -> None:
         values_N, row_N = self.values[self.order_N], self.row_N[self.order_N]
-        if gathered.in_one_pass(rows_BP):
+        if gathered.by_kernels(rows_BP):
             gradient_LP = gradient_of(parameter)
             gathered.bags_into(gradient_LP, row_N, rows_BP, self.latent_start_L, values_N, add=add)
             return

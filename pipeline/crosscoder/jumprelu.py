@@ -9,7 +9,6 @@ from torch import Tensor
 from pipeline.config.crosscoder import JumpReluConfig
 from pipeline.crosscoder.entries import Precision, gradient_of
 from pipeline.crosscoder.model import Crosscoder
-from pipeline.crosscoder.products import Products
 from pipeline.crosscoder.variant import Loss, Moment, Step, Variant
 from pipeline.distributed import ONE_PROCESS, Mesh
 
@@ -42,9 +41,8 @@ class JumpRelu(Variant):
         precision: Precision,
         mesh: Mesh = ONE_PROCESS,
     ) -> None:
-        super().__init__(crosscoder, mesh)
+        super().__init__(crosscoder, precision, mesh)
         self.config = config
-        self.products = Products(crosscoder, precision, mesh.latents)
         start_L = torch.full_like(crosscoder.b_enc_L, config.threshold_init, requires_grad=False)
         self.log_theta_L = torch.nn.Parameter(start_L.log())
 

@@ -9,7 +9,6 @@ from torch import Tensor
 from pipeline.config.crosscoder import DsfConfig, L1Config
 from pipeline.crosscoder.entries import Entries, Precision, gradient_of, relu_backward
 from pipeline.crosscoder.model import Crosscoder
-from pipeline.crosscoder.products import Products
 from pipeline.crosscoder.variant import Loss, Moment, Step, Variant
 from pipeline.distributed import ONE_PROCESS, Mesh
 
@@ -34,10 +33,9 @@ class L1(Variant):
         precision: Precision,
         mesh: Mesh = ONE_PROCESS,
     ) -> None:
-        super().__init__(crosscoder, mesh)
+        super().__init__(crosscoder, precision, mesh)
         self.sparsity_coefficient = config.sparsity_coefficient
         self.sparsity_warmup_fraction = config.sparsity_warmup_fraction
-        self.products = Products(crosscoder, precision, mesh.latents)
         self.penalty_weight_L = torch.ones_like(crosscoder.b_enc_L, requires_grad=False)
 
     def schedule(self, moment: Moment) -> dict[str, float]:

@@ -12,6 +12,7 @@ from contextlib import contextmanager
 
 import torch
 from torch import Tensor
+from torch.nn import Parameter
 
 from pipeline.crosscoder.entries import (
     Buffers,
@@ -35,8 +36,11 @@ class Products:
     fp32 and tf32 compute in the parameters' own type; in tf32 a CUDA device rounds the inputs of
     each product to 10 bits of mantissa (`tensor_cores`) and accumulates in fp32. bf16 rounds the
     inputs and the result of each product to bf16 and accumulates in fp32; the weights stay in the
-    parameters' type, and `begin` renews a rounded copy. latents: the ranks that hold other latents
-    of the same crosscoder.
+    parameters' type, and products take rounded copies of them. The result that is a weight's
+    gradient is not rounded on a CUDA device (`entries.sums_to_fp32`).
+
+    latents: the ranks that hold other latents of the same crosscoder
+    copies: the rounded copies by parameter; none where the products have the parameters' type
     """
 
     def __init__(
@@ -47,15 +51,22 @@ class Products:
         self.precision: Precision = precision
         self.dtype = torch.bfloat16 if precision == "bf16" else crosscoder.W_dec_LP.dtype
         self.buffers = Buffers(crosscoder.W_dec_LP.device)
+        self.copies: dict[Parameter, RoundedCopy] = {
+            weights: RoundedCopy(weights, self.dtype)
+            for weights in (crosscoder.W_enc_LP, crosscoder.W_dec_LP)
+            if weights.dtype != self.dtype
+        }
 
     def begin(self) -> None:
         """Take over the weights of this step."""
-        self.W_enc_LP = self.rounded("W_enc", self.crosscoder.W_enc_LP)
-        self.W_dec_LP = self.rounded("W_dec", self.crosscoder.W_dec_LP)
+        self.W_enc_LP = self._taken(self.crosscoder.W_enc_LP)
+        self.W_dec_LP = self._taken(self.crosscoder.W_dec_LP)
+
+    def _taken(self, weights: Parameter) -> Tensor:
+        return self.copies[weights].taken() if self.copies else weights.detach()
 
     def rounded(self, name: str, tensor: Tensor) -> Tensor:
         """A matrix in the products' type, copied to the buffer `name` where it has another."""
-        tensor = tensor.detach()
         if tensor.dtype == self.dtype:
             return tensor
         shape = (tensor.shape[0], tensor.shape[1])
@@ -102,6 +113,32 @@ class Products:
             x_hat_BP = torch.add(product_BP, b_dec_P, out=out_BP)
         self.latents.sum(x_hat_BP)
         return x_hat_BP
+
+
+class RoundedCopy:
+    """A parameter in a narrower type. It is made anew for every step, unless the optimiser wrote it
+    together with the parameter (`written`).
+
+    What was written serves one step, and only while the parameter stays as it is: PyTorch counts
+    the changes in place of a tensor. A start, a checkpoint or another change of the weights is thus
+    followed by a new copy.
+    """
+
+    def __init__(self, parameter: Parameter, dtype: torch.dtype) -> None:
+        self.parameter = parameter
+        self.values = torch.empty_like(parameter, dtype=dtype, requires_grad=False)
+        self._written_at: int | None = None
+
+    def written(self) -> None:
+        """Told by who has written to `values` what the parameter, as it is now, rounds to."""
+        self._written_at = self.parameter._version
+
+    def taken(self) -> Tensor:
+        """The values, for a step."""
+        if self._written_at != self.parameter._version:
+            self.values.copy_(self.parameter.detach())
+        self._written_at = None
+        return self.values
 
 
 @contextmanager

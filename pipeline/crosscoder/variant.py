@@ -11,7 +11,9 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from pipeline.crosscoder.entries import Precision
 from pipeline.crosscoder.model import Crosscoder
+from pipeline.crosscoder.products import Products
 from pipeline.distributed import Mesh
 
 
@@ -70,9 +72,10 @@ class Variant(ABC):
     where latents are.
     """
 
-    def __init__(self, crosscoder: Crosscoder, mesh: Mesh) -> None:
+    def __init__(self, crosscoder: Crosscoder, precision: Precision, mesh: Mesh) -> None:
         self.crosscoder = crosscoder
         self.mesh = mesh
+        self.products = Products(crosscoder, precision, mesh.latents)
         self._being_summed: dict[torch.nn.Parameter, Callable[[], None]] = {}
         device = crosscoder.W_dec_LP.device
         self.rows_since_fired_L = torch.zeros(

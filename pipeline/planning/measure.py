@@ -46,7 +46,7 @@ from pipeline.runtime import resolve_device, set_threads
 from pipeline.training.optimiser import Adam
 
 LOGS = Path("logs")
-VERSION = 6  # raised where a probe measures something else than before
+VERSION = 7  # raised where a probe measures something else than before
 SECTIONS = (
     *("models", "hook_point", "mix", "dump", "crosscoder", "train", "baselines", "changes"),
 )
@@ -120,8 +120,7 @@ class Probes:
         variant = build_variant(
             drawn, fewer, precision=train.precision, dead_after_rows=train.dead_after_rows
         )
-        ratios, names = variant.learning_rate_ratios(), variant.parameter_names()
-        optimiser = Adam(variant.parameters(), train, ratios, names=names)
+        optimiser = Adam.of(variant, train)
         x_BMD = torch.randn(train.batch_rows, n_models, self.d_model, device=self.device)
         with torch.no_grad():
             if not isinstance(fewer, BatchTopKConfig):  # as many are active as on average

@@ -46,13 +46,7 @@ class Run:
     in_background: bool = False
 
     def __post_init__(self) -> None:
-        self.optimiser = Adam(
-            self.variant.parameters(),
-            self.config,
-            self.variant.learning_rate_ratios(),
-            names=self.variant.parameter_names(),
-            latents=self.variant.mesh.latents,
-        )
+        self.optimiser = Adam.of(self.variant, self.config)
         self._writer = ThreadPoolExecutor(1, "checkpoint-writer")
         self._writing: Future[None] | None = None
         self.step, self.n_rows = 0, 0

@@ -4,7 +4,7 @@ import json
 from collections.abc import Iterator
 from dataclasses import replace
 from importlib import import_module
-from itertools import count
+from itertools import chain, count
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,7 @@ from pipeline.errors import ConfigError
 from pipeline.harvest.pair import Rows
 from tests.checkout import STAGES
 from tests.standin import CARD, OnCard, card
+from tests.training.kernels import FORMS, kernel, move_by, update
 
 SIZE = Size(batch_rows=32, d_model=16, n_latents=64, k=4)
 
@@ -58,6 +59,43 @@ def test_products_and_dump_pass_on_the_stand_in(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(models, "DUMPED", replace(models.DUMPED, n_sequences=4))
     assert failed(lambda: products.agree(CARD)) == []
     assert failed(lambda: models.dump_agrees(CARD)) == []
+
+
+def test_updates_pass_on_the_stand_in_and_the_kernel_is_left_out() -> None:
+    by_pytorch, kernel = findings(lambda: steps.updates_agree(CARD, SIZE))
+    assert by_pytorch.ok
+    assert "left_out" in kernel.figures
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_steps_and_updates_by_the_kernel_pass(monkeypatch: pytest.MonkeyPatch, form: str) -> None:
+    monkeypatch.setattr(steps, "PRECISIONS", ("fp32", "bf16"))
+    monkeypatch.setattr(steps, "has_kernels", lambda device: True)
+    with kernel(form) as update:
+        move_by(monkeypatch, update, "cuda")
+        found = findings(lambda: chain(steps.updates_agree(CARD, SIZE), steps.agree(CARD, SIZE)))
+    assert [finding.line for finding in found if not finding.ok] == []
+    assert len(found) == 3 + 4 * 2 * 4
+
+
+def test_a_copy_that_is_cut_off_fails(monkeypatch: pytest.MonkeyPatch) -> None:
+    def cut_off(parameter: Tensor, *tensors: Any, **given: Any) -> None:
+        update(parameter, *tensors, **given)
+        if tensors[-1] is not None:
+            tensors[-1].copy_((parameter.view(torch.int32) >> 16 << 16).view(torch.float32))
+
+    move_by(monkeypatch, cut_off, "cuda")
+    monkeypatch.setattr(steps, "has_kernels", lambda device: True)
+    assert failed(lambda: steps.updates_agree(CARD, SIZE)) == ["copies of weights, kernel"]
+
+
+def test_a_gradient_that_is_not_scaled_fails(monkeypatch: pytest.MonkeyPatch) -> None:
+    def unscaled(*tensors: Any, **given: Any) -> None:
+        update(*tensors, **{**given, "divisor": None})
+
+    move_by(monkeypatch, unscaled, "cuda")
+    monkeypatch.setattr(steps, "has_kernels", lambda device: True)
+    assert failed(lambda: steps.updates_agree(CARD, SIZE)) == ["updates, kernel"]
 
 
 def test_a_tensor_left_on_the_cpu_fails(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,6 +1,5 @@
 """The Triton kernels, in Triton's interpreter on the CPU, against PyTorch's own products."""
 
-import sys
 from collections.abc import Iterator
 from types import ModuleType
 
@@ -9,24 +8,16 @@ import torch
 
 from pipeline.crosscoder import gathered
 from pipeline.crosscoder.entries import SparseEntries
+from tests.interpreted import interpreted, needs_triton
 
-pytestmark = pytest.mark.skipif(
-    not gathered.has_triton(), reason="Triton is optional: pip install triton==3.7.1 (Linux)"
-)
+pytestmark = needs_triton
 B, L, P = 40, 7, 150  # more rows and columns than a tile, and no multiple of it
-NAME = "pipeline.crosscoder.kernels"
 
 
 @pytest.fixture(scope="module")
 def kernels() -> Iterator[ModuleType]:
-    """The module as the interpreter runs it, which Triton asks for when a kernel is declared."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("TRITON_INTERPRET", "1")
-        patch.delitem(sys.modules, NAME, raising=False)
-        import importlib
-
-        yield importlib.import_module(NAME)
-    sys.modules.pop(NAME, None)
+    with interpreted("pipeline.crosscoder.kernels") as module:
+        yield module
 
 
 def random_entries(dtype: torch.dtype, share: float = 0.4) -> SparseEntries:
@@ -51,7 +42,7 @@ def test_the_kernels_give_the_products_of_pytorch(
     f = random_entries(dtype)
     W_LP, g_BP = normal(L, dtype, 1), normal(B, dtype, 2)
     exact = SparseEntries.at(f.row_N * L + f.latent_N, f.values.double(), B, L)
-    monkeypatch.setattr(gathered, "in_one_pass", lambda rows: rows.dtype == dtype)
+    monkeypatch.setattr(gathered, "by_kernels", lambda rows: rows.dtype == dtype)
     monkeypatch.setattr("pipeline.crosscoder.entries.on_cpu", lambda tensor: False)
     rtol, atol = (1e-4, 1e-4) if dtype == torch.float32 else (8e-3, 1e-2)
     for found, expected in [

@@ -1,3 +1,5 @@
+from collections.abc import Callable
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -11,7 +13,8 @@ from pipeline.crosscoder.entries import (
     gathers,
     product,
 )
-from pipeline.crosscoder.products import Products, tensor_cores
+from pipeline.crosscoder.model import Crosscoder
+from pipeline.crosscoder.products import Products, RoundedCopy, tensor_cores
 from pipeline.crosscoder.selection import positions_above
 from tests.crosscoder.test_model import random_crosscoder
 from tests.standin import card
@@ -121,6 +124,43 @@ def test_sums_over_rows_of_rounded_values_are_not_rounded() -> None:
     values = torch.rand(1000, 3, generator=torch.Generator().manual_seed(0)).bfloat16()
     sums_L = DenseEntries(values, Buffers(torch.device("cpu"))).latent_sums()
     assert torch.allclose(sums_L.double(), values.double().sum(0), rtol=1e-6)
+
+
+CHANGES: dict[str, Callable[[Crosscoder], object]] = {
+    "a copy": lambda crosscoder: crosscoder.W_dec_LP.copy_(crosscoder.W_enc_LP),
+    "a loaded state": lambda crosscoder: crosscoder.load_state_dict(
+        random_crosscoder(2).state_dict()
+    ),
+    "decoder rows of norm 1, through a view": lambda crosscoder: crosscoder.W_dec.div_(
+        crosscoder.decoder_norms()[:, :, None]
+    ),
+    "some latents, through an index": lambda crosscoder: crosscoder.W_dec[2:4].zero_(),
+    "a tensor that shares the memory": lambda crosscoder: crosscoder.W_dec_LP.detach().mul_(2),
+    "weights as plain data": lambda crosscoder: crosscoder.weights().W_dec.mul_(2),
+    "numbers in place": lambda crosscoder: crosscoder.W_dec_LP.add_(1.0),
+}
+
+
+@pytest.mark.parametrize("change", CHANGES)
+@torch.no_grad()
+def test_what_was_written_with_the_weights_is_not_taken_once_they_changed(change: str) -> None:
+    crosscoder = random_crosscoder(1)
+    copy = RoundedCopy(crosscoder.W_dec_LP, torch.bfloat16)
+    copy.values.fill_(7.0)
+    copy.written()
+    CHANGES[change](crosscoder)
+    assert torch.equal(copy.taken(), crosscoder.W_dec_LP.bfloat16())
+
+
+@torch.no_grad()
+def test_what_was_written_with_the_weights_is_taken_for_one_step() -> None:
+    crosscoder = random_crosscoder()
+    copy, rounded = (RoundedCopy(crosscoder.W_dec_LP, torch.bfloat16) for _ in "ab")
+    copy.values.fill_(7.0)
+    copy.written()
+    assert copy.taken().eq(7.0).all()
+    for each in (copy, rounded):
+        assert torch.equal(each.taken(), crosscoder.W_dec_LP.bfloat16())
 
 
 @pytest.mark.parametrize("add", [True, False])

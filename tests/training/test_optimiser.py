@@ -1,9 +1,12 @@
 import copy
+from pathlib import Path
 
 import pytest
 import torch
 
+from pipeline.crosscoder import gathered
 from pipeline.training.optimiser import Adam
+from tests.standin import card
 from tests.training.planted_rows import train_config
 
 
@@ -64,3 +67,27 @@ def test_the_state_is_all_that_the_next_update_depends_on():
     update(optimiser, ours)
     update(taken_up, twin)
     assert all(torch.equal(a, b) for a, b in zip(ours, twin, strict=True))
+
+
+def test_triton_is_no_use_without_a_compiler_and_headers(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(gathered, "find_spec", lambda name: "found")
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setattr(gathered.sysconfig, "get_config_var", lambda name: str(tmp_path))
+    monkeypatch.setenv("CC", "cc")
+    assert not gathered.has_triton.__wrapped__()
+    (tmp_path / "Python.h").touch()
+    assert gathered.has_triton.__wrapped__()
+    monkeypatch.delenv("CC")
+    assert not gathered.has_triton.__wrapped__()
+
+
+@pytest.mark.parametrize("has_triton", [True, False])
+def test_triton_moves_parameters_on_a_card_alone(has_triton: bool) -> None:
+    with card() as device, pytest.MonkeyPatch.context() as patch:
+        on_card, on_cpu = torch.zeros(3, device=device), torch.zeros(3)
+        patch.setattr(gathered, "has_triton", lambda: has_triton)
+        assert gathered.by_kernels(on_card) == has_triton
+        assert not gathered.by_kernels(on_card.double())
+        assert not gathered.by_kernels(on_cpu)

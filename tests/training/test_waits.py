@@ -11,6 +11,7 @@ from pipeline.crosscoder import products, selection
 from pipeline.crosscoder.batch_topk import BatchTopK
 from pipeline.distributed import Mesh, Ranks
 from pipeline.training.loop import Run
+from tests.training.kernels import move_by, update
 from tests.training.planted_rows import make_training
 from tests.waits import waits
 
@@ -49,6 +50,16 @@ def test_a_step_waits_once_to_see_that_all_is_finite(tmp_path: Path, kind: str) 
 def test_a_batch_topk_step_waits_three_times(tmp_path: Path, dead_after_rows: int) -> None:
     run = started(tmp_path, "batch_topk", dead_after_rows=dead_after_rows)
     assert counted(run) == {"tolist": 2, "nonzero": 1}
+
+
+@pytest.mark.parametrize(
+    ("kind", "expected"), [("l1", {"tolist": 1}), ("batch_topk", {"tolist": 2, "nonzero": 1})]
+)
+def test_a_kernel_that_moves_the_weights_adds_no_wait(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str, expected: dict[str, int]
+) -> None:
+    move_by(monkeypatch, update)
+    assert counted(started(tmp_path, kind, precision="bf16")) == expected
 
 
 def test_several_ranks_wait_no_more_often(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
