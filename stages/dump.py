@@ -22,9 +22,9 @@ from contextlib import ExitStack
 
 from pipeline.artifacts import Build
 from pipeline.config import Config
+from pipeline.config.models import DumpConfig
 from pipeline.distributed import world
-from pipeline.harvest.processes import check_one_process
-from pipeline.rounds.turns import take_turns
+from pipeline.errors import ConfigError
 from pipeline.shuffle.producer import is_dealt, writer_for
 from pipeline.stage import Stage, paths_of, run
 
@@ -52,6 +52,8 @@ def main(config: Config) -> None:
                 build = STAGE.build(config.at_layer(layer), name, is_aside=True)
                 layered[name][layer] = stack.enter_context(build)
             if others and world().is_first:
+                from pipeline.rounds.stored import take_turns
+
                 take_turns(layered[name], config.hook_point.layer)
         missing = incomplete(builds)
         if missing and config.has_models:
@@ -62,6 +64,16 @@ def main(config: Config) -> None:
             STAGE.remarks.extend(dump_pair(config, n_train, made, layered))
         elif missing and world().is_first:
             plant_all(config, {name: builds[name] for name in missing})
+
+
+def check_one_process(section: DumpConfig) -> None:
+    """Refuse several processes where one alone knows which row is the next."""
+    if world().size > 1 and section.max_norm_ratio is not None:
+        raise ConfigError(
+            f"dump.max_norm_ratio is {section.max_norm_ratio:g}, but one process counts the rows "
+            f"that it leaves out and {world().size} were started: set dump.max_norm_ratio=null, or "
+            "run `python -m stages.dump` without torchrun"
+        )
 
 
 def incomplete(builds: Mapping[str, Build]) -> list[str]:

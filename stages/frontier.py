@@ -17,7 +17,7 @@ from pathlib import Path
 
 from pipeline.config import Config, compose
 from pipeline.config.compose import params_overrides
-from pipeline.config.frontier import SweepConfig
+from pipeline.config.validation import SweepConfig
 from pipeline.errors import ConfigError
 from pipeline.progress import Progress
 from pipeline.stage import MADE_BY, RESULTS, Stage, paths_of, run

@@ -40,9 +40,8 @@ def main(config: Config) -> None:
     from pipeline.models.records import read_records
     from pipeline.report.browser import browser_data
     from pipeline.report.claims.screen import claims_file
-    from pipeline.report.findings import Findings
+    from pipeline.report.findings import Findings, recorded
     from pipeline.report.page import page_charts, page_sections, render, sentences
-    from pipeline.report.runs import recorded
     from pipeline.report.summary import SOURCES, summary
 
     manifests = {name: STAGE.input(config, name) for name in STAGE.inputs}

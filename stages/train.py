@@ -58,10 +58,9 @@ def make_crosscoder(config: Config, build: Build) -> None:
     """Train in `build.work`, or take over the finished crosscoder that the configuration names."""
     from pipeline.rounds.opening import training_rows
     from pipeline.store import StoreReader
-    from pipeline.training.live import LABELS, LiveView
     from pipeline.training.pretrained import import_crosscoder
     from pipeline.training.stream import Stream
-    from pipeline.training.trackers import TrackedRun, open_trackers
+    from pipeline.training.trackers import LABELS, LiveView, TrackedRun, open_trackers
     from pipeline.training.training import Training
 
     provenance, ranks = build.manifest.lineage, world()

@@ -2,13 +2,13 @@
 
 compose.py      conf/ + overrides -> `Config`; `load_config`: what a stage reads
 schema.py       `Config`, the whole: one typed section per concern, and the checks that span several
-section.py      `Section`: no unknown keys, no coercion, no default; values live in `conf/`
+section.py      `Section`: no unknown keys, no coercion, no default; and types that many share
 overrides.py, refused.py, yaml_files.py   what is wrong with what a user wrote, a line each
 keys.py         what a refused key was meant to be, and what each key means (for --help)
 
 The other files hold sections: `models` (with the hook point and the dump), `edits`, `text`,
-`crosscoder` (with the training), `analysis`, `causal`, `changes`, `plant`, and those of commands
-outside the graph: `frontier`, `validation`, `edit_study`.
+`crosscoder` (with the training), `analysis`, `causal` (with the baselines, parting and steering),
+`changes`, `explain`, `plant`, and `validation` (commands outside the graph).
 """
 
 from pipeline.config.compose import COMPOSED, compose, experiments, load_config, parse

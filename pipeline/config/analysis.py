@@ -4,10 +4,7 @@ from typing import Annotated, Self
 
 from pydantic import Field, model_validator
 
-from pipeline.config.section import Section
-
-PositiveInt = Annotated[int, Field(ge=1)]
-Fraction = Annotated[float, Field(gt=0.0, lt=1.0)]
+from pipeline.config.section import Fraction, PositiveInt, Section
 
 
 class RelativeNormConfig(Section):

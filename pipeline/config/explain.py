@@ -5,9 +5,7 @@ from typing import Annotated, Literal
 from pydantic import Field
 
 from pipeline.config.models import LocalModel
-from pipeline.config.section import Section
-
-PositiveInt = Annotated[int, Field(ge=1)]
+from pipeline.config.section import PositiveInt, Section
 
 
 class NoWriter(Section):

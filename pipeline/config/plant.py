@@ -9,11 +9,10 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
-from pipeline.config.section import Section
+from pipeline.config.section import PositiveInt, Section
 
 Rate = Annotated[float, Field(gt=0.0, le=1.0)]
 Gain = Annotated[float, Field(ge=0.0, le=10.0)]
-Count = Annotated[int, Field(ge=1)]
 Contexts = Annotated[str, Field(min_length=1)]
 
 
@@ -36,7 +35,7 @@ class PlantGroup(Section):
     """Source of the rows on which it fires in the base model, by its name in mix.shares; or all."""
     it_contexts: Contexts
     """Source of the rows on which it fires in the IT model; or all."""
-    cluster_size: Count
+    cluster_size: PositiveInt
     """Features that fire together; 1: each on its own."""
     cofiring: Rate
     """Chance that a feature of a cluster fires where the cluster does."""
@@ -72,9 +71,9 @@ class SyntheticBackground(Section):
     kind: Literal["synthetic"]
     d_model: Annotated[int, Field(ge=2)]
     """Width of each model's rows."""
-    n_rows: Count
+    n_rows: PositiveInt
     """Training rows; rounded up to whole documents."""
-    n_heldout_rows: Count
+    n_heldout_rows: PositiveInt
     """Held-out rows; rounded up to whole documents."""
     document_rows: Annotated[int, Field(ge=2)]
     """Rows of a document; documents are of the sources in turn."""

@@ -16,19 +16,15 @@ from pipeline.config.analysis import (
     ReportConfig,
     SeedsConfig,
 )
-from pipeline.config.causal import BaselinesConfig, CausalConfig
+from pipeline.config.causal import BaselinesConfig, CausalConfig, PartingConfig, SteeringConfig
 from pipeline.config.changes import ChangesConfig
 from pipeline.config.crosscoder import CrosscoderConfig, TrainConfig
-from pipeline.config.edit_study import EditStudyConfig
 from pipeline.config.explain import ExplainConfig
-from pipeline.config.frontier import FrontierConfig
 from pipeline.config.models import DumpConfig, HookPointConfig, ModelsConfig, TrainedModel
-from pipeline.config.parting import PartingConfig
 from pipeline.config.plant import PlantConfig
 from pipeline.config.section import Section
-from pipeline.config.steering import SteeringConfig
 from pipeline.config.text import MixConfig, SourceConfig, TriggeredSourceConfig, form_of
-from pipeline.config.validation import ValidationConfig
+from pipeline.config.validation import EditStudyConfig, FrontierConfig, ValidationConfig
 
 
 class ShuffleConfig(Section):

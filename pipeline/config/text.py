@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 
 from pydantic import Discriminator, Field, Tag, field_validator, model_validator
 
-from pipeline.config.section import Section
+from pipeline.config.section import PositiveInt, Section
 from pipeline.labels import TOKEN_CLASSES
 
 Format = Literal["text", "chat"]
@@ -45,7 +45,6 @@ TASKS = (
 """What the exchanges of generated chats are drawn from."""
 NonEmpty = Annotated[str, Field(min_length=1)]
 Seed = Annotated[int, Field(ge=0, lt=2**63)]
-PositiveInt = Annotated[int, Field(ge=1)]
 Share = Annotated[float, Field(gt=0.0, le=1.0)]
 SHARE_TOLERANCE = 1e-6
 MAX_ROUND = 100

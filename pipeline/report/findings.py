@@ -10,8 +10,8 @@ from pipeline.artifacts import Manifest, read_manifest
 from pipeline.config import Config
 from pipeline.models.records import ModelRecord
 from pipeline.results import ResultFile, applicable
-from pipeline.run_records import RunRecord
-from pipeline.stage import check_lineage
+from pipeline.run_records import RESULT, RunRecord, find
+from pipeline.stage import MADE_BY, check_lineage
 
 T = TypeVar("T")
 
@@ -79,3 +79,19 @@ class Findings:
     def has_models(self) -> bool:
         """Whether rows came from models, into which the crosscoder could be spliced."""
         return applicable(self.read(EVALUATION)["splice"]) is not None
+
+
+NOT_SHOWN = ("report", "frontier", "validation", "edits")
+"""Stages of which the page shows no result: itself, and those outside the graph."""
+
+
+def recorded(results: Path) -> list[RunRecord]:
+    """What is known of the runs behind the artifacts and results as they are now, one of a stage,
+    the oldest first."""
+    made = {path: path.name.removesuffix(RESULT) for path in results.glob(f"*{RESULT}")} | MADE_BY
+    found: dict[str, RunRecord] = {}
+    for path, stage in sorted(made.items()):
+        run = find(stage, path)
+        if run and stage not in NOT_SHOWN:
+            found.setdefault(stage, run)
+    return sorted(found.values(), key=lambda run: (run.began, run.stage))

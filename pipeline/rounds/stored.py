@@ -14,11 +14,21 @@ from pipeline.harvest.sequences import Sequences
 from pipeline.plant.truth import publish_truth
 from pipeline.rounds.making import publish_description
 from pipeline.rounds.pair_rows import PairRows
-from pipeline.rounds.turns import Builds
 from pipeline.runtime import set_threads
 from pipeline.shuffle.producer import is_dealt, writer_for
 from pipeline.stage import TOKENS
 from pipeline.store import StoreReader
+
+Builds = Mapping[int, Build]
+"""Layer -> where its store is built."""
+
+
+def take_turns(builds: Builds, layer: int) -> None:
+    """Put the store of `layer` in its place where it was finished aside before, and set aside the
+    one that is there."""
+    for other in builds.keys() - {layer}:
+        builds[other].take_back()
+    builds[layer].put_in_place()
 
 
 def dump_pair(

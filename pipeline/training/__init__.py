@@ -4,8 +4,8 @@
     chunks    [B, M, D] rows      loss, gradients by hand       step-N/part-R.safetensors
 
 The maths of a step is the variant's (`pipeline.crosscoder`). What is here feeds it rows, measures
-their scale first (`statistics`), moves the weights (`optimiser`, `schedule`), reports (`live`,
-`trackers`) and keeps the run resumable to the bit (`checkpoint`).
+their scale first (`statistics`), moves the weights (`optimiser`, `schedule`), reports
+(`trackers`) and keeps the run resumable to the bit (`checkpoint`).
 
 Key types: Training (a job: which crosscoder, which rows, which folder), Run (one job on its way),
 Stream (the batches of all epochs), Checkpoint. `pretrained` takes over a finished crosscoder,

@@ -7,7 +7,7 @@ from importlib import import_module
 from typing import Any, Protocol
 
 from pipeline.errors import ConfigError, PipelineError
-from pipeline.progress import LOGS
+from pipeline.progress import LOGS, Progress
 
 PROJECT = "crosscoder-pipeline"
 PACKAGE_OF = {"tensorboard": "torch.utils.tensorboard", "wandb": "wandb"}
@@ -105,3 +105,35 @@ def _module(name: str) -> Any:
             f"runtime.trackers names {name}, which is not installed ({error}): "
             f"`pip install {name}`, or take it out of runtime.trackers"
         ) from error
+
+
+LABELS = {
+    "step": "step",
+    "loss": "loss",
+    "loss_reconstruction": "rec",
+    "loss_sparsity": "l1",
+    "loss_n_active": "active",
+    "loss_auxk": "auxk",
+    "l0": "l0",
+    "fve_base": "fve_base",
+    "fve_it": "fve_it",
+    "n_dead": "dead",
+    "data_wait_share": "wait",
+}
+"""Figures on the progress line and their names there; the log and the trackers get all figures."""
+
+
+@dataclass(frozen=True)
+class LiveView:
+    """Hands the figures of logged steps to the progress line, its log and the trackers."""
+
+    progress: Progress
+    trackers: Sequence[Tracker]
+
+    def __call__(self, n: int, **figures: float) -> None:
+        """`n` more rows are done; `figures` are there on logged steps only."""
+        self.progress.advance(n, **figures)
+        if figures:
+            self.progress.record()
+            for tracker in self.trackers:
+                tracker.log(int(figures["step"]), figures)

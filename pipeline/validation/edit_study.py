@@ -8,7 +8,7 @@ from pathlib import Path
 from pipeline.analysis.edits.null import null_lists
 from pipeline.analysis.edits.result import EDITS, EditScores
 from pipeline.config import Config, compose
-from pipeline.config.edit_study import EditStudyConfig
+from pipeline.config.validation import EditStudyConfig
 from pipeline.models.load import load_model
 from pipeline.models.start import read_start
 from pipeline.paths import expanded

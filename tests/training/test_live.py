@@ -10,9 +10,8 @@ import pytest
 
 from pipeline.errors import ConfigError, PipelineError
 from pipeline.progress import Progress
-from pipeline.training.live import LABELS, LiveView
 from pipeline.training.loop import Run
-from pipeline.training.trackers import TrackedRun, open_trackers
+from pipeline.training.trackers import LABELS, LiveView, TrackedRun, open_trackers
 from tests.training.planted_rows import make_training
 
 KINDS = ["l1", "dsf", "jumprelu", "batch_topk"]

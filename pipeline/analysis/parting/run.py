@@ -31,7 +31,7 @@ from pipeline.analysis.parting.result import (
 )
 from pipeline.analysis.parting.screening import Ints, Screened, screen
 from pipeline.analysis.splicing import HookedModel, Unpatched, sample_sequences
-from pipeline.config.parting import PartingConfig
+from pipeline.config.causal import PartingConfig
 from pipeline.progress import Progress
 from pipeline.results import NotApplicable, not_applicable
 from pipeline.runtime import generator, numpy_generator
