@@ -1,5 +1,5 @@
-"""The sections of commands outside the graph: `validation`, of which planted and null experiments it
-is made; `edit_study`, pairs with known edits that the list of changes is held to account by;
+"""The sections of commands outside the graph: `validation`, of which planted and null experiments
+it is made; `edit_study`, pairs with known edits that the list of changes is held to account by;
 `frontier`, which crosscoders are trained on one store, from sparse to dense."""
 
 from typing import Annotated
