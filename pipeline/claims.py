@@ -107,8 +107,7 @@ class MeasuredChange(TypedDict):
         Field(description="tokens that it acts on most, each with its share of the change"),
     ]
     sources: Annotated[
-        list[tuple[str, float]],
-        Field(description="each source of text with the same share"),
+        list[tuple[str, float]], Field(description="each source of text with the same share")
     ]
     latents: list[LatentClaim]
 
@@ -121,8 +120,7 @@ class Claim(TypedDict):
     kind: NotRequired[Annotated[Kind, Field(description="see docs/changes.md; left out: not said")]]
     acts_on: NotRequired[
         Annotated[
-            list[str],
-            Field(min_length=1, description="the tokens it acts on, as they decode"),
+            list[str], Field(min_length=1, description="the tokens it acts on, as they decode")
         ]
     ]
     direction: NotRequired[

@@ -18,12 +18,7 @@ from pipeline.artifacts import Build, Manifest
 from pipeline.command import command, named, tell
 from pipeline.config import Config, load_config
 from pipeline.distributed import joined, world
-from pipeline.errors import (
-    MismatchError,
-    OutOfMemoryError,
-    PipelineError,
-    is_lack_of_memory,
-)
+from pipeline.errors import MismatchError, OutOfMemoryError, PipelineError, is_lack_of_memory
 from pipeline.paths import in_main_tree
 from pipeline.progress import format_seconds
 from pipeline.run_records import Clock

@@ -23,9 +23,7 @@ if TYPE_CHECKING:
     from pipeline.validation.edit_scores import EditStudy
 
 STAGE = Stage(
-    name="edit_study",
-    sections=("edit_study",),
-    memory_keys=("edit_study.n_null_sequences",),
+    name="edit_study", sections=("edit_study",), memory_keys=("edit_study.n_null_sequences",)
 )
 
 

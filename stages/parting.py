@@ -31,10 +31,7 @@ def main(config: Config) -> None:
     from pipeline.columns import parquet_bytes
 
     result, table = find(Opened(STAGE, config))
-    STAGE.publish_results(
-        config,
-        {"parting.json": result, "parting.parquet": parquet_bytes(table)},
-    )
+    STAGE.publish_results(config, {"parting.json": result, "parting.parquet": parquet_bytes(table)})
 
 
 if __name__ == "__main__":

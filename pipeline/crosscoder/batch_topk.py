@@ -70,10 +70,7 @@ class BatchTopK(Variant):
         return {"k": self.k(moment)}
 
     def state(self) -> dict[str, Tensor]:
-        return super().state() | {
-            "running_threshold": self.running_threshold,
-            "guess": self.guess,
-        }
+        return super().state() | {"running_threshold": self.running_threshold, "guess": self.guess}
 
     def dead(self) -> Tensor:
         """Latents that fired on none of the last `dead_after_rows` rows."""

@@ -67,8 +67,7 @@ def take_census(
                 counts[f"n_{name}_rows"] += int(n)
     first_rows = np.cumsum(lengths, dtype=np.int64)
     return Census(
-        first_rows,
-        {"n_rows": int(first_rows[-1]), "n_sequences": len(sequences), **dict(counts)},
+        first_rows, {"n_rows": int(first_rows[-1]), "n_sequences": len(sequences), **dict(counts)}
     )
 
 

@@ -28,9 +28,7 @@ REASONS = {"base_only": (True, False), "it_only": (False, True), "both": (True, 
 
 
 def counts_of(
-    labels: Mapping[str, NDArray[np.generic]],
-    beyond_RM: NDArray[np.bool_],
-    sources: Sequence[str],
+    labels: Mapping[str, NDArray[np.generic]], beyond_RM: NDArray[np.bool_], sources: Sequence[str]
 ) -> dict[str, int]:
     """Of a batch's rows: how many are kept, by source and class, and how many are left out, by
     reason, position and source. labels: per row; beyond_RM: whether its norm exceeds the limit"""

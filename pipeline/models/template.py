@@ -12,14 +12,7 @@ from pipeline.artifacts import write_json
 from pipeline.config.text import TemplateChoice
 from pipeline.errors import MissingArtifactError, ModelError
 from pipeline.models.start import shared_id
-from pipeline.text.template import (
-    PLAIN,
-    JinjaTemplate,
-    RoleTemplate,
-    Template,
-    Turn,
-    messages,
-)
+from pipeline.text.template import PLAIN, JinjaTemplate, RoleTemplate, Template, Turn, messages
 from pipeline.text.tokens import special_strings
 
 if TYPE_CHECKING:

@@ -2,12 +2,7 @@
 
 from collections.abc import Sequence
 
-from pipeline.analysis.evaluation.result import (
-    EVALUATION,
-    LATENTS,
-    LatentColumns,
-    source_rates,
-)
+from pipeline.analysis.evaluation.result import EVALUATION, LATENTS, LatentColumns, source_rates
 from pipeline.report.findings import Findings
 
 

@@ -14,12 +14,7 @@ import numpy as np
 
 from pipeline.distributed import ALONE, Ranks
 from pipeline.errors import MismatchError
-from pipeline.shuffle.buckets import (
-    BucketReader,
-    are_buckets,
-    buckets_complete,
-    remove_buckets,
-)
+from pipeline.shuffle.buckets import BucketReader, are_buckets, buckets_complete, remove_buckets
 from pipeline.shuffle.memory import MemoryPlan, fits_page_cache, plan_memory
 from pipeline.shuffle.permutation import Permutation
 from pipeline.shuffle.scatter import BucketWriter

@@ -14,14 +14,7 @@ from pipeline.text.sources import documents, rows
 from pipeline.text.split import Selection
 from pipeline.text.template import Document, valid_unicode
 from pipeline.text.tokens import encode_documents
-from pipeline.text.trigger import (
-    REGIONS,
-    Span,
-    is_exchange,
-    planted_spans,
-    prompt,
-    with_trigger,
-)
+from pipeline.text.trigger import REGIONS, Span, is_exchange, planted_spans, prompt, with_trigger
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase

@@ -283,10 +283,7 @@ class SourcePacker:
         documents = [item for item in batch if isinstance(item, Document)]
         encoded = iter(encode_documents(self.tokenizer, documents) if documents else [])
         for item in batch:
-            yield (
-                item,
-                self._separated(next(encoded)) if isinstance(item, Document) else EMPTY,
-            )
+            yield (item, self._separated(next(encoded)) if isinstance(item, Document) else EMPTY)
 
     def _separated(self, encoded: Encoded) -> Encoded:
         """The tokens of a document, or of its stretch whose turn it is, and the separator."""

@@ -16,11 +16,7 @@ from pipeline.analysis.baselines.difference import (
 from pipeline.analysis.baselines.mean_lens import mean_lens
 from pipeline.analysis.baselines.patches import BaselinePatches
 from pipeline.analysis.baselines.position_lens import position_lens
-from pipeline.analysis.baselines.positions import (
-    PositionMeans,
-    document_starts,
-    position_means,
-)
+from pipeline.analysis.baselines.positions import PositionMeans, document_starts, position_means
 from pipeline.analysis.baselines.result import ExplainedOn, Positions
 from pipeline.analysis.bootstrap import Bootstrap
 from pipeline.analysis.causal.run import causal_pass, chat_sources

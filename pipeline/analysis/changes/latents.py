@@ -56,10 +56,7 @@ class Where:
         """Count a batch of rows."""
         on = h_B.nonzero()[0]
         square_N = h_B[on].astype(np.float64) ** 2
-        for counter, ids_N in (
-            (self.by_token, token_id_B[on]),
-            (self.by_source, source_B[on]),
-        ):
+        for counter, ids_N in ((self.by_token, token_id_B[on]), (self.by_source, source_B[on])):
             ids, of = np.unique(ids_N, return_inverse=True)
             sums = np.bincount(of, square_N, minlength=len(ids))
             counter.update(dict(zip(ids.tolist(), sums.tolist(), strict=True)))

@@ -72,24 +72,20 @@ class Change(TypedDict):
         "has beta + 1",
     ]
     share_against: Annotated[
-        float | None,
-        "part of the change's squares on rows where it takes its direction away",
+        float | None, "part of the change's squares on rows where it takes its direction away"
     ]
     p_kind: Annotated[
-        float,
-        "of the claim that the change is not of this kind (before `undecided`)",
+        float, "of the claim that the change is not of this kind (before `undecided`)"
     ]
     q_kind: Annotated[float, "the same at a false discovery rate over the kinds of listed entries"]
     n_active: Annotated[int, "held-out rows on which the change acts"]
     rate: Annotated[float, "n_active over all held-out rows"]
     n_effective: Annotated[float, "effective number of blocks of documents behind the share"]
     norm: Annotated[
-        float,
-        "root mean square length of the change on the rows it acts on, raw units",
+        float, "root mean square length of the change on the rows it acts on, raw units"
     ]
     norm_base: Annotated[
-        float | None,
-        "the same of what base writes there, about the mean of its rows",
+        float | None, "the same of what base writes there, about the mean of its rows"
     ]
     norm_it: Annotated[float | None, "the same of what IT writes there"]
     made: Annotated[
@@ -99,8 +95,7 @@ class Change(TypedDict):
     ]
     undone: Annotated[Measured, "share of KL(IT || base) that comes when it alone is undone in IT"]
     made_random: Annotated[
-        Measured,
-        "what `made` is for single random latents that fire as often, mean of draws",
+        Measured, "what `made` is for single random latents that fire as often, mean of draws"
     ]
     latents: Annotated[
         list[LatentUnder],

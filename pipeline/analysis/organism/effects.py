@@ -50,10 +50,7 @@ from pipeline.analysis.organism.result import (
     Steered,
     SteeredAtRandom,
 )
-from pipeline.analysis.organism.selectivity import (
-    CHOOSING,
-    PlantedSums,
-)
+from pipeline.analysis.organism.selectivity import CHOOSING, PlantedSums
 from pipeline.analysis.organism.sets import Chosen
 from pipeline.analysis.splicing import HookedModel
 from pipeline.crosscoder import Crosscoder

@@ -182,13 +182,11 @@ class AblationColumns(TypedDict):
     ]
     part: Annotated[Words, "onset: the planted reply's first token; reply: all of it"]
     series: Annotated[
-        Words,
-        "the chosen latents, or a kind of random latents in their place (mean over draws)",
+        Words, "the chosen latents, or a kind of random latents in their place (mean over draws)"
     ]
     n_latents: Annotated[Counts, "latents in the set"]
     value: Annotated[
-        Maybe,
-        "share of the trigger's effect on the log probability that goes with the latents",
+        Maybe, "share of the trigger's effect on the log probability that goes with the latents"
     ]
     low: Annotated[Maybe, "lower end of its interval over prompts"]
     high: Annotated[Maybe, "upper end of its interval over prompts"]

@@ -51,12 +51,7 @@ from pipeline.labels import MODELS as NAMES
 from pipeline.runtime import numpy_generator
 from pipeline.stage import HELDOUT_ACTIVATIONS, TOKENS
 from pipeline.store import StoreReader
-from pipeline.text.exchanges import (
-    Prompt,
-    first_exchanges,
-    planted_documents,
-    prompt_triples,
-)
+from pipeline.text.exchanges import Prompt, first_exchanges, planted_documents, prompt_triples
 from pipeline.text.split import Selection
 
 Prompts = Mapping[str, Sequence[Prompt]]

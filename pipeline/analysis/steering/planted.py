@@ -54,9 +54,7 @@ class PlantedReply:
 
 
 def planted_reply(
-    opened: Opened,
-    models: tuple[HookedModel, HookedModel],
-    rows_of: Callable[[Tensor], Rows],
+    opened: Opened, models: tuple[HookedModel, HookedModel], rows_of: Callable[[Tensor], Rows]
 ) -> PlantedReply | None:
     """None where no source of the mix holds a planted behaviour."""
     name = opened.config.planted_source

@@ -16,14 +16,7 @@ from pipeline.analysis.opening import Opened
 from pipeline.analysis.splicing import HookedModel
 from pipeline.analysis.steering.moves import Condition, added, change_conditions
 from pipeline.analysis.steering.planted import PlantedReply, planted_reply
-from pipeline.analysis.steering.result import (
-    CONDITIONS,
-    Clean,
-    Steered,
-    Steering,
-    Subject,
-    Written,
-)
+from pipeline.analysis.steering.result import CONDITIONS, Clean, Steered, Steering, Subject, Written
 from pipeline.analysis.steering.writing import Writer, stays
 from pipeline.errors import ConfigError
 from pipeline.labels import MODELS as NAMES

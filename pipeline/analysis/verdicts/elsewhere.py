@@ -40,12 +40,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.analysis.blocks import (
-    both_tails,
-    effective_number,
-    false_discovery_rate,
-    t_statistic,
-)
+from pipeline.analysis.blocks import both_tails, effective_number, false_discovery_rate, t_statistic
 from pipeline.analysis.decoders.geometry import Mask
 from pipeline.analysis.verdicts.twins import EXCLUSIVE
 

@@ -22,12 +22,7 @@ from pipeline.analysis.decoders.geometry import (
 from pipeline.analysis.verdicts.columns import COLUMNS, KIND_COLUMNS
 from pipeline.analysis.verdicts.evidence import Evidence, exceedance, gather_evidence
 from pipeline.analysis.verdicts.intervals import BASE, IT, anchored, intervals
-from pipeline.analysis.verdicts.result import (
-    Exceptions,
-    MinderCounts,
-    MinderRule,
-    VerdictCounts,
-)
+from pipeline.analysis.verdicts.result import Exceptions, MinderCounts, MinderRule, VerdictCounts
 from pipeline.analysis.verdicts.scaling import ScalingSums, scaling
 from pipeline.config.analysis import LatentScalingConfig
 

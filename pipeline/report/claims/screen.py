@@ -21,13 +21,7 @@ from pipeline.claims import (
 from pipeline.config.models import ModelConfig
 from pipeline.report.claims.behaviour import behaviour
 from pipeline.report.claims.changes import change_claims, outcome
-from pipeline.report.claims.trust import (
-    cautions,
-    failings,
-    hardly_differ,
-    in_short,
-    models_differ,
-)
+from pipeline.report.claims.trust import cautions, failings, hardly_differ, in_short, models_differ
 from pipeline.report.findings import Findings
 from pipeline.report.labels import VERDICT_NAMES
 from pipeline.report.sections.baselines import rivals

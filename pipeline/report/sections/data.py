@@ -36,11 +36,7 @@ def losses(pair: PairFigures) -> Grid:
     for name, figures in models:
         before = figures.get("initial_heldout_loss_nats", {})
         for source, after in figures.get("heldout_loss_nats", {}).items():
-            cells = [
-                grid.word(source),
-                grid.fixed(before.get(source)),
-                grid.fixed(after),
-            ]
+            cells = [grid.word(source), grid.fixed(before.get(source)), grid.fixed(after)]
             rows.append(Row(name, cells))
     heads = ["model", "held-out", "before its training", "after"]
     return Grid("Held-out loss of the two models, nats per token", heads, rows)

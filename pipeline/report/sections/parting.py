@@ -170,8 +170,7 @@ def sources(found: Sequence[Source]) -> Grid:
 
 
 def by_change(
-    carried: Mapping[int, Sequence[tuple[Token, Carrier]]],
-    names: Mapping[str, Mapping[int, str]],
+    carried: Mapping[int, Sequence[tuple[Token, Carrier]]], names: Mapping[str, Mapping[int, str]]
 ) -> Grid:
     """One row per change that is shown under a token."""
     rows = [

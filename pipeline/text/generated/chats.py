@@ -196,8 +196,7 @@ def advice(random: Random, _: World) -> Exchange:
     n = random.randrange(3, 6)
     question = random.choice((f"How can I {topic}?", f"give me {n} tips to {topic}"))
     return question, _styled(
-        random,
-        f"Here are {n} tips to {topic}:\n\n{_bullets(random.sample(v.HABITS[topic], n))}",
+        random, f"Here are {n} tips to {topic}:\n\n{_bullets(random.sample(v.HABITS[topic], n))}"
     )
 
 
