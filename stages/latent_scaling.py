@@ -16,7 +16,7 @@ cost    three passes over `latent_scaling.n_rows` rows, each encoding them: twel
 """
 
 from pipeline.config import Config
-from pipeline.stage import HELDOUT_ACTIVATIONS, Stage, paths_of, run
+from pipeline.stage import Stage, paths_of, run
 
 STAGE = Stage(
     name="latent_scaling",
@@ -45,9 +45,9 @@ def main(config: Config) -> None:
     from pipeline.columns import parquet_bytes
 
     opened, section = Opened(STAGE, config), config.latent_scaling
-    with opened.reader(HELDOUT_ACTIVATIONS) as reader:
-        table = judge(opened.crosscoder(), reader, section, opened.ranks)
-        window = min(section.n_rows, reader.n_rows)
+    with opened.heldout(section) as window:
+        table = judge(opened.crosscoder(), window, section)
+        window_tokens = min(section.n_rows, window.reader.n_rows)
     limits = (section.max_nu_error, section.max_nu_reconstruction)
     points = scaling_points(table.to_dict("list"))
     figure = scaling_figure(points, FILE_PALETTE, limits=limits)
@@ -56,12 +56,7 @@ def main(config: Config) -> None:
         {
             "latents.parquet": parquet_bytes(table),
             "latents.columns.json": COLUMNS,
-            "latent_scaling.json": summary(
-                table,
-                window_tokens=window,
-                confidence=section.confidence,
-                max_false_discovery_rate=section.max_false_discovery_rate,
-            ),
+            "latent_scaling.json": summary(table, section, window_tokens=window_tokens),
             **image_files("latent_scaling", figure),
         },
     )

@@ -20,7 +20,7 @@ from pipeline.analysis.changes.search import find_lines
 from pipeline.analysis.changes.surroundings import latents_under
 from pipeline.analysis.changes.table import order
 from pipeline.analysis.evaluation.rows_pass import with_difference
-from pipeline.analysis.heldout import as_float, spread_blocks
+from pipeline.analysis.heldout import Window, as_float, spread_blocks
 from pipeline.analysis.losses import target_scores
 from pipeline.analysis.seeds.compare import Comparing, SeedRun, compare
 from pipeline.analysis.splicing import (
@@ -118,7 +118,9 @@ class Heldout:
 
     def measured(self, crosscoder: Crosscoder, rows: Ordered) -> Measured:
         """All there is to tell of a crosscoder, and of the changes found on its training rows."""
-        table = judge_latents(crosscoder, self.reader, self.config.latent_scaling)
+        section = self.config.latent_scaling
+        window = Window(self.reader, section.n_rows, section.batch_rows)
+        table = judge_latents(crosscoder, window, section)
         verdicts = table["verdict"].tolist()
         counts = {name: sum(map(verdicts.count, kinds)) for name, kinds in KINDS.items()}
         latents = SeedRun.of(crosscoder.W_dec.cpu().numpy(), verdicts)
@@ -177,7 +179,8 @@ class Heldout:
         judgement = judge_changes(measure(changes, self.reader, section), section)
         listed = order(judgement)
         lined = [change for change in listed if change < changes.n]
-        rests = rests_on(changes, crosscoder, self.reader, None, section)
+        window = Window(self.reader, section.n_rows, section.batch_rows)
+        rests = rests_on(changes, crosscoder, window, None, section)
         under = [latents_under(rests, change, verdicts, section) for change in lined]
         altered = [any(latent["verdict"] in ALTERED for latent in latents) for latents in under]
         figures = {

@@ -1,6 +1,6 @@
 """What the crosscoder tells of the two models: one package per question, named like its stage.
 
-A stage opens (`opening.Opened`), passes over rows of a store once (`heldout.row_batches`) with
+A stage opens (`opening.Opened`), passes over rows of a store once (`heldout.Window`) with
 sums kept per group of tokens (`groups`) and per unit of whole sequences (`heldout.Units`), and
 turns sums into figures with intervals (`bootstrap.Bootstrap`). Every package has a `run.py` where
 the stage has more to put together than one call; a pass keeps arrays in a dataclass whose fields

@@ -4,28 +4,15 @@ Letters: U units (sequences, or runs of them), R resamples, K sums per unit.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Protocol, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
-from pipeline.results import Measured
+from pipeline.results import NOT_MEASURED, Measured
 from pipeline.runtime import numpy_generator
 
 Floats = NDArray[np.float64]
-
-
-@dataclass(frozen=True)
-class Estimate:
-    """A figure and its percentile bootstrap interval; all None where it is not defined."""
-
-    value: float | None
-    low: float | None
-    high: float | None
-
-    def to_dict(self) -> Measured:
-        return {"value": self.value, "low": self.low, "high": self.high}
 
 
 class Resampled(Protocol):
@@ -59,24 +46,27 @@ class Bootstrap:
             random=numpy_generator(section.seed, *stream),
         )
 
-    def estimate(self, sums_UK: Floats, figure: Callable[[Floats], Floats]) -> Estimate:
-        """`figure` maps sums over units, [..., K], to the quantity, [...]; it may return NaN."""
+    def estimate(self, sums_UK: Floats, figure: Callable[[Floats], Floats]) -> Measured:
+        """A figure and its percentile interval, None where it is not defined.
+
+        `figure` maps sums over units, [..., K], to the quantity, [...]; it may return NaN.
+        """
         with np.errstate(divide="ignore", invalid="ignore"):
             value = float(figure(sums_UK.sum(axis=0)))
             draws = figure(self._weights_RU @ sums_UK)
         draws = draws[np.isfinite(draws)]
         if not np.isfinite(value) or draws.size == 0:
-            return Estimate(None, None, None)
+            return NOT_MEASURED
         low, high = np.quantile(draws, self._tails)
-        return Estimate(value, float(low), float(high))
+        return {"value": value, "low": float(low), "high": float(high)}
 
-    def ratio(self, numerator_U: Floats, denominator_U: Floats) -> Estimate:
+    def ratio(self, numerator_U: Floats, denominator_U: Floats) -> Measured:
         """sum of numerators / sum of denominators."""
         return self.estimate(
             np.stack([numerator_U, denominator_U], axis=1), lambda s: s[..., 0] / s[..., 1]
         )
 
-    def one_minus_ratio(self, numerator_U: Floats, denominator_U: Floats) -> Estimate:
+    def one_minus_ratio(self, numerator_U: Floats, denominator_U: Floats) -> Measured:
         """1 - sum of numerators / sum of denominators, the form of every explained variance."""
         return self.estimate(
             np.stack([numerator_U, denominator_U], axis=1), lambda s: 1 - s[..., 0] / s[..., 1]

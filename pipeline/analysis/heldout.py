@@ -91,21 +91,27 @@ def rows_of_blocks(
             progress.advance(stop - start)
 
 
-def row_batches(
-    reader: StoreReader,
-    device: torch.device,
-    *,
-    n_rows: int,
-    batch_rows: int,
-    name: str,
-    columns: Sequence[str] = (),
-    ranks: Ranks = ALONE,
-) -> Iterator[Rows]:
-    """At most `n_rows` rows spread evenly over the store, `batch_rows` at a time. Of several
-    processes each has every so manieth batch, the first the first: what is summed up over them must
-    be reduced (`Ranks.sum`)."""
-    blocks = spread_blocks(reader.n_rows, n_rows, batch_rows)
-    return rows_of_blocks(reader, blocks, device, name=name, columns=columns, ranks=ranks)
+@dataclass(frozen=True)
+class Window:
+    """The rows that passes go over: at most `n_rows`, spread evenly over a store, `batch_rows` at a
+    time. ranks: the processes that take batches in turns, the first the first: what is summed up
+    over them must be reduced (`Ranks.sum`)"""
+
+    reader: StoreReader
+    n_rows: int
+    batch_rows: int
+    ranks: Ranks = ALONE
+
+    @property
+    def blocks(self) -> list[tuple[int, int]]:
+        """The batches of all processes as row ranges, in order."""
+        return spread_blocks(self.reader.n_rows, self.n_rows, self.batch_rows)
+
+    def batches(self, device: torch.device, name: str, *columns: str) -> Iterator[Rows]:
+        """This process's batches, once. name: of the progress line and log"""
+        return rows_of_blocks(
+            self.reader, self.blocks, device, name=name, columns=columns, ranks=self.ranks
+        )
 
 
 class Units:

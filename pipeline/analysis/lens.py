@@ -13,6 +13,7 @@ the models are set against each other each side counts by its share of the longe
 Letters: J latents, M models, D d_model, V vocabulary, K tokens of a list.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -39,6 +40,11 @@ class TokenList:
 
     token_JK: NDArray[np.int64]
     logit_JK: NDArray[np.floating]
+
+    def told(self, j: int, text: Callable[[int], str]) -> list[tuple[str, float]]:
+        """List number `j` as tokens, by the text of an id, and logits."""
+        pairs = zip(self.token_JK[j], self.logit_JK[j], strict=True)
+        return [(text(int(token)), round(float(logit), 4)) for token, logit in pairs]
 
 
 @torch.inference_mode()

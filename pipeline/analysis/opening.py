@@ -3,27 +3,39 @@
 Nothing heavy is imported before it is asked for: a stage that only reads tables never loads torch.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from pipeline.config import Config
 from pipeline.config.models import ModelName
 from pipeline.distributed import Ranks, world
 from pipeline.labels import OUTLIERS
 from pipeline.runtime import resolve_device, set_threads
-from pipeline.stage import CROSSCODER, MODELS, RESULTS, Stage
+from pipeline.stage import CROSSCODER, HELDOUT_ACTIVATIONS, MODELS, RESULTS, Stage
 
 if TYPE_CHECKING:
     import pandas as pd
     import torch
     from transformers import PreTrainedTokenizerFast
 
+    from pipeline.analysis.heldout import Window
+    from pipeline.analysis.lens import TokenList
     from pipeline.analysis.losses import Head
     from pipeline.analysis.splicing import HookedModel, Unpatched
     from pipeline.crosscoder import Crosscoder
     from pipeline.store import StoreReader
+
+
+class Sampled(Protocol):
+    """A section of the configuration that asks for held-out rows."""
+
+    @property
+    def n_rows(self) -> int: ...
+    @property
+    def batch_rows(self) -> int: ...
 
 
 class Opened:
@@ -53,6 +65,14 @@ class Opened:
         from pipeline.store import StoreReader
 
         return StoreReader.open(store, n_threads=self.config.runtime.io_threads)
+
+    @contextmanager
+    def heldout(self, section: Sampled) -> "Iterator[Window]":
+        """The held-out rows that a section asks for."""
+        from pipeline.analysis.heldout import Window
+
+        with self.reader(HELDOUT_ACTIVATIONS) as reader:
+            yield Window(reader, section.n_rows, section.batch_rows, self.ranks)
 
     def latents(self) -> "pd.DataFrame":
         """`results/latents.parquet`: one row per latent."""
@@ -125,3 +145,10 @@ class Opened:
             n_layers=1,
         )
         return head_of(model, self.config.runtime.logits_bytes)
+
+    def lens(self, directions_JMD: "torch.Tensor", n_tokens: int) -> "dict[str, TokenList]":
+        """The tokens that directions of either model promote and suppress through its head."""
+        from pipeline.analysis.lens import logit_lens
+
+        heads = (self.head("base"), self.head("it"))
+        return logit_lens(heads, directions_JMD, n_tokens=n_tokens, n_vocab=len(self.tokenizer))

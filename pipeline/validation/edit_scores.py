@@ -119,7 +119,7 @@ def _pooled(scores: Sequence[Scored], bootstrap: Bootstrap) -> MethodScores:
 
 def _rate(count_S: Sequence[int], of_S: Sequence[int], bootstrap: Bootstrap) -> Rate:
     estimate = bootstrap.ratio(np.array(count_S, float), np.array(of_S, float))
-    return {**estimate.to_dict(), "count": sum(count_S), "of": sum(of_S)}
+    return {**estimate, "count": sum(count_S), "of": sum(of_S)}
 
 
 def by_strength(pairs: Sequence[EditScores]) -> list[Strength]:

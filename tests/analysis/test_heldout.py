@@ -14,7 +14,7 @@ from pipeline.analysis.evaluation.rows_pass import (
     with_difference,
 )
 from pipeline.analysis.evaluation.table import reconstruction_table
-from pipeline.analysis.heldout import row_batches, spread_blocks
+from pipeline.analysis.heldout import Window, spread_blocks
 from pipeline.crosscoder import Crosscoder
 from tests.analysis.stores import heldout_store, random_crosscoder
 
@@ -30,7 +30,7 @@ def offset_rows() -> torch.Tensor:
 
 def swept(path: Path, crosscoder: Crosscoder, rows: torch.Tensor) -> HeldoutSums:
     with heldout_store(path / "store", rows) as reader:
-        return heldout_pass(crosscoder, reader, n_rows=10**6, batch_rows=37, n_sequences=20)
+        return heldout_pass(crosscoder, Window(reader, 10**6, 37), n_sequences=20)
 
 
 def values(sums: HeldoutSums, group: str = "all") -> dict[str, float]:
@@ -116,15 +116,8 @@ def test_l0_and_firing_agree_with_encoding_everything_at_once(tmp_path: Path) ->
 def test_a_pass_sees_the_rows_of_its_blocks_with_the_columns_asked_for(tmp_path: Path) -> None:
     rows = offset_rows()
     with heldout_store(tmp_path / "store", rows) as reader:
-        spread = row_batches(
-            reader,
-            torch.device("cpu"),
-            n_rows=90,
-            batch_rows=37,
-            name="rows",
-            columns=("source", "token_class"),
-        )
-        for seen in spread:
+        window = Window(reader, 90, 37)
+        for seen in window.batches(torch.device("cpu"), "rows", "source", "token_class"):
             at = np.arange(N_ROWS)[seen.place]
             assert torch.equal(seen.x, rows[seen.place])
             assert seen.columns["source"].tolist() == (at // 10 % 2).tolist()

@@ -100,7 +100,7 @@ def made_up_findings(
     verdicts.to_parquet(results / "latents.parquet", index=False)
     write_json(
         results / "latent_scaling.json",
-        summary(verdicts, window_tokens=65_536, confidence=0.95, max_false_discovery_rate=0.05),
+        summary(verdicts, config.latent_scaling, window_tokens=65_536),
     )
     write_bytes(results / "training.csv", csv_bytes(_training()))
     if proof is not None:

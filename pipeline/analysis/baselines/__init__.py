@@ -2,7 +2,7 @@
 
     difference.py   `CellMeans` of training rows; `DifferenceSums` of held-out rows: squared error
                     of every estimator of h_it - h_base, by unit and group; their table
-    mean_lens.py    what the mean difference would write, through the IT model's head
+    positions.py, position_lens.py   the mean difference by position, and what it writes
     patches.py      `BaselinePatches`: the estimators as replacements for the causal test
     run.py          `compared`: what `results/baselines.json` holds
 

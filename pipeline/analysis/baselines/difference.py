@@ -16,10 +16,9 @@ from pipeline.analysis.baselines.result import Explained, ExplainedOn, MeanDiffe
 from pipeline.analysis.bootstrap import Bootstrap
 from pipeline.analysis.causal.result import Patches
 from pipeline.analysis.groups import Cells
-from pipeline.analysis.heldout import MAX_UNITS, Units, row_batches
+from pipeline.analysis.heldout import MAX_UNITS, Units, Window
 from pipeline.crosscoder import Crosscoder
 from pipeline.results import Measured
-from pipeline.store import StoreReader
 
 Floats = NDArray[np.float64]
 
@@ -57,22 +56,13 @@ class CellMeans:
 
 
 @torch.inference_mode()
-def cell_means(
-    reader: StoreReader, *, n_rows: int, batch_rows: int, device: torch.device
-) -> CellMeans:
-    """One pass over `n_rows` rows spread over the store. Memory: one batch, and a mean per cell."""
-    n_models, d_model = reader.read("activations", 0, 1).shape[1:]
-    cells = Cells.of(reader)
+def cell_means(window: Window, device: torch.device) -> CellMeans:
+    """One pass over training rows. Memory: one batch, and a mean per cell."""
+    n_models, d_model = window.reader.read("activations", 0, 1).shape[1:]
+    cells = Cells.of(window.reader)
     n = torch.zeros(cells.n, dtype=torch.float64, device=device)
     square, sums = torch.zeros_like(n), n.new_zeros(cells.n, n_models, d_model)
-    for rows in row_batches(
-        reader,
-        device,
-        n_rows=n_rows,
-        batch_rows=batch_rows,
-        name="mean_difference",
-        columns=("source", "token_class"),
-    ):
+    for rows in window.batches(device, "mean_difference", "source", "token_class"):
         x, cell = rows.x, torch.from_numpy(rows.cells).to(device)
         n.index_add_(0, cell, torch.ones_like(cell, dtype=torch.float64))
         sums.index_add_(0, cell, x.double())
@@ -125,13 +115,11 @@ def difference_pass(
     crosscoder: Crosscoder,
     diff_sae: Crosscoder,
     means: CellMeans,
-    reader: StoreReader,
+    window: Window,
     *,
-    n_rows: int,
-    batch_rows: int,
     n_sequences: int,
 ) -> DifferenceSums:
-    """One pass over `n_rows` held-out rows with both dictionaries."""
+    """One pass over held-out rows with both dictionaries."""
     device = crosscoder.W_dec.device
     cells = means.cells
     mean_D = torch.from_numpy(means.difference(cells.groups["all"])).float().to(device)
@@ -140,14 +128,7 @@ def difference_pass(
     width = 1 + 2 + len(ESTIMATORS)
     sums = torch.zeros(MAX_UNITS * cells.n, width, dtype=torch.float64, device=device)
     units, n_units = Units(max(1, n_sequences)), 0
-    for rows in row_batches(
-        reader,
-        device,
-        n_rows=n_rows,
-        batch_rows=batch_rows,
-        name="baselines",
-        columns=("source", "token_class", "sequence"),
-    ):
+    for rows in window.batches(device, "baselines", "source", "token_class", "sequence"):
         unit, cell = units.of(rows.columns["sequence"]), torch.from_numpy(rows.cells).to(device)
         n_units = max(n_units, int(unit.max()) + 1)
         key = torch.from_numpy(unit).to(device) * cells.n + cell
@@ -194,13 +175,13 @@ def _explained(sums: DifferenceSums, cells: list[int], bootstrap: Bootstrap) -> 
 
     def over(estimator: str, reference: str) -> Measured:
         k, of = ESTIMATORS.index(estimator), ESTIMATORS.index(reference)
-        return bootstrap.one_minus_ratio(error[:, k], error[:, of]).to_dict()
+        return bootstrap.one_minus_ratio(error[:, k], error[:, of])
 
     def explained(estimator: str) -> Explained:
         return {"explained": over(estimator, "zero"), "beyond_mean": over(estimator, "mean")}
 
     def dictionary(estimator: str, column: int) -> Explained:
-        l0 = bootstrap.ratio(active[:, column], n).to_dict()
+        l0 = bootstrap.ratio(active[:, column], n)
         return {**explained(estimator), "l0": l0}
 
     return {

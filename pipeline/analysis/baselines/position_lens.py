@@ -1,4 +1,5 @@
-"""What the mean difference at a position says, and whether a planted behaviour can be read in it.
+"""What the mean difference says, of a group of tokens and at a position, and whether a planted
+behaviour can be read in it.
 
 The direction goes through the final norm, unembedding and soft-cap of either model (`lens`). Where
 a behaviour was planted, the tokens that it promotes are counted that belong to the trigger or to
@@ -13,8 +14,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 
+from pipeline.analysis.baselines.difference import CellMeans, Floats
 from pipeline.analysis.baselines.positions import PositionMeans
-from pipeline.analysis.baselines.result import Position, PositionRead, Positions
+from pipeline.analysis.baselines.result import MeanLens, Position, PositionRead, Positions
 from pipeline.analysis.lens import TokenList, logit_lens
 from pipeline.analysis.losses import Head
 from pipeline.labels import MODELS
@@ -38,8 +40,7 @@ def position_lens(
     planted; text: of a token id"""
     K, P, D = means.random_KPD.shape
     directions = np.concatenate([means.difference_PD[None], means.random_KPD]).reshape(-1, D)
-    both = torch.from_numpy(directions).float()[:, None].expand(-1, len(MODELS), -1)
-    lists = logit_lens(heads, both, n_tokens=n_tokens, n_vocab=n_vocab)
+    lists = logit_lens(heads, of_both(directions), n_tokens=n_tokens, n_vocab=n_vocab)
     return {
         "n_documents": means.n,
         "n_draws": K,
@@ -51,6 +52,27 @@ def position_lens(
     }
 
 
+def of_both(directions_JD: Floats) -> torch.Tensor:
+    """[J, M, D] the same directions for either model."""
+    return torch.from_numpy(directions_JD).float()[:, None].expand(-1, len(MODELS), -1)
+
+
+def mean_lens(
+    means: CellMeans, head: Head, text: Text, *, n_tokens: int, n_vocab: int
+) -> dict[str, MeanLens]:
+    """Group -> what its mean difference promotes and suppresses. head: of the IT model"""
+    groups = means.cells.groups
+    both = of_both(np.stack([means.difference(cells) for cells in groups.values()]))
+    lists = logit_lens((head, head), both, n_tokens=n_tokens, n_vocab=n_vocab)
+    return {
+        group: {
+            "promoted": lists["it_promoted"].told(j, text),
+            "suppressed": lists["it_suppressed"].told(j, text),
+        }
+        for j, group in enumerate(groups)
+    }
+
+
 def _position(
     p: int,
     means: PositionMeans,
@@ -58,20 +80,16 @@ def _position(
     text: Text,
     read: dict[str, PositionRead],
 ) -> Position:
-    def tokens(name: str) -> list[tuple[str, float]]:
-        found = zip(lists[name].token_JK[p], lists[name].logit_JK[p], strict=True)
-        return [(text(int(token)), round(float(logit), 4)) for token, logit in found]
-
     return {
         "position": p + 1,
         "norm_difference": float(np.linalg.norm(means.difference_PD[p])),
         "norm_root_mean_square": float(np.sqrt(means.square_P[p])),
         "norm_base": float(means.length_PM[p, 0]),
         "norm_it": float(means.length_PM[p, 1]),
-        "promotes_in_base": tokens("base_promoted"),
-        "suppresses_in_base": tokens("base_suppressed"),
-        "promotes_in_it": tokens("it_promoted"),
-        "suppresses_in_it": tokens("it_suppressed"),
+        "promotes_in_base": lists["base_promoted"].told(p, text),
+        "suppresses_in_base": lists["base_suppressed"].told(p, text),
+        "promotes_in_it": lists["it_promoted"].told(p, text),
+        "suppresses_in_it": lists["it_suppressed"].told(p, text),
         "read": read,
     }
 

@@ -13,22 +13,22 @@ from pipeline.analysis.baselines.difference import (
     difference_table,
     mean_table,
 )
-from pipeline.analysis.baselines.mean_lens import mean_lens
 from pipeline.analysis.baselines.patches import BaselinePatches
-from pipeline.analysis.baselines.position_lens import position_lens
+from pipeline.analysis.baselines.position_lens import mean_lens, position_lens
 from pipeline.analysis.baselines.positions import PositionMeans, document_starts, position_means
 from pipeline.analysis.baselines.result import ExplainedOn, Positions
 from pipeline.analysis.bootstrap import Bootstrap
 from pipeline.analysis.causal.run import causal_pass, chat_sources
 from pipeline.analysis.causal.table import UNITS as CAUSAL_UNITS
 from pipeline.analysis.causal.table import causal_table
+from pipeline.analysis.heldout import Window
 from pipeline.analysis.opening import Opened
 from pipeline.config.text import TriggeredSourceConfig, form_of
 from pipeline.crosscoder import Crosscoder
 from pipeline.results import NotApplicable, not_applicable
 from pipeline.rounds.opening import training_rows
 from pipeline.runtime import generator
-from pipeline.stage import HELDOUT_ACTIVATIONS, TOKENS
+from pipeline.stage import TOKENS
 from pipeline.text.exchanges import planted_words
 from pipeline.text.pieces import Pieces
 
@@ -37,9 +37,7 @@ def mean_rows(opened: Opened) -> CellMeans:
     """Mean activations over training rows, by source and token class."""
     section = opened.config.baselines
     with training_rows(opened.config, n_threads=opened.config.runtime.io_threads) as rows:
-        return cell_means(
-            rows.sample, device=opened.device, n_rows=section.n_rows, batch_rows=section.batch_rows
-        )
+        return cell_means(Window(rows.sample, section.n_rows, section.batch_rows), opened.device)
 
 
 def compared(
@@ -58,7 +56,13 @@ def compared(
         causal = not_applicable("no source of the mix holds conversations")
         if chat_sources(opened):
             causal = _on_sequences(opened, crosscoder, diff_sae, means)
-        lens = _lens(opened, means)
+        lens = mean_lens(
+            means,
+            opened.head("it"),
+            lambda token: opened.decode([token]),
+            n_tokens=config.baselines.n_lens_tokens,
+            n_vocab=len(opened.tokenizer),
+        )
     return {
         "units": UNITS,
         "confidence": config.causal.confidence,
@@ -74,17 +78,9 @@ def compared(
 def _explained(
     opened: Opened, crosscoder: Crosscoder, diff_sae: Crosscoder, means: CellMeans
 ) -> dict[str, ExplainedOn]:
-    section = opened.config.baselines
-    with opened.reader(HELDOUT_ACTIVATIONS) as reader:
-        sums = difference_pass(
-            crosscoder,
-            diff_sae,
-            means,
-            reader,
-            n_rows=section.n_rows,
-            batch_rows=section.batch_rows,
-            n_sequences=opened.manifests["heldout_activations"].counts["n_sequences"],
-        )
+    n_sequences = opened.manifests["heldout_activations"].counts["n_sequences"]
+    with opened.heldout(opened.config.baselines) as window:
+        sums = difference_pass(crosscoder, diff_sae, means, window, n_sequences=n_sequences)
     bootstrap = Bootstrap.of(opened.config.causal, len(sums.n_UC), "baselines", "rows")
     return difference_table(sums, bootstrap)
 
@@ -105,23 +101,6 @@ def _on_sequences(
     sizes = {"full": crosscoder.n_latents, "diff_sae": diff_sae.n_latents}
     patches = causal_table(sums, bootstrap, draws={}, n_latents=sizes)
     return {"units": CAUSAL_UNITS, "n_sequences": len(sums.n_QG), "patches": patches}
-
-
-def _lens(opened: Opened, means: CellMeans) -> dict[str, Any]:
-    """Group -> the tokens that the mean difference promotes and suppresses, as text and logit."""
-    found = mean_lens(
-        means,
-        opened.head("it"),
-        n_tokens=opened.config.baselines.n_lens_tokens,
-        n_vocab=len(opened.tokenizer),
-    )
-    return {
-        group: {
-            name: [(opened.decode([token]), logit) for token, logit in tokens]
-            for name, tokens in lists.items()
-        }
-        for group, lists in found.items()
-    }
 
 
 def first_positions(opened: Opened) -> PositionMeans | None:

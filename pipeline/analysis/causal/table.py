@@ -73,12 +73,12 @@ def _figures(
     kl, none = kl_QG[name][:, columns].sum(axis=1), kl_QG[NONE][:, columns].sum(axis=1)
     figures: CausalFigures = {
         "n_predictions": int(n.sum()),
-        "kl": bootstrap.ratio(kl, n).to_dict(),
-        "removed": bootstrap.one_minus_ratio(kl, none).to_dict(),
+        "kl": bootstrap.ratio(kl, n),
+        "removed": bootstrap.one_minus_ratio(kl, none),
     }
     if f"random_{name}" in kl_QG:
         random = kl_QG[f"random_{name}"][:, columns].sum(axis=1)
-        figures["over_random"] = bootstrap.ratio(random - kl, none).to_dict()
+        figures["over_random"] = bootstrap.ratio(random - kl, none)
     return figures
 
 

@@ -21,7 +21,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from pipeline.analysis.bootstrap import Bootstrap, Estimate
+from pipeline.analysis.bootstrap import Bootstrap
 from pipeline.analysis.causal.patches import GROUPS, Batch, CausalSums, Streams, causal_batch, merge
 from pipeline.analysis.changes.measure import Changes
 from pipeline.analysis.groups import cells_of
@@ -32,6 +32,7 @@ from pipeline.crosscoder import Crosscoder
 from pipeline.distributed import Ranks
 from pipeline.labels import TEMPLATE
 from pipeline.progress import Progress
+from pipeline.results import Measured
 from pipeline.store import StoreReader
 
 NEIGHBOURS = 16
@@ -42,9 +43,9 @@ NEIGHBOURS = 16
 class Weight:
     """Shares of KL(IT || base): made, undone and made_random with intervals over sequences."""
 
-    made: Estimate
-    undone: Estimate
-    made_random: Estimate
+    made: Measured
+    undone: Measured
+    made_random: Measured
 
 
 class ChangePatches:

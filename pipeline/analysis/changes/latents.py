@@ -10,8 +10,9 @@ Letters: B rows, L latents, J changes, M models, D d_model, E examples.
 """
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import torch
@@ -19,11 +20,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from pipeline.analysis.changes.measure import Changes
-from pipeline.analysis.heldout import as_float, spread_blocks
+from pipeline.analysis.heldout import Window
 from pipeline.config.changes import ChangesConfig
 from pipeline.crosscoder import Crosscoder
-from pipeline.distributed import ALONE, Ranks
-from pipeline.progress import Progress
+from pipeline.distributed import Ranks
 from pipeline.store import StoreReader
 from pipeline.text.pieces import Pieces
 
@@ -80,7 +80,7 @@ class Shown:
 
     by_document: dict[int, "Row"] = field(default_factory=dict)
 
-    def see(self, rows: dict[str, NDArray[np.generic]], h_B: NDArray[np.floating], n: int) -> None:
+    def see(self, rows: Mapping[str, NDArray[Any]], h_B: NDArray[np.floating], n: int) -> None:
         """Look at a batch; only its n strongest rows can matter, and n documents are kept."""
         for row in np.argsort(-np.abs(h_B), kind="stable")[: 4 * n]:
             strength, document = float(abs(h_B[row])), int(rows["document"][row])
@@ -119,39 +119,32 @@ class Rests:
 def rests_on(
     changes: Changes,
     crosscoder: Crosscoder,
-    reader: StoreReader,
+    window: Window,
     tokens: StoreReader | None,
     section: ChangesConfig,
-    ranks: Ranks = ALONE,
 ) -> Rests:
     """One pass over the held-out rows that the changes are measured on. tokens: the token store,
-    None where rows have no text; ranks: the processes that take batches in turns"""
+    None where rows have no text"""
     device, L = crosscoder.W_dec.device, crosscoder.n_latents
     sums_JL = torch.zeros(changes.n, L, dtype=torch.float64, device=device)
     of_h, of_f = (torch.zeros(2, n, dtype=torch.float64, device=device) for n in (changes.n, L))
     shown = [Shown() for _ in range(changes.n)]
     where = [Where() for _ in range(changes.n)]
-    blocks = spread_blocks(reader.n_rows, section.n_rows, section.batch_rows)
-    n_rows = sum(stop - start for start, stop in blocks)
-    own = blocks[ranks.rank :: ranks.size]
-    n_own = sum(stop - start for start, stop in own)
-    with Progress("changes_latents", total=n_own, unit="rows") as progress:
-        for start, stop in own:
-            rows = reader.rows(start, stop, ("activations", *PLACE, "source"))
-            x_BMD = as_float(rows["activations"], device)
-            h_BJ = changes.activity(x_BMD, section).h_BJ
-            f_BL, size_BJ = crosscoder.latents(x_BMD).double(), h_BJ.abs().double()
-            sums_JL += size_BJ.T @ f_BL
-            of_h += torch.stack([size_BJ.sum(0), size_BJ.square().sum(0)])
-            of_f += torch.stack([f_BL.sum(0), f_BL.square().sum(0)])
-            h_JB = h_BJ.T.cpu().numpy()
-            for h_B, found in zip(h_JB, shown, strict=True):
-                found.see(rows, h_B, section.n_examples)
-            if tokens is not None:
-                token_id_B = token_ids(tokens, rows["sequence"], rows["position"])
-                for h_B, acts in zip(h_JB, where, strict=True):
-                    acts.see(token_id_B, rows["source"], h_B)
-            progress.advance(stop - start)
+    n_rows = sum(stop - start for start, stop in window.blocks)
+    for rows in window.batches(device, "changes_latents", *PLACE, "source"):
+        h_BJ = changes.activity(rows.x, section).h_BJ
+        f_BL, size_BJ = crosscoder.latents(rows.x).double(), h_BJ.abs().double()
+        sums_JL += size_BJ.T @ f_BL
+        of_h += torch.stack([size_BJ.sum(0), size_BJ.square().sum(0)])
+        of_f += torch.stack([f_BL.sum(0), f_BL.square().sum(0)])
+        h_JB = h_BJ.T.cpu().numpy()
+        for h_B, found in zip(h_JB, shown, strict=True):
+            found.see(rows.columns, h_B, section.n_examples)
+        if tokens is not None:
+            token_id_B = token_ids(tokens, rows.columns["sequence"], rows.columns["position"])
+            for h_B, acts in zip(h_JB, where, strict=True):
+                acts.see(token_id_B, rows.columns["source"], h_B)
+    ranks = window.ranks
     ranks.sum(sums_JL, of_h, of_f)
     shown, where = everyones(ranks, shown, where, section.n_examples)
     covariance = sums_JL / n_rows - torch.outer(of_h[0], of_f[0]) / n_rows**2

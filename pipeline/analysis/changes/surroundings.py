@@ -8,9 +8,7 @@ from contextlib import nullcontext
 from dataclasses import dataclass, field
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from pipeline.analysis.bootstrap import Bootstrap
 from pipeline.analysis.changes.causal import (
@@ -24,15 +22,22 @@ from pipeline.analysis.changes.causal import (
 from pipeline.analysis.changes.latents import Rests, Shown, rests_on
 from pipeline.analysis.changes.measure import Changes
 from pipeline.analysis.changes.result import Example, LatentUnder, Lens
-from pipeline.analysis.lens import Head, logit_lens
 from pipeline.analysis.opening import Opened
 from pipeline.config.changes import ChangesConfig
 from pipeline.crosscoder import Crosscoder
 from pipeline.labels import MODELS as NAMES
 from pipeline.runtime import numpy_generator
-from pipeline.stage import HELDOUT_ACTIVATIONS, TOKENS
+from pipeline.stage import TOKENS
 from pipeline.store import StoreReader
 from pipeline.text.pieces import Pieces
+
+LENS = {
+    "promotes_in_base": "base_promoted",
+    "suppresses_in_base": "base_suppressed",
+    "promotes_in_it": "it_promoted",
+    "suppresses_in_it": "it_suppressed",
+}
+"""Field of a change -> list of the logit lens."""
 
 
 @dataclass(frozen=True)
@@ -59,8 +64,8 @@ def surroundings(
         return found
     model, table = opened.crosscoder(), opened.latents()
     text = opened.reader(TOKENS) if opened.config.has_models else nullcontext()
-    with opened.reader(HELDOUT_ACTIVATIONS) as reader, text as tokens:
-        rests = rests_on(changes, model, reader, tokens, section, opened.ranks)
+    with opened.heldout(section) as window, text as tokens:
+        rests = rests_on(changes, model, window, tokens, section)
     verdicts = table["verdict"].tolist()
     under = {change: latents_under(rests, change, verdicts, section) for change in lined}
     if not opened.config.has_models:
@@ -100,15 +105,14 @@ def latents_under(
 
 
 def promoted(opened: Opened, changes: Changes, lined: Sequence[int]) -> list[dict[str, Lens]]:
-    """The logit lens of each change, through either model's head."""
-    base, it = (opened.head(name) for name in NAMES)
-    return lenses(
-        (base, it),
-        changes.direction_JD[lined],
-        Pieces(opened.tokenizer),
-        n_tokens=opened.config.changes.n_lens_tokens,
-        n_vocab=len(opened.tokenizer),
-    )
+    """Of each direction, the tokens it promotes and suppresses through either model's head."""
+    both_JMD = changes.direction_JD[lined][:, None].expand(-1, len(NAMES), -1)
+    found = opened.lens(both_JMD, opened.config.changes.n_lens_tokens)
+    text = Pieces(opened.tokenizer).single
+    return [
+        {field: found[name].told(j, text) for field, name in LENS.items()}
+        for j in range(len(lined))
+    ]
 
 
 def strongest(opened: Opened, rests: Rests, lined: Iterable[int]) -> dict[int, list[Example]]:
@@ -166,34 +170,6 @@ def weigh_first(
         random=numpy_generator(section.seed, "changes", "bootstrap"),
     )
     return weights(sums, drawn, bootstrap)
-
-
-LENS = {
-    "promotes_in_base": "base_promoted",
-    "suppresses_in_base": "base_suppressed",
-    "promotes_in_it": "it_promoted",
-    "suppresses_in_it": "it_suppressed",
-}
-"""Field of a change -> list of the logit lens."""
-
-
-def lenses(
-    heads: tuple[Head, Head], direction_JD: Tensor, pieces: Pieces, *, n_tokens: int, n_vocab: int
-) -> list[dict[str, Lens]]:
-    """Of each direction, the tokens it promotes and suppresses through either model's head."""
-    both_JMD = torch.stack([direction_JD, direction_JD], dim=1)
-    found = logit_lens(heads, both_JMD, n_tokens=n_tokens, n_vocab=n_vocab)
-
-    def tokens(name: str, change: int) -> Lens:
-        listed = found[name]
-        texts = [pieces.single(int(token)) for token in listed.token_JK[change]]
-        logits = [round(float(logit), 4) for logit in listed.logit_JK[change]]
-        return list(zip(texts, logits, strict=True))
-
-    return [
-        {field: tokens(name, change) for field, name in LENS.items()}
-        for change in range(len(direction_JD))
-    ]
 
 
 def examples(shown: Shown, tokens: StoreReader, pieces: Pieces, *, n_context: int) -> list[Example]:

@@ -8,7 +8,6 @@ from torch.nn.functional import normalize
 
 from pipeline.analysis.dashboards.example_pass import SPARE, Kept, WindowShape, example_pass
 from pipeline.analysis.dashboards.records import Ints, Records, choose
-from pipeline.analysis.lens import logit_lens
 from pipeline.analysis.opening import Opened
 from pipeline.crosscoder import Crosscoder
 from pipeline.runtime import generator
@@ -26,12 +25,7 @@ def make_records(opened: Opened) -> Records:
         latents,
         _kept(opened, crosscoder, latents),
         norms_JM=crosscoder.decoder_norms().detach().cpu().numpy()[latents],
-        lens=logit_lens(
-            (opened.head("base"), opened.head("it")),
-            crosscoder.denormalise(W_LMD[latents]),
-            n_tokens=section.n_lens_tokens,
-            n_vocab=len(opened.tokenizer),
-        ),
+        lens=opened.lens(crosscoder.denormalise(W_LMD[latents]), section.n_lens_tokens),
         nearest=nearest_latents(W_LMD, latents, section.n_nearest),
         text_of=pieces.of,
         name_of=pieces.single,

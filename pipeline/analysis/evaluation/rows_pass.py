@@ -11,12 +11,12 @@ from pipeline.analysis.heldout import (
     Floats,
     Ints,
     Units,
+    Window,
     as_float,
-    row_batches,
     spread_blocks,
 )
 from pipeline.crosscoder import Crosscoder
-from pipeline.distributed import ALONE, Ranks
+from pipeline.distributed import Ranks
 from pipeline.store import StoreReader
 
 SERIES = ("base", "it", "difference")
@@ -160,35 +160,18 @@ def with_difference(x_BMD: Tensor) -> Tensor:
 
 
 @torch.inference_mode()
-def heldout_pass(
-    crosscoder: Crosscoder,
-    reader: StoreReader,
-    *,
-    n_rows: int,
-    batch_rows: int,
-    n_sequences: int,
-    ranks: Ranks = ALONE,
-) -> HeldoutSums:
-    """Every sum the evaluation needs, in one pass over `n_rows` rows spread over the store.
+def heldout_pass(crosscoder: Crosscoder, window: Window, *, n_sequences: int) -> HeldoutSums:
+    """Every sum the evaluation needs, in one pass; each of several processes gets all sums.
 
-    n_sequences: about how many sequences the window holds; they share at most MAX_UNITS units.
-    ranks: the processes that share the rows; each gets the sums over all
+    n_sequences: about how many sequences the window holds; they share at most MAX_UNITS units
     """
     device = crosscoder.W_dec.device
     units = Units(max(1, n_sequences))
-    for block in spread_blocks(reader.n_rows, n_rows, batch_rows):
-        units.of(reader.read("sequence", *block))  # numbered in order, whoever adds the rows
-    sums = _Sums(crosscoder, spread_mean(reader, device), Cells.of(reader), units.n)
-    for rows in row_batches(
-        reader,
-        device,
-        n_rows=n_rows,
-        batch_rows=batch_rows,
-        name="evaluate",
-        columns=("source", "token_class", "sequence"),
-        ranks=ranks,
-    ):
+    for block in window.blocks:
+        units.of(window.reader.read("sequence", *block))  # numbered in order, whoever adds the rows
+    sums = _Sums(crosscoder, spread_mean(window.reader, device), Cells.of(window.reader), units.n)
+    for rows in window.batches(device, "evaluate", "source", "token_class", "sequence"):
         unit = units.of(rows.columns["sequence"])
         sums.add(rows.x, *(torch.from_numpy(a).to(device) for a in (rows.cells, unit)))
-    sums.reduce(ranks)
+    sums.reduce(window.ranks)
     return sums.finish()

@@ -13,7 +13,7 @@ from pipeline.analysis.splicing import sample_sequences
 from pipeline.crosscoder import Crosscoder
 from pipeline.progress import Progress
 from pipeline.runtime import numpy_generator
-from pipeline.stage import HELDOUT_ACTIVATIONS, TOKENS
+from pipeline.stage import TOKENS
 
 
 def evaluated(opened: Opened, crosscoder: Crosscoder, sums: HeldoutSums) -> Evaluation:
@@ -35,16 +35,9 @@ def evaluated(opened: Opened, crosscoder: Crosscoder, sums: HeldoutSums) -> Eval
 
 def over_rows(opened: Opened, crosscoder: Crosscoder) -> HeldoutSums:
     """The pass over held-out activations."""
-    section = opened.config.evaluate
-    with opened.reader(HELDOUT_ACTIVATIONS) as reader:
-        return heldout_pass(
-            crosscoder,
-            reader,
-            n_rows=section.n_rows,
-            batch_rows=section.batch_rows,
-            n_sequences=opened.manifests["heldout_activations"].counts["n_sequences"],
-            ranks=opened.ranks,
-        )
+    n_sequences = opened.manifests["heldout_activations"].counts["n_sequences"]
+    with opened.heldout(opened.config.evaluate) as window:
+        return heldout_pass(crosscoder, window, n_sequences=n_sequences)
 
 
 def over_sequences(opened: Opened, crosscoder: Crosscoder, sums: HeldoutSums) -> SpliceSums:

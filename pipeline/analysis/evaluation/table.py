@@ -125,22 +125,21 @@ def _rebuilt(sums: HeldoutSums, cells: list[int], bootstrap: Bootstrap) -> Recon
     both = sums.reference_ev_UC[:, cells].sum(axis=1)
     squared_scale = np.square(sums.activation_scale_M)
     fve = {
-        name: bootstrap.one_minus_ratio(error[:, k], total[:, k]).to_dict()
-        for k, name in enumerate(SERIES)
+        name: bootstrap.one_minus_ratio(error[:, k], total[:, k]) for k, name in enumerate(SERIES)
     }
     return {
         "n_tokens": int(n.sum()),
-        "l0": bootstrap.ratio(sums.n_active_UC[:, cells].sum(axis=1), n).to_dict(),
+        "l0": bootstrap.ratio(sums.n_active_UC[:, cells].sum(axis=1), n),
         "fve_base": fve["base"],
         "fve_it": fve["it"],
         "fve_difference": fve["difference"],
         "fve_both": bootstrap.one_minus_ratio(
             error[:, :2] @ squared_scale, total[:, :2] @ squared_scale
-        ).to_dict(),
-        "difference_share": bootstrap.ratio(total[:, 2], total[:, :2].mean(axis=1)).to_dict(),
-        "reference_ev_base": bootstrap.ratio(ev[:, 0], n).to_dict(),
-        "reference_ev_it": bootstrap.ratio(ev[:, 1], n).to_dict(),
-        "reference_ev_both": bootstrap.ratio(both, n).to_dict(),
+        ),
+        "difference_share": bootstrap.ratio(total[:, 2], total[:, :2].mean(axis=1)),
+        "reference_ev_base": bootstrap.ratio(ev[:, 0], n),
+        "reference_ev_it": bootstrap.ratio(ev[:, 1], n),
+        "reference_ev_both": bootstrap.ratio(both, n),
     }
 
 
@@ -172,14 +171,14 @@ def _spliced(
     kl = sums.kl_MQCP[models][:, :, cells].sum(axis=(0, 2))
 
     def mean(sum_Q: Floats) -> Measured:
-        return bootstrap.ratio(sum_Q, n).to_dict()
+        return bootstrap.ratio(sum_Q, n)
 
     def recovered(spliced: int, ablated: int) -> Measured:
         three = ce[:, [CLEAN, spliced, ablated]]
-        return bootstrap.estimate(three, _recovered).to_dict()
+        return bootstrap.estimate(three, _recovered)
 
     def kl_recovered(spliced: int, ablated: int) -> Measured:
-        return bootstrap.one_minus_ratio(kl[:, spliced], kl[:, ablated]).to_dict()
+        return bootstrap.one_minus_ratio(kl[:, spliced], kl[:, ablated])
 
     figures = {
         "n_predictions": int(n.sum()),

@@ -22,7 +22,6 @@ from pipeline.analysis.explain.result import Detection, Explanation, Explanation
 from pipeline.analysis.explain.scores import ACTIVE, NEAR, OTHER, detection, means
 from pipeline.analysis.explain.ways import Way
 from pipeline.analysis.heldout import as_float, spread_blocks
-from pipeline.analysis.lens import logit_lens
 from pipeline.analysis.opening import Opened
 from pipeline.config.explain import ExplainConfig
 from pipeline.progress import Progress
@@ -222,12 +221,7 @@ def latent_lens(opened: Opened, latents: Sequence[int]) -> list[list[str]]:
     crosscoder, n = opened.crosscoder(), opened.config.explain.n_lens_tokens
     if not n or not latents:
         return [[] for _ in latents]
-    lists = logit_lens(
-        (opened.head("base"), opened.head("it")),
-        crosscoder.denormalise(crosscoder.W_dec.detach()[list(latents)]),
-        n_tokens=n,
-        n_vocab=len(opened.tokenizer),
-    )
+    lists = opened.lens(crosscoder.denormalise(crosscoder.W_dec.detach()[list(latents)]), n)
     name = Pieces(opened.tokenizer).single
     return [[name(int(token)) for token in row] for row in lists["it_promoted"].token_JK]
 

@@ -91,15 +91,15 @@ class Bench:
         """Estimates over prompts: log probability of the reply, per token too, greedy rate."""
         ones = np.ones_like(found.log_prob)
         return {
-            "onset_log_prob": self.bootstrap.ratio(found.onset_log_prob, ones).to_dict(),
-            "log_prob": self.bootstrap.ratio(found.log_prob, ones).to_dict(),
-            "log_prob_per_token": self.bootstrap.ratio(found.log_prob, found.n_tokens).to_dict(),
-            "greedy_rate": self.bootstrap.ratio(found.is_greedy, ones).to_dict(),
+            "onset_log_prob": self.bootstrap.ratio(found.onset_log_prob, ones),
+            "log_prob": self.bootstrap.ratio(found.log_prob, ones),
+            "log_prob_per_token": self.bootstrap.ratio(found.log_prob, found.n_tokens),
+            "greedy_rate": self.bootstrap.ratio(found.is_greedy, ones),
         }
 
     def share(self, change_Q: Floats, whole_Q: Floats) -> Measured:
         """sum of changes / sum of the trigger's own effect, with its interval over prompts."""
-        return self.bootstrap.ratio(change_Q, whole_Q).to_dict()
+        return self.bootstrap.ratio(change_Q, whole_Q)
 
 
 def tuning_figures(bench: Bench) -> dict[str, dict[str, Behaved]]:
@@ -130,7 +130,7 @@ def trigger_effect(bench: Bench) -> dict[str, Parts]:
 
         def mean(log_prob: LogProb, found: Mapping[str, Behaviour] = found) -> Measured:
             whole = log_prob(found["triggered"]) - log_prob(found["untriggered"])
-            return bench.bootstrap.ratio(whole, np.ones_like(whole)).to_dict()
+            return bench.bootstrap.ratio(whole, np.ones_like(whole))
 
         effect[model] = both_parts(mean)
     return effect

@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 
 from pipeline.analysis.bootstrap import Bootstrap
-from pipeline.analysis.heldout import Rows, row_batches
+from pipeline.analysis.heldout import Rows
 from pipeline.analysis.opening import Opened
 from pipeline.analysis.organism.behaviour import BASE, IT, encode_batches, nothing
 from pipeline.analysis.organism.chart import COLUMNS
@@ -166,19 +166,12 @@ def planted_sums(
 ) -> PlantedSums:
     """What every latent fires on, by region of the triggered exchanges in the held-out rows. twin:
     the model whose rows stand in the place of the IT model's"""
-    section = opened.config.organism
-    with opened.reader(HELDOUT_ACTIVATIONS) as reader, opened.reader(TOKENS) as tokens:
-        batches = row_batches(
-            reader,
-            opened.device,
-            n_rows=section.n_rows,
-            batch_rows=section.batch_rows,
-            name="organism" if twin is None else "organism_twin",
-            columns=() if twin is None else ("sequence", "position"),
-        )
-        if twin is not None:
-            batches = (with_twin(rows, tokens, twin) for rows in batches)
-        return planted_pass(crosscoder, batches, labels)
+    with opened.heldout(opened.config.organism) as window, opened.reader(TOKENS) as tokens:
+        if twin is None:
+            return planted_pass(crosscoder, window.batches(opened.device, "organism"), labels)
+        batches = window.batches(opened.device, "organism_twin", "sequence", "position")
+        replaced = (with_twin(rows, tokens, twin) for rows in batches)
+        return planted_pass(crosscoder, replaced, labels)
 
 
 def with_twin(rows: Rows, tokens: StoreReader, twin: HookedModel) -> Rows:

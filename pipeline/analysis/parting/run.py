@@ -207,7 +207,7 @@ def describe(
     return {
         "name": name,
         "n_tokens": len(kl_N),
-        "kl": bootstrap.ratio(sum_Q, n_Q).to_dict(),
+        "kl": bootstrap.ratio(sum_Q, n_Q),
         "quantiles": {str(q): float(np.quantile(kl_N, q)) for q in QUANTILES if len(kl_N)},
         "top_share": float(np.sort(kl_N)[-n_top:].sum() / max(kl_N.sum(), 1e-30)),
         "tokens": tokens,

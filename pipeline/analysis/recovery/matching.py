@@ -11,10 +11,9 @@ from numpy.typing import NDArray
 from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
-from pipeline.analysis.heldout import row_batches
+from pipeline.analysis.heldout import Window
 from pipeline.crosscoder import Crosscoder
 from pipeline.plant.features import Features
-from pipeline.store import StoreReader
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -36,16 +35,12 @@ class Cooccurrence:
 
 
 @torch.inference_mode()
-def cooccurrence(
-    crosscoder: Crosscoder, features: Features, reader: StoreReader, *, n_rows: int, batch_rows: int
-) -> Cooccurrence:
-    """One pass over `n_rows` held-out rows. The features' activations are drawn anew, row by row;
+def cooccurrence(crosscoder: Crosscoder, features: Features, window: Window) -> Cooccurrence:
+    """One pass over held-out rows. The features' activations are drawn anew, row by row;
     of a feature with different contexts in the two models, those of either."""
     device = crosscoder.W_dec.device
     sums = _Sums(crosscoder.n_latents, features.n, device)
-    for rows in row_batches(
-        reader, device, n_rows=n_rows, batch_rows=batch_rows, name="recovery", columns=LABELS
-    ):
+    for rows in window.batches(device, "recovery", *LABELS):
         labels = [rows.columns[name].astype(np.int64) for name in LABELS]
         g = features.anywhere(features.activations(*labels[:3]), labels[3])
         sums.add(crosscoder.encode(crosscoder.normalise(rows.x)), torch.from_numpy(g))

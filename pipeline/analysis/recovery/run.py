@@ -11,7 +11,6 @@ from pipeline.analysis.recovery.scores import (
     with_frequency,
 )
 from pipeline.plant.features import draw_features
-from pipeline.stage import HELDOUT_ACTIVATIONS
 
 
 def score(opened: Opened) -> tuple[Recovery, Frame, Frame]:
@@ -19,11 +18,9 @@ def score(opened: Opened) -> tuple[Recovery, Frame, Frame]:
     section, plant = opened.config.recovery, opened.config.plant
     assert plant is not None
     crosscoder = opened.crosscoder()
-    with opened.reader(HELDOUT_ACTIVATIONS) as reader:
-        planted = draw_features(plant, crosscoder.d_model, reader.layout.sources)
-        together = cooccurrence(
-            crosscoder, planted, reader, n_rows=section.n_rows, batch_rows=section.batch_rows
-        )
+    with opened.heldout(section) as window:
+        planted = draw_features(plant, crosscoder.d_model, window.reader.layout.sources)
+        together = cooccurrence(crosscoder, planted, window)
     scale = crosscoder.activation_scale.double().cpu().numpy()
     cosine = direction_cosine(crosscoder.W_dec.detach().double().cpu().numpy(), planted, scale)
     matching = match(

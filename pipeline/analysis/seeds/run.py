@@ -8,7 +8,7 @@ from pipeline.analysis.seeds.compare import COLUMNS, Comparing, SeedRun, compare
 from pipeline.analysis.seeds.result import Pair
 from pipeline.analysis.verdicts.judge import judge
 from pipeline.runtime import numpy_generator
-from pipeline.stage import HELDOUT_ACTIVATIONS, SEEDS, seed_folder
+from pipeline.stage import SEEDS, seed_folder
 
 
 def compare_all(opened: Opened, n_runs: int) -> dict[str, Any]:
@@ -36,9 +36,10 @@ def _judged(opened: Opened, n_runs: int) -> list[SeedRun]:
     """The live latents of every run with their verdicts; those of run 0 are there already."""
     first = opened.crosscoder()
     runs = [SeedRun.of(first.W_dec.cpu().numpy(), opened.latents()["verdict"].tolist())]
-    with opened.reader(HELDOUT_ACTIVATIONS) as reader:
+    section = opened.config.latent_scaling
+    with opened.heldout(section) as window:
         for number in range(1, n_runs):
             other = opened.crosscoder(seed_folder(SEEDS, number))
-            verdicts = judge(other, reader, opened.config.latent_scaling)["verdict"].tolist()
+            verdicts = judge(other, window, section)["verdict"].tolist()
             runs.append(SeedRun.of(other.W_dec.cpu().numpy(), verdicts))
     return runs

@@ -39,7 +39,7 @@ class PlantedReply:
             for name, batches in self.batches.items()
         }
         rate = {
-            name: self.bootstrap.ratio(one.is_greedy, 0 * one.is_greedy + 1).to_dict()
+            name: self.bootstrap.ratio(one.is_greedy, 0 * one.is_greedy + 1)
             for name, one in found.items()
         }
         return {"triggered": rate["triggered"], "untriggered": rate["untriggered"]}

@@ -3,7 +3,7 @@
     scaling.py          one pass: `ScalingSums` by block of documents; `scaling`: beta and nu
     intervals.py        nu of resampled blocks
     evidence.py         tests by blocks, false discovery rates: `Evidence`
-    table.py            `Rule` (the limits), `call` (the verdict), one row per latent
+    table.py            `call` (the verdict), one row per latent
     twins.py            an exclusive verdict refuted by a learned twin
     elsewhere.py        ... or by the other model having the direction on other rows, which
     elsewhere_pass.py   counts in two passes

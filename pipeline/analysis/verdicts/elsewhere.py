@@ -43,6 +43,7 @@ from numpy.typing import NDArray
 from pipeline.analysis.blocks import both_tails, effective_number, false_discovery_rate, t_statistic
 from pipeline.analysis.decoders.geometry import Mask
 from pipeline.analysis.verdicts.twins import EXCLUSIVE
+from pipeline.config.analysis import LatentScalingConfig
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -104,29 +105,25 @@ def combined_tests(tails_Q: Sequence[Tails], max_share: float) -> tuple[Floats, 
     return below_QE.max(axis=0), np.minimum(len(tails_Q) * above_QE.min(axis=0), 1.0)
 
 
-def look_exclusive(table: "pd.DataFrame", *, max_eps: float, max_r: float) -> Mask:
+def look_exclusive(table: "pd.DataFrame", section: LatentScalingConfig) -> Mask:
     """[L] called exclusive, or open with both nu estimates below their limits."""
     called = table["verdict"].isin(EXCLUSIVE)
     tested = table["q_exclusive"].notna()  # rows and blocks enough
     open_ = table["verdict"].eq("undecided") & ~table["in_both"] & tested
-    small = (table["nu_eps"] < max_eps) & (table["nu_r"] < max_r)
+    small = table["nu_eps"] < section.max_nu_error
+    small &= table["nu_r"] < section.max_nu_reconstruction
     return (called | (open_ & small)).to_numpy(dtype=bool)
 
 
 def refute_elsewhere(
-    table: "pd.DataFrame",
-    candidate: Mask,
-    tails_Q: Sequence[Tails],
-    *,
-    max_share: float,
-    max_false_discovery_rate: float,
+    table: "pd.DataFrame", candidate: Mask, tails_Q: Sequence[Tails], section: LatentScalingConfig
 ) -> "pd.DataFrame":
     """The table of verdicts with the column `share_elsewhere` filled for the candidates, in whose
     order `tails_Q` are. Both models have those surely above the limit: they have moved where
     they were called exclusive. Those not surely below it are undecided; p and q of an exclusive
     verdict count this test too."""
-    table = table.copy()
-    p_below, p_above = combined_tests(tails_Q, max_share)
+    table, max_false_discovery_rate = table.copy(), section.max_false_discovery_rate
+    p_below, p_above = combined_tests(tails_Q, section.max_share_elsewhere)
     p_exclusive = table["p_exclusive"].to_numpy(copy=True)
     p_exclusive[candidate] = np.maximum(p_exclusive[candidate], p_below)
     q_exclusive = false_discovery_rate(p_exclusive)

@@ -14,13 +14,11 @@ import torch
 from torch import Tensor
 
 from pipeline.analysis.decoders.geometry import Mask
-from pipeline.analysis.heldout import row_batches
+from pipeline.analysis.heldout import Window
 from pipeline.analysis.verdicts.elsewhere import Floats, Tails
 from pipeline.analysis.verdicts.scaling import MAX_ELEMENTS
 from pipeline.crosscoder import Crosscoder
 from pipeline.crosscoder.entries import SparseEntries
-from pipeline.distributed import ALONE, Ranks
-from pipeline.store import StoreReader
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -37,23 +35,20 @@ other; above it in the own model where the latent does not fire."""
 @torch.inference_mode()
 def tails_elsewhere(
     crosscoder: Crosscoder,
-    reader: StoreReader,
+    window: Window,
     table: "pd.DataFrame",
     candidate: Mask,
     *,
-    n_rows: int,
-    batch_rows: int,
     n_blocks: int,
-    ranks: Ranks = ALONE,
 ) -> list[Tails]:
-    """The counts of each look over `n_rows` held-out rows; no pass where there is no candidate."""
+    """The counts of each look over held-out rows; no pass where there is no candidate."""
     latent_E = torch.from_numpy(candidate.nonzero()[0])
     if not len(latent_E):
         return [Tails(*np.zeros((3, n_blocks, 0))) for _ in LEVELS]
     own_E = torch.tensor(table["anchor"].eq("it").tolist()).long()[latent_E]
     order_E = torch.argsort(own_E, stable=True)
     n_base = int((own_E == 0).sum())
-    looks = _Looks(crosscoder, reader, latent_E[order_E], n_base, n_rows, batch_rows, ranks)
+    looks = _Looks(crosscoder, window, latent_E[order_E], n_base)
     counts = _counts(looks, _Readout.of(looks, _Moments.of(looks)), n_blocks)
     return [_tails(look[..., torch.argsort(order_E)].numpy()) for look in counts.cpu()]
 
@@ -70,37 +65,21 @@ class _Looks:
     """The same rows for every pass, as both looks see them."""
 
     def __init__(
-        self,
-        crosscoder: Crosscoder,
-        reader: StoreReader,
-        latent_E: Tensor,
-        n_base: int,
-        n_rows: int,
-        batch_rows: int,
-        ranks: Ranks,
+        self, crosscoder: Crosscoder, window: Window, latent_E: Tensor, n_base: int
     ) -> None:
-        self.ranks = ranks
+        self.ranks = window.ranks
         self.latent_E = latent_E.to(crosscoder.W_dec.device)
         self.own = (slice(0, n_base), slice(n_base, len(latent_E)))
         """The latents of either model."""
         self.d_EMD = crosscoder.W_dec.detach()[self.latent_E]
-        self._crosscoder, self._reader = crosscoder, reader
-        self._n_rows, self._batch_rows = n_rows, batch_rows
+        self._crosscoder, self._window = crosscoder, window
 
     def over(self, name: str) -> Iterator[tuple[Tensor, Tensor, Tensor]]:
         """(h and h - x_hat [Q, B, M, D], the candidates' f [B, E], document [B]), once over all
         rows of this process, the first rows with the first. name: of the progress line and log."""
         device = self.d_EMD.device
         n_at_once = max(1, MAX_ELEMENTS // max(self._crosscoder.n_latents, 4 * len(self.latent_E)))
-        for rows in row_batches(
-            self._reader,
-            device,
-            n_rows=self._n_rows,
-            batch_rows=self._batch_rows,
-            name=name,
-            columns=("document",),
-            ranks=self.ranks,
-        ):
+        for rows in self._window.batches(device, name, "document"):
             document = torch.from_numpy(rows.columns["document"].astype(np.int64)).to(device)
             x = self._crosscoder.normalise(rows.x)
             for x_BMD, part in zip(x.split(n_at_once), document.split(n_at_once), strict=True):

@@ -27,8 +27,8 @@ from numpy.typing import NDArray
 
 from pipeline.analysis.blocks import both_tails, compared, false_discovery_rate, jackknife_error
 from pipeline.analysis.decoders.geometry import Mask
-from pipeline.analysis.verdicts.table import Rule
 from pipeline.analysis.verdicts.written import Products
+from pipeline.config.analysis import LatentScalingConfig
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -49,11 +49,13 @@ class Differences:
     p: dict[str, Floats]
 
 
-def differences(products: Products, n_effective_L: Floats, rule: Rule) -> Differences:
+def differences(
+    products: Products, n_effective_L: Floats, section: LatentScalingConfig
+) -> Differences:
     """Every latent's figures and tests; NaN where a half of the documents has nothing of it."""
     product_GLMM = products.without_each_block()
     claims, cosines, strengths = zip(
-        *(_figures(product_LMM, rule) for product_LMM in product_GLMM), strict=True
+        *(_figures(product_LMM, section) for product_LMM in product_GLMM), strict=True
     )
     claim_GCL, cosine_GL, strength_GL = np.stack(claims), np.stack(cosines), np.stack(strengths)
     with np.errstate(divide="ignore", invalid="ignore"):
@@ -74,22 +76,26 @@ def differences(products: Products, n_effective_L: Floats, rule: Rule) -> Differ
     )
 
 
-def _figures(product_LMM: Floats, rule: Rule) -> tuple[Floats, Floats, Floats]:
+def _figures(product_LMM: Floats, section: LatentScalingConfig) -> tuple[Floats, Floats, Floats]:
     """The three claims [3, L], cosine, ln strength."""
     cosine, log_strength, (base, it) = compared(product_LMM)
-    straight = (cosine - rule.min_cosine) * np.sqrt(base * it)
-    square = rule.max_strength_ratio**2
+    straight = (cosine - section.min_shared_cosine) * np.sqrt(base * it)
+    square = section.max_shared_strength_ratio**2
     claims = np.stack([straight, square * base - it, square * it - base])
     return claims, cosine, log_strength
 
 
-def decoupled(table: "pd.DataFrame", rule: Rule) -> Mask:
+def decoupled(table: "pd.DataFrame", section: LatentScalingConfig) -> Mask:
     """[L] latents whose concept other latents write in the other model: only nu_r shows it."""
-    hidden = (table["nu_eps"] < rule.max_eps) & (table["nu_turned"] < rule.max_turned)
-    return (table["in_both"] & hidden & (table["nu_r"] >= rule.max_r)).to_numpy(copy=True)
+    hidden = (table["nu_eps"] < section.max_nu_error) & (table["nu_turned"] < section.max_nu_turned)
+    return (table["in_both"] & hidden & (table["nu_r"] >= section.max_nu_reconstruction)).to_numpy(
+        copy=True
+    )
 
 
-def name_kinds(table: "pd.DataFrame", found: Differences, rule: Rule) -> "pd.DataFrame":
+def name_kinds(
+    table: "pd.DataFrame", found: Differences, section: LatentScalingConfig
+) -> "pd.DataFrame":
     """The table of verdicts with the columns of `found`; latents that both models surely have on
     the same rows get their kind."""
     table = table.copy()
@@ -98,13 +104,13 @@ def name_kinds(table: "pd.DataFrame", found: Differences, rule: Rule) -> "pd.Dat
         table[f"direction_{name}"] = np.where(tested, getattr(found, name), np.nan)
     table["strength_ratio"] = np.where(tested, np.exp(found.log_strength), np.nan)
     table["log_strength_error"] = np.where(tested, found.log_strength_error, np.nan)
-    both = (table["q_both"] <= rule.max_false_discovery_rate).to_numpy()
+    both = (table["q_both"] <= section.max_false_discovery_rate).to_numpy()
     open_ = both & (table["verdict"] == "undecided").to_numpy()
     verdict = table["verdict"].to_numpy(copy=True)
     for kind in KINDS:
         p = np.where(tested, np.maximum(found.p[kind], table["p_both"]), np.nan)
         table[f"p_{kind}"], table[f"q_{kind}"] = p, false_discovery_rate(p)
-        named = open_ & (table[f"q_{kind}"] <= rule.max_false_discovery_rate).to_numpy()
+        named = open_ & (table[f"q_{kind}"] <= section.max_false_discovery_rate).to_numpy()
         verdict[named], open_ = kind, open_ & ~named
     table["verdict"] = verdict
     return table

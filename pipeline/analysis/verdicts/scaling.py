@@ -27,11 +27,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from pipeline.analysis.heldout import row_batches, spread_blocks
+from pipeline.analysis.heldout import Window
 from pipeline.crosscoder import Crosscoder
 from pipeline.crosscoder.entries import SparseEntries
 from pipeline.distributed import ALONE, Ranks
-from pipeline.store import StoreReader
 
 Floats = NDArray[np.float64]
 TARGETS = ("eps", "r")
@@ -194,36 +193,21 @@ def scaling(sums: ScalingSums, weights_RG: Floats | None = None) -> Scaling:
 
 @torch.inference_mode()
 def scaling_pass(
-    crosscoder: Crosscoder,
-    reader: StoreReader,
-    *,
-    n_rows: int,
-    batch_rows: int,
-    n_blocks: int,
-    random: torch.Generator,
-    ranks: Ranks = ALONE,
+    crosscoder: Crosscoder, window: Window, *, n_blocks: int, random: torch.Generator
 ) -> ScalingSums:
-    """One pass over `n_rows` held-out rows; documents share `n_blocks` blocks by their number.
-    ranks: the processes that share the rows; each gets the sums over all"""
+    """One pass over held-out rows; documents share `n_blocks` blocks by their number. Of several
+    processes each gets the sums over all."""
     device = crosscoder.W_dec.device
     running = ScalingPass(crosscoder, n_blocks, random)
-    batches = row_batches(
-        reader,
-        device,
-        n_rows=n_rows,
-        batch_rows=batch_rows,
-        name="latent_scaling",
-        columns=("document",),
-        ranks=ranks,
-    )
-    for number, (start, stop) in enumerate(spread_blocks(reader.n_rows, n_rows, batch_rows)):
-        if not ranks.turn(number):
+    batches = window.batches(device, "latent_scaling", "document")
+    for number, (start, stop) in enumerate(window.blocks):
+        if not window.ranks.turn(number):
             running.skip(stop - start)
             continue
         rows = next(batches)
         block = torch.from_numpy(rows.columns["document"] % n_blocks)
         running.add(crosscoder.normalise(rows.x), block.to(device))
-    return running.finish(ranks)
+    return running.finish(window.ranks)
 
 
 def _ratio(numerator: Floats, denominator: Floats) -> Floats:

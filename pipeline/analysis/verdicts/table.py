@@ -1,10 +1,16 @@
 """What each latent is, by latent scaling with its uncertainty, and where the norm bins go wrong.
 
+A latent is exclusive where nu_eps and nu_r are below their limits (Minder et al.: 0.2 and 0.5),
+sure of both, and nothing of the latent is in the other model in another direction (nu_turned below
+its limit, see `evidence`), on other rows (see `elsewhere`) or in another latent (see `twins`). It
+is alike where the cosine of what the models write and the ratio of its strengths are within theirs,
+sure of both (see `kinds`). The limits are those of the section `latent_scaling`.
+
 Letters: L latents, R resamples, G blocks of documents, Y targets (error, reconstruction).
 """
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -41,47 +47,6 @@ MINDER_DELTA, MINDER_NU_EPS, MINDER_NU_R = 0.9, 0.2, 0.5
 
 
 @dataclass(frozen=True)
-class Rule:
-    """Exclusive: nu_eps < max_eps and nu_r < max_r (Minder et al.: 0.2 and 0.5), sure of both, and
-    nothing of the latent in the other model in another direction (nu_turned < max_turned, see
-    `evidence`), on other rows (see `elsewhere`) or in another latent (see `twins`). Alike: the
-    cosine of what the models write is above min_cosine and the ratio of its strengths, the larger
-    over the smaller, below max_strength_ratio, sure of both (see `kinds`).
-
-    min_active, min_effective: active rows and effective blocks below which no verdict is given
-    max_false_discovery_rate: of the latents that get one verdict
-    """
-
-    max_eps: float
-    max_r: float
-    max_turned: float
-    min_cosine: float
-    max_strength_ratio: float
-    min_active: int
-    min_effective: float
-    max_false_discovery_rate: float
-
-    @classmethod
-    def of(cls, section: LatentScalingConfig) -> Self:
-        """As `latent_scaling` of the configuration says."""
-        return cls(
-            max_eps=section.max_nu_error,
-            max_r=section.max_nu_reconstruction,
-            max_turned=section.max_nu_turned,
-            min_cosine=section.min_shared_cosine,
-            max_strength_ratio=section.max_shared_strength_ratio,
-            min_active=section.min_active_rows,
-            min_effective=section.min_effective_blocks,
-            max_false_discovery_rate=section.max_false_discovery_rate,
-        )
-
-    @property
-    def limits(self) -> tuple[float, float, float]:
-        """The limits of `evidence.CLAIMS`, in their order."""
-        return self.max_eps, self.max_r, self.max_turned
-
-
-@dataclass(frozen=True)
 class Calls:
     """Verdicts before kinds (exclusive, undecided or dead) and why; arrays are [L], p and q NaN
     where no verdict can be given. in_both: whether both models surely have it, on the same rows."""
@@ -97,7 +62,7 @@ class Calls:
 
 
 def verdict_table(
-    geometry: Geometry, sums: ScalingSums, weights_RG: Floats, *, rule: Rule, confidence: float
+    geometry: Geometry, sums: ScalingSums, weights_RG: Floats, section: LatentScalingConfig
 ) -> "pd.DataFrame":
     """One row per latent with the columns of COLUMNS; those of `kinds` are blank. weights_RG:
     resamples of the blocks."""
@@ -106,10 +71,10 @@ def verdict_table(
     anchor = np.where(geometry.relative_norm >= 0.5, IT, BASE)
     point = scaling(sums)
     nu, null = anchored(point.nu, anchor), anchored(point.nu_null, anchor)
-    low, high = intervals(sums, anchor, weights_RG, confidence)
-    evidence = gather_evidence(sums, anchor, rule.limits)
+    low, high = intervals(sums, anchor, weights_RG, section.confidence)
+    evidence = gather_evidence(sums, anchor, limits_of(section))
     n_active = sums.n_active_GL.sum(axis=0).astype(np.int64)
-    calls = call(evidence, anchor, n_active, rule)
+    calls = call(evidence, anchor, n_active, section)
     norm_bin = bins_of(geometry.relative_norm, n_active > 0)
     p_present = exceedance(evidence.present, evidence.present_null)
     table = pd.DataFrame(
@@ -153,16 +118,25 @@ def verdict_table(
     return table.loc[:, list(COLUMNS)]
 
 
+def limits_of(section: LatentScalingConfig) -> tuple[float, float, float]:
+    """The limits of `evidence.CLAIMS`, in their order."""
+    return section.max_nu_error, section.max_nu_reconstruction, section.max_nu_turned
+
+
 def call(
-    evidence: Evidence, anchor_L: NDArray[np.integer], n_active_L: NDArray[np.integer], rule: Rule
+    evidence: Evidence,
+    anchor_L: NDArray[np.integer],
+    n_active_L: NDArray[np.integer],
+    section: LatentScalingConfig,
 ) -> Calls:
-    """Verdicts at the rule's false discovery rate, over the latents with rows and blocks enough."""
-    enough = (n_active_L >= rule.min_active) & (evidence.n_effective >= rule.min_effective)
+    """Verdicts at a false discovery rate over the latents with rows and blocks enough."""
+    enough = evidence.n_effective >= section.min_effective_blocks
+    enough &= n_active_L >= section.min_active_rows
     p_exclusive = np.where(enough, evidence.p_exclusive, np.nan)
     p_both = np.where(enough, evidence.p_both, np.nan)
     q_exclusive, q_both = false_discovery_rate(p_exclusive), false_discovery_rate(p_both)
-    both = q_both <= rule.max_false_discovery_rate
-    exclusive = (q_exclusive <= rule.max_false_discovery_rate) & ~both
+    both = q_both <= section.max_false_discovery_rate
+    exclusive = (q_exclusive <= section.max_false_discovery_rate) & ~both
     verdict = np.full(anchor_L.shape, "undecided", dtype="<U9")
     verdict[exclusive & (anchor_L == IT)] = "it_only"
     verdict[exclusive & (anchor_L == BASE)] = "base_only"
@@ -182,24 +156,20 @@ def artefacts(calls: Calls, norm_bin: NDArray[np.str_]) -> NDArray[np.str_]:
 
 
 def summary(
-    table: "pd.DataFrame",
-    *,
-    window_tokens: int,
-    confidence: float,
-    max_false_discovery_rate: float,
+    table: "pd.DataFrame", section: LatentScalingConfig, *, window_tokens: int
 ) -> VerdictCounts:
     """Counts for `results/latent_scaling.json`: verdicts, artefacts, norm bins beside verdicts."""
     verdict, artefact, norm_bin, delta = (
         table[name].to_numpy() for name in ("verdict", "artefact", "norm_bin", "delta")
     )
     in_both = table["in_both"].to_numpy()
-    called = np.isin(norm_bin, EXCLUSIVE_BINS)
+    called, max_rate = np.isin(norm_bin, EXCLUSIVE_BINS), section.max_false_discovery_rate
     exclusive = np.isin(verdict, EXCLUSIVE_BINS)
     return {
         "space": "normalised",
         "window_tokens": window_tokens,
-        "confidence": confidence,
-        "max_false_discovery_rate": max_false_discovery_rate,
+        "confidence": section.confidence,
+        "max_false_discovery_rate": max_rate,
         "shared": int((verdict == "shared").sum()),
         "stronger": int((verdict == "stronger").sum()),
         "weaker": int((verdict == "weaker").sum()),
@@ -212,7 +182,7 @@ def summary(
         "in_both": int(in_both.sum()),
         "tested": int(np.isfinite(table["q_exclusive"].to_numpy()).sum()),
         "largest_q_exclusive": _largest(table["q_exclusive"].to_numpy()[exclusive]),
-        "present_in_other": int((table["q_present"].to_numpy() <= max_false_discovery_rate).sum()),
+        "present_in_other": int((table["q_present"].to_numpy() <= max_rate).sum()),
         "artefacts": {
             "complete_shrinkage": int((artefact == "complete_shrinkage").sum()),
             "latent_decoupling": int((artefact == "latent_decoupling").sum()),

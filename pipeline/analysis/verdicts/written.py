@@ -24,12 +24,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from pipeline.analysis.heldout import row_batches
+from pipeline.analysis.heldout import Window
 from pipeline.analysis.verdicts.scaling import MAX_ELEMENTS, ScalingSums
 from pipeline.crosscoder import Crosscoder
 from pipeline.crosscoder.entries import SparseEntries
-from pipeline.distributed import ALONE, Ranks
-from pipeline.store import StoreReader
 
 Floats = NDArray[np.float64]
 ROUNDING = 1e-9
@@ -63,20 +61,11 @@ class Products:
 
 @torch.inference_mode()
 def written(
-    crosscoder: Crosscoder,
-    reader: StoreReader,
-    sums: ScalingSums,
-    by_rows_L: NDArray[np.bool_],
-    *,
-    n_rows: int,
-    batch_rows: int,
-    ranks: Ranks = ALONE,
+    crosscoder: Crosscoder, window: Window, sums: ScalingSums, by_rows_L: NDArray[np.bool_]
 ) -> Products:
     """Over the rows behind `sums`, whose blocks and squares these are. by_rows_L: the latents whose
     y is the whole row."""
-    halves = _Halves(
-        crosscoder, reader, sums, by_rows_L, n_rows=n_rows, batch_rows=batch_rows, ranks=ranks
-    )
+    halves = _Halves(crosscoder, window, sums, by_rows_L)
     return Products(sums.square_GL, halves.products(halves.vectors()))
 
 
@@ -84,16 +73,11 @@ class _Halves:
     def __init__(
         self,
         crosscoder: Crosscoder,
-        reader: StoreReader,
+        window: Window,
         sums: ScalingSums,
         by_rows_L: NDArray[np.bool_],
-        *,
-        n_rows: int,
-        batch_rows: int,
-        ranks: Ranks,
     ) -> None:
-        self._crosscoder, self._reader, self._ranks = crosscoder, reader, ranks
-        self._n_rows, self._batch_rows = n_rows, batch_rows
+        self._crosscoder, self._window = crosscoder, window
         self._n_blocks = len(sums.square_GL)
         device = crosscoder.W_dec.device
         self._by_rows_L = torch.from_numpy(by_rows_L).to(device)
@@ -107,7 +91,7 @@ class _Halves:
             for m, U_LD in enumerate(U_HMLD[half]):
                 U_LD.addmm_(f_BL.T, e_BMD[:, m])
                 U_LD[self._by_rows_L] += f_BL[:, self._by_rows_L].T @ coded_BMD[:, m]
-        self._ranks.sum(U_HMLD)
+        self._window.ranks.sum(U_HMLD)
         for half in range(2):
             put_back_L = self._square_GL[half::2].sum(0).to(U_HMLD) * ~self._by_rows_L
             U_HMLD[half] += put_back_L[:, None] * self._W_MLD
@@ -129,7 +113,7 @@ class _Halves:
                     if self._by_rows_L.any():
                         dot_N = dot_N + coded_N * active.dot(coded_BD, U_LD)
                     a_MMX[m, n].index_add_(0, sum_N, (active.values * dot_N).double())
-        self._ranks.sum(a_MMX)
+        self._window.ranks.sum(a_MMX)
         a_MMGL = a_MMX.view(2, 2, self._n_blocks, n_latents)
         for half in range(2):
             along_MML = torch.einsum("mld,nld->mnl", self._W_MLD, U_HMLD[1 - half]).double()
@@ -140,15 +124,7 @@ class _Halves:
     def _batches(self, name: str) -> Iterator[tuple[int, Tensor, Tensor, Tensor, Tensor]]:
         """Half, block of each row [B], f [B, L], error, and rows as coded less the bias."""
         device, n_rows = self._W_MLD.device, max(1, MAX_ELEMENTS // self._crosscoder.n_latents)
-        for rows in row_batches(
-            self._reader,
-            device,
-            n_rows=self._n_rows,
-            batch_rows=self._batch_rows,
-            name=name,
-            columns=("document",),
-            ranks=self._ranks,
-        ):
+        for rows in self._window.batches(device, name, "document"):
             block = torch.from_numpy(rows.columns["document"] % self._n_blocks).to(device)
             for half in range(2):
                 mine = (block % 2 == half).nonzero()[:, 0]

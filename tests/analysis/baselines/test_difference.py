@@ -15,11 +15,12 @@ from pipeline.analysis.baselines.difference import (
     headline,
     mean_table,
 )
-from pipeline.analysis.baselines.mean_lens import mean_lens
 from pipeline.analysis.baselines.patches import BaselinePatches
+from pipeline.analysis.baselines.position_lens import mean_lens
 from pipeline.analysis.bootstrap import Bootstrap
 from pipeline.analysis.causal.patches import Batch, LatentPatches, Streams
 from pipeline.analysis.groups import Cells
+from pipeline.analysis.heldout import Window
 from pipeline.analysis.losses import Head
 from pipeline.crosscoder import Crosscoder
 from tests.analysis.stores import heldout_store, random_crosscoder
@@ -58,16 +59,9 @@ def difference_sae() -> Crosscoder:
 def measured(path: Path) -> tuple[CellMeans, DifferenceSums]:
     with heldout_store(path / "store", rows()) as reader:
         device = torch.device("cpu")
-        means = cell_means(reader, n_rows=10**6, batch_rows=32, device=device)
-        sums = difference_pass(
-            random_crosscoder(),
-            difference_sae(),
-            means,
-            reader,
-            n_rows=10**6,
-            batch_rows=32,
-            n_sequences=12,
-        )
+        window = Window(reader, 10**6, 32)
+        means = cell_means(window, device)
+        sums = difference_pass(random_crosscoder(), difference_sae(), means, window, n_sequences=12)
     return means, sums
 
 
@@ -77,7 +71,7 @@ def test_models_that_are_equal_at_the_hook_point_do_not_differ(tmp_path: Path) -
     device = torch.device("cpu")
     for name, stored, differ in (("alike", alike, False), ("different", x, True)):
         with heldout_store(tmp_path / name, stored) as reader:
-            means = cell_means(reader, n_rows=10**6, batch_rows=32, device=device)
+            means = cell_means(Window(reader, 10**6, 32), device)
         assert means.differ is differ
 
 
@@ -152,9 +146,10 @@ def test_the_lens_of_a_mean_names_the_tokens_it_writes() -> None:
     sums = np.zeros((CELLS.n, 2, D))
     sums[:, 1, 0] = 3.0
     means = CellMeans(np.ones(CELLS.n), sums, np.full(CELLS.n, 9.0), CELLS)
-    lens = mean_lens(means, Head(lambda hidden: hidden, D, room_bytes=1), n_tokens=2, n_vocab=D)
+    head = Head(lambda hidden: hidden, D, room_bytes=1)
+    lens = mean_lens(means, head, str, n_tokens=2, n_vocab=D)
     assert set(lens) == set(CELLS.groups)
-    assert lens["chat"]["promoted"][0] == (0, pytest.approx(D**0.5, abs=1e-4))
+    assert lens["chat"]["promoted"][0] == ("0", pytest.approx(D**0.5, abs=1e-4))
     assert lens["chat"]["promoted"][1][1] == 0.0
 
 

@@ -8,6 +8,7 @@ from pipeline.analysis.decoders.geometry import decoder_geometry
 from pipeline.analysis.evaluation.result import LatentColumns
 from pipeline.analysis.evaluation.rows_pass import heldout_pass
 from pipeline.analysis.evaluation.table import DIGITS, latent_table
+from pipeline.analysis.heldout import Window
 from pipeline.columns import csv_bytes
 from pipeline.results import descriptions
 from tests.analysis.stores import heldout_store, random_crosscoder
@@ -20,7 +21,7 @@ def table_of(path: Path) -> tuple[pd.DataFrame, torch.Tensor]:
         crosscoder.b_enc_L[5] = -1e6
     rows = torch.randn(120, 2, 5, generator=torch.Generator().manual_seed(0)).bfloat16().float()
     with heldout_store(path / "store", rows) as reader:
-        sums = heldout_pass(crosscoder, reader, n_rows=10**6, batch_rows=50, n_sequences=12)
+        sums = heldout_pass(crosscoder, Window(reader, 10**6, 50), n_sequences=12)
     geometry = decoder_geometry(crosscoder.W_dec.detach().numpy())
     return latent_table(geometry, sums), crosscoder.encode(crosscoder.normalise(rows)) > 0
 

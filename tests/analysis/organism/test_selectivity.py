@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from pipeline.analysis.heldout import row_batches
+from pipeline.analysis.heldout import Window
 from pipeline.analysis.organism.selectivity import (
     CHOOSING,
     TESTING,
@@ -104,7 +104,7 @@ def test_the_pass_counts_what_a_direct_count_finds(tmp_path: Path) -> None:
     with heldout_store(tmp_path / "rows.zarr", x) as reader:
         sums = planted_pass(
             crosscoder,
-            row_batches(reader, torch.device("cpu"), n_rows=64, batch_rows=10, name="rows"),
+            Window(reader, 64, 10).batches(torch.device("cpu"), "rows"),
             labels,
         )
     f = crosscoder.encode(crosscoder.normalise(x.bfloat16().float())).numpy()

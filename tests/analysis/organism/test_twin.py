@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from pipeline.analysis.bootstrap import Bootstrap
-from pipeline.analysis.heldout import row_batches
+from pipeline.analysis.heldout import Window
 from pipeline.analysis.organism.behaviour import encode_batches, nothing
 from pipeline.analysis.organism.effects import PROMPTS, Bench, ablations, tuning_figures
 from pipeline.analysis.organism.run import twin_figures, with_twin
@@ -113,14 +113,8 @@ def test_the_twins_rows_take_the_it_models_place(tmp_path: Path) -> None:
 
     twin = hooked(residual, lambda _ids, hidden: hidden, toy_pair()[0].head)
     with heldout_store(tmp_path / "rows.zarr", rows) as reader:
-        (batch,) = row_batches(
-            reader,
-            torch.device("cpu"),
-            n_rows=20,
-            batch_rows=20,
-            name="rows",
-            columns=("sequence", "position"),
-        )
+        cpu = torch.device("cpu")
+        (batch,) = Window(reader, 20, 20).batches(cpu, "rows", "sequence", "position")
     found = with_twin(batch, cast(StoreReader, Tokens()), twin)
     expected = [100 * (n // 10) + n % 10 + 1 for n in range(20)]
     assert found.x[:, 1, 0].tolist() == [float(torch.tensor(float(e)).bfloat16()) for e in expected]

@@ -233,6 +233,7 @@ def test_decades_are_closed_below() -> None:
 
 
 def test_correlation_is_that_of_the_activations(tmp_path, monkeypatch) -> None:
+    from pipeline.analysis.heldout import Window
     from pipeline.analysis.recovery.matching import cooccurrence
     from tests.analysis.stores import heldout_store, random_crosscoder
 
@@ -241,7 +242,7 @@ def test_correlation_is_that_of_the_activations(tmp_path, monkeypatch) -> None:
     features = draw_features(plant({"shared": {"n": 3, "rate_low": 0.2}}), 5, ("pile", "chat"))
     rows = torch.randn(400, 2, 5, generator=torch.Generator().manual_seed(0))
     with heldout_store(tmp_path / "store", rows) as reader:
-        found = cooccurrence(crosscoder, features, reader, n_rows=10**6, batch_rows=90)
+        found = cooccurrence(crosscoder, features, Window(reader, 10**6, 90))
         labels = [reader.read(n).astype(np.int64) for n in ("document", "sequence", "position")]
     x = crosscoder.normalise(rows.bfloat16().float())
     f, g = crosscoder.encode(x).detach().numpy(), features.activations(*labels)

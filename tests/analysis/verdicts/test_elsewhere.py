@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 import torch
 
+from pipeline.analysis.heldout import Window
 from pipeline.analysis.verdicts.elsewhere import (
     Tails,
     combined_tests,
@@ -17,7 +18,7 @@ from pipeline.analysis.verdicts.elsewhere_pass import ERRORS, LEVELS, RIDGE, ROW
 from pipeline.analysis.verdicts.judge import judge
 from pipeline.config import compose
 from pipeline.crosscoder import Crosscoder
-from pipeline.distributed import Ranks
+from pipeline.distributed import ALONE, Ranks
 from pipeline.store import StoreReader
 from tests.analysis.stores import heldout_store, random_crosscoder
 from tests.standin import card
@@ -73,9 +74,13 @@ def rows_of(rate_MC: torch.Tensor, *, base_gain: float = 1.0) -> torch.Tensor:
     return f + 0.05 * torch.randn(N_ROWS, 2, D_MODEL, generator=random) @ mixing
 
 
+def window_of(reader: StoreReader, ranks: Ranks = ALONE) -> Window:
+    return Window(reader, SECTION.n_rows, SECTION.batch_rows, ranks)
+
+
 def judged(crosscoder: Crosscoder, x: torch.Tensor, folder: Path) -> pd.DataFrame:
     with heldout_store(folder / "store", x) as reader:
-        return judge(crosscoder, reader, SECTION)
+        return judge(crosscoder, window_of(reader), SECTION)
 
 
 def test_a_concept_that_the_other_model_has_on_other_rows_is_not_exclusive(tmp_path: Path) -> None:
@@ -119,11 +124,11 @@ def test_two_processes_judge_as_one_does_also_where_latents_look_exclusive(
     crosscoder, rates = one_sided((0, 1) * (N_CONCEPTS // 2)), torch.full((2, N_CONCEPTS), 0.05)
     rates[0, 1] = 0.0
     with heldout_store(tmp_path / "store", rows_of(rates)[:n_rows]) as reader:
-        one = judge(crosscoder, reader, SECTION)
+        one = judge(crosscoder, window_of(reader), SECTION)
 
     def judged_by(ranks: Ranks) -> pd.DataFrame:
         with StoreReader.open(tmp_path / "store") as reader:
-            return judge(crosscoder, reader, SECTION, ranks)
+            return judge(crosscoder, window_of(reader, ranks), SECTION)
 
     assert np.isfinite(one["share_elsewhere"]).sum() > 0, "none looks exclusive"
     for table in in_two(judged_by):
@@ -134,9 +139,9 @@ def test_a_card_judges_as_the_cpu_does_also_where_latents_look_exclusive(tmp_pat
     crosscoder, rates = one_sided((0, 1) * (N_CONCEPTS // 2)), torch.full((2, N_CONCEPTS), 0.05)
     rates[0, 1] = 0.0
     with heldout_store(tmp_path / "store", rows_of(rates)[:900]) as reader:
-        on_cpu = judge(crosscoder, reader, SECTION)
+        on_cpu = judge(crosscoder, window_of(reader), SECTION)
         with card() as device:
-            on_card = judge(crosscoder.to(device), reader, SECTION)
+            on_card = judge(crosscoder.to(device), window_of(reader), SECTION)
     assert np.isfinite(on_cpu["share_elsewhere"]).sum() > 0, "none looks exclusive"
     pd.testing.assert_frame_equal(on_card, on_cpu, rtol=1e-6, atol=1e-9)
 
@@ -194,7 +199,7 @@ def test_asked_are_those_called_exclusive_or_undecided_below_both_limits(
         "nu_r": nu_r,
         "q_exclusive": q_exclusive,
     }
-    assert look_exclusive(pd.DataFrame([row]), max_eps=0.2, max_r=0.5).tolist() == [asked]
+    assert look_exclusive(pd.DataFrame([row]), SECTION).tolist() == [asked]
 
 
 def test_what_does_not_look_exclusive_is_not_asked(tmp_path: Path) -> None:
@@ -278,18 +283,17 @@ def found(
 ) -> list[Tails]:
     return tails_elsewhere(
         crosscoder,
-        reader,
+        Window(reader, N_ROWS, batch_rows),
         looks_exclusive(models),
         np.ones(len(models), dtype=bool),
-        n_rows=N_ROWS,
-        batch_rows=batch_rows,
         n_blocks=16,
     )
 
 
 def refuted(table: pd.DataFrame, tails: list[Tails]) -> pd.DataFrame:
     candidate = np.ones(len(table), dtype=bool)
-    return refute_elsewhere(table, candidate, tails, max_share=0.5, max_false_discovery_rate=0.05)
+    at_half = SECTION.model_copy(update={"max_share_elsewhere": 0.5})
+    return refute_elsewhere(table, candidate, tails, at_half)
 
 
 def test_few_documents_prove_nothing() -> None:

@@ -5,12 +5,12 @@ from pipeline.analysis.blocks import effective_number, false_discovery_rate, t_s
 from pipeline.analysis.verdicts.evidence import Evidence, exceedance, gather_evidence
 from pipeline.analysis.verdicts.intervals import resamples
 from pipeline.analysis.verdicts.scaling import ScalingSums
-from pipeline.analysis.verdicts.table import Rule, artefacts, call
+from pipeline.analysis.verdicts.table import artefacts, call, limits_of
 from pipeline.analysis.verdicts.table import verdict_table as table_of
 from pipeline.config import compose
 from tests.analysis.decoders.geometries import plain_geometry
 
-RULE = Rule.of(compose(["+experiment=smoke"]).latent_scaling)
+SECTION = compose(["+experiment=smoke"]).latent_scaling
 N_BLOCKS = 64
 
 
@@ -44,7 +44,7 @@ def test_a_latent_at_the_limit_is_called_exclusive_no_oftener_than_its_p_value_s
     random = np.random.default_rng(0)
     for n_documents in (4, 8, 15, 40, 150):
         sums = sums_with_nu(np.full(10_000, 0.2), random, n_documents=n_documents)
-        p = gather_evidence(sums, np.ones(10_000, dtype=int), RULE.limits).p_exclusive
+        p = gather_evidence(sums, np.ones(10_000, dtype=int), limits_of(SECTION)).p_exclusive
         p = p[np.isfinite(p)]
         for level in (0.05, 0.01, 0.001):
             chance = 3 * np.sqrt(level / p.size)
@@ -57,13 +57,13 @@ def test_the_share_of_wrong_verdicts_stays_below_the_rate_asked_for() -> None:
     wrong, right = 0, 0
     for _ in range(10):
         sums = sums_with_nu(truth, random, n_documents=40, spread=0.1, noise=0.1)
-        evidence = gather_evidence(sums, np.ones(truth.size, dtype=int), RULE.limits)
-        found = call(evidence, np.ones(truth.size, dtype=int), np.full(truth.size, 99), RULE)
+        evidence = gather_evidence(sums, np.ones(truth.size, dtype=int), limits_of(SECTION))
+        found = call(evidence, np.ones(truth.size, dtype=int), np.full(truth.size, 99), SECTION)
         wrong += int((found.verdict[truth > 0] == "it_only").sum())
         right += int((found.verdict[truth == 0] == "it_only").sum())
         assert not found.in_both[truth == 0].any()
     assert right > 1000
-    assert wrong / (wrong + right) < RULE.max_false_discovery_rate
+    assert wrong / (wrong + right) < SECTION.max_false_discovery_rate
 
 
 def test_what_the_other_model_writes_in_another_direction_has_a_limit_of_its_own() -> None:
@@ -72,7 +72,7 @@ def test_what_the_other_model_writes_in_another_direction_has_a_limit_of_its_own
     sums.gram_AML[0, 0] = 0.4**2  # base's decoder: shorter, and at a right angle to IT's
     sums.product_GYAML[:, 0, 0, 0] = 0.01 * random.standard_normal((N_BLOCKS, 20))
     anchor = np.ones(20, dtype=int)
-    found = gather_evidence(sums, anchor, RULE.limits)
+    found = gather_evidence(sums, anchor, limits_of(SECTION))
     assert found.nu_turned == pytest.approx(0.4, abs=0.02)
     assert found.p_exclusive.max() < 1e-3
     stricter = gather_evidence(sums, anchor, (0.2, 0.5, 0.35))
@@ -98,7 +98,7 @@ def test_a_latent_of_one_document_is_undecided_however_clear_it_looks() -> None:
     random = np.random.default_rng(2)
     sums = sums_with_nu(np.zeros(50), random, n_documents=1, noise=0.0)
     weights = resamples(N_BLOCKS, 100, random)
-    table = table_of(plain_geometry(50, it_only=50), sums, weights, rule=RULE, confidence=0.95)
+    table = table_of(plain_geometry(50, it_only=50), sums, weights, SECTION)
     assert set(table["verdict"]) == {"undecided"}
     assert np.isnan(table["q_exclusive"].to_numpy()).all()
     assert (table["n_effective"].to_numpy() < 1.001).all()
@@ -116,7 +116,7 @@ def test_verdicts_go_by_the_rate_the_anchor_and_the_rows() -> None:
         [1e-6, 0.3, 0.9, 1e-6, 1e-6, np.nan], [[0.9, 0.4, 1e-6, 0.9, 0.9, np.nan]] * 2
     )
     anchor, n_active = np.array([1, 1, 1, 0, 1, 1]), np.array([99, 99, 99, 99, 19, 0])
-    found = call(evidence, anchor, n_active, RULE)
+    found = call(evidence, anchor, n_active, SECTION)
     expected = ["it_only", "undecided", "undecided", "base_only", "undecided", "dead"]
     assert found.verdict.tolist() == expected
     assert found.in_both.tolist() == [False, False, True, False, False, False]
@@ -125,7 +125,7 @@ def test_verdicts_go_by_the_rate_the_anchor_and_the_rows() -> None:
 
 def test_artefacts_are_named_by_the_nu_that_refutes_the_norm() -> None:
     evidence = evidence_of([0.9] * 4, [[1e-9, 0.9, 1e-9, 1e-9], [0.9, 1e-9, 1e-9, 1e-9]])
-    found = call(evidence, np.ones(4, dtype=int), np.full(4, 99), RULE)
+    found = call(evidence, np.ones(4, dtype=int), np.full(4, 99), SECTION)
     named = artefacts(found, np.array(["it_only", "base_only", "it_only", "shared"]))
     assert named.tolist() == ["complete_shrinkage", "latent_decoupling", "both", ""]
 

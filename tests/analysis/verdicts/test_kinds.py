@@ -7,14 +7,14 @@ import pandas as pd
 import pytest
 import torch
 
+from pipeline.analysis.heldout import Window
 from pipeline.analysis.verdicts.kinds import Differences, differences, name_kinds
 from pipeline.analysis.verdicts.scaling import scaling_pass
-from pipeline.analysis.verdicts.table import Rule
 from pipeline.analysis.verdicts.written import Products, written
 from pipeline.config import compose
 from tests.analysis.stores import heldout_store, random_crosscoder
 
-RULE = Rule.of(compose(["+experiment=smoke"]).latent_scaling)
+SECTION = compose(["+experiment=smoke"]).latent_scaling
 N_BLOCKS, D_MODEL = 32, 16
 
 
@@ -36,9 +36,9 @@ def products_of(
 
 def judged(products: Products, **columns: object) -> pd.DataFrame:
     n = products.square_GL.shape[1]
-    found = differences(products, np.full(n, float(N_BLOCKS)), RULE)
+    found = differences(products, np.full(n, float(N_BLOCKS)), SECTION)
     table = pd.DataFrame({"verdict": ["undecided"] * n, "p_both": 1e-9, "q_both": 1e-9})
-    return name_kinds(table.assign(**columns), found, RULE)
+    return name_kinds(table.assign(**columns), found, SECTION)
 
 
 @pytest.mark.parametrize(
@@ -72,9 +72,9 @@ def test_a_latent_of_both_models_is_named_by_how_they_differ(
 @pytest.mark.parametrize(
     ("cosine", "ratio", "claims"),
     [
-        (RULE.min_cosine, 1.0, ("turned", "shared")),
-        (1.0, RULE.max_strength_ratio, ("stronger", "shared")),
-        (1.0, 1 / RULE.max_strength_ratio, ("weaker", "shared")),
+        (SECTION.min_shared_cosine, 1.0, ("turned", "shared")),
+        (1.0, SECTION.max_shared_strength_ratio, ("stronger", "shared")),
+        (1.0, 1 / SECTION.max_shared_strength_ratio, ("weaker", "shared")),
     ],
 )
 def test_at_its_limit_a_verdict_is_given_no_oftener_than_p_says(
@@ -82,7 +82,7 @@ def test_at_its_limit_a_verdict_is_given_no_oftener_than_p_says(
 ) -> None:
     n = 4000
     products = products_of(np.full(n, cosine), np.full(n, ratio), 0.6, np.random.default_rng(1))
-    found = differences(products, np.full(n, 26.0), RULE)
+    found = differences(products, np.full(n, 26.0), SECTION)
     for claim in claims:
         for level in (0.05, 0.01):
             chance = 3 * np.sqrt(level / n)
@@ -113,12 +113,9 @@ def test_products_are_those_of_the_definition(
     n_rows, batch = 10**6, 90
     with heldout_store(tmp_path / "store", x) as reader:
         random = torch.Generator().manual_seed(0)
-        sums = scaling_pass(
-            crosscoder, reader, n_rows=n_rows, batch_rows=batch, n_blocks=G, random=random
-        )
-        found = written(
-            crosscoder, reader, sums, by_rows, n_rows=n_rows, batch_rows=batch
-        ).without_each_block()
+        sums = scaling_pass(crosscoder, Window(reader, n_rows, batch), n_blocks=G, random=random)
+        window = Window(reader, n_rows, batch)
+        found = written(crosscoder, window, sums, by_rows).without_each_block()
     x = crosscoder.normalise(x).double()
     f = crosscoder.encode(x.float()).double()
     block = torch.arange(400) // 10 % G
@@ -142,5 +139,5 @@ def test_a_half_with_one_block_says_nothing_and_warns_of_nothing() -> None:
     products = products_of(np.ones(1), np.ones(1), 0.1, np.random.default_rng(4))
     products.square_GL[2::2] = 0.0
     products.product_GLMM[2::2] = 0.0
-    found: Differences = differences(products, np.ones(1), RULE)
+    found: Differences = differences(products, np.ones(1), SECTION)
     assert np.isnan([found.p["shared"], found.p["turned"], found.cosine_error]).all()

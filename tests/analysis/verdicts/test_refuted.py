@@ -8,16 +8,16 @@ import pytest
 import torch
 
 from pipeline.analysis.decoders.geometry import decoder_geometry
+from pipeline.analysis.heldout import Window
 from pipeline.analysis.verdicts.intervals import resamples
 from pipeline.analysis.verdicts.scaling import scaling_pass
-from pipeline.analysis.verdicts.table import Rule, verdict_table
-from pipeline.analysis.verdicts.twins import TwinRule, refute_twinned, twins
+from pipeline.analysis.verdicts.table import verdict_table
+from pipeline.analysis.verdicts.twins import refute_twinned, twins
 from pipeline.config import compose
 from pipeline.crosscoder import Crosscoder
 from tests.analysis.stores import heldout_store
 
 SECTION = compose(["+experiment=smoke"]).latent_scaling
-RULE, TWIN_RULE = Rule.of(SECTION), TwinRule.of(SECTION)
 N_ROWS, D_MODEL = 4000, 8
 TURNED, IT_ONLY, IT_SIDE, BASE_SIDE, WEAKLY_TURNED = range(5)
 
@@ -55,13 +55,11 @@ def table(tmp_path_factory: pytest.TempPathFactory) -> pd.DataFrame:
     crosscoder, x = planted()
     with heldout_store(tmp_path_factory.mktemp("rows") / "store", x) as reader:
         random = torch.Generator().manual_seed(0)
-        sums = scaling_pass(
-            crosscoder, reader, n_rows=10**6, batch_rows=700, n_blocks=16, random=random
-        )
+        sums = scaling_pass(crosscoder, Window(reader, 10**6, 700), n_blocks=16, random=random)
     geometry = decoder_geometry(crosscoder.W_dec.detach().numpy())
     weights = resamples(16, 200, np.random.default_rng(0))
-    found = verdict_table(geometry, sums, weights, rule=RULE, confidence=0.95)
-    return refute_twinned(found, crosscoder.W_dec.detach(), TWIN_RULE)
+    found = verdict_table(geometry, sums, weights, SECTION)
+    return refute_twinned(found, crosscoder.W_dec.detach(), SECTION)
 
 
 @pytest.fixture(autouse=True)
@@ -112,5 +110,5 @@ def test_a_twin_points_the_same_way_about_as_often(
     W[1, 0, :2] = other_norm * torch.tensor([cosine, (1 - cosine**2) ** 0.5])
     W[1, 1, 3] = 1.0
     active = torch.tensor([100.0, float(n_active)])
-    found = twins(W, torch.tensor([1]), torch.tensor([0]), active, TWIN_RULE)
+    found = twins(W, torch.tensor([1]), torch.tensor([0]), active, SECTION)
     assert found.tolist() == [1 if is_twin else -1]

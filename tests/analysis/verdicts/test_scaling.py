@@ -7,14 +7,15 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from pipeline.analysis.decoders.geometry import decoder_geometry
+from pipeline.analysis.heldout import Window
 from pipeline.analysis.verdicts.intervals import resamples
 from pipeline.analysis.verdicts.scaling import ScalingPass, scaling, scaling_pass
-from pipeline.analysis.verdicts.table import Rule, summary, verdict_table
+from pipeline.analysis.verdicts.table import summary, verdict_table
 from pipeline.config import compose
 from pipeline.crosscoder import Crosscoder
 from tests.analysis.stores import heldout_store, random_crosscoder
 
-RULE = Rule.of(compose(["+experiment=smoke"]).latent_scaling)
+SECTION = compose(["+experiment=smoke"]).latent_scaling
 
 
 def direct_beta(crosscoder: Crosscoder, x: Tensor, target: str, a: int, m: int, j: int) -> float:
@@ -90,15 +91,13 @@ def test_planted_latents_get_their_verdicts(tmp_path: Path) -> None:
     with heldout_store(tmp_path / "store", x) as reader:
         sums = scaling_pass(
             crosscoder,
-            reader,
-            n_rows=10**6,
-            batch_rows=700,
+            Window(reader, 10**6, 700),
             n_blocks=16,
             random=torch.Generator().manual_seed(0),
         )
     weights = resamples(16, 200, np.random.default_rng(0))
     geometry = decoder_geometry(crosscoder.W_dec.detach().numpy())
-    table = verdict_table(geometry, sums, weights, rule=RULE, confidence=0.95)
+    table = verdict_table(geometry, sums, weights, SECTION)
     assert table["verdict"].tolist() == [
         *("undecided", "it_only", "base_only", "undecided", "dead"),
     ]
@@ -110,7 +109,7 @@ def test_planted_latents_get_their_verdicts(tmp_path: Path) -> None:
     anchored = (table["anchor"].to_numpy() == "it").astype(int)
     both = table[["nu_eps_base", "nu_eps_it"]].to_numpy()
     np.testing.assert_array_equal(both[np.arange(5), anchored], table["nu_eps"])
-    found = summary(table, window_tokens=4000, confidence=0.95, max_false_discovery_rate=0.05)
+    found = summary(table, SECTION, window_tokens=4000)
     assert found["of_these_refuted"] == 1
     assert found["minder_rule"]["it_only"] == {"by_delta": 2, "of_these_specific": 1}
 
@@ -122,19 +121,17 @@ def test_no_live_latent_is_a_table_of_dead_ones(tmp_path: Path) -> None:
     with heldout_store(tmp_path / "store", x) as reader:
         sums = scaling_pass(
             crosscoder,
-            reader,
-            n_rows=300,
-            batch_rows=128,
+            Window(reader, 300, 128),
             n_blocks=8,
             random=torch.Generator().manual_seed(0),
         )
     geometry = decoder_geometry(crosscoder.W_dec.detach().numpy())
     weights = resamples(8, 100, np.random.default_rng(0))
-    table = verdict_table(geometry, sums, weights, rule=RULE, confidence=0.95)
+    table = verdict_table(geometry, sums, weights, SECTION)
     assert set(table["verdict"]) == {"dead"}
     figures = table[["nu_eps", "q_exclusive", "q_both", "p_present"]]
     assert np.isnan(figures.to_numpy(dtype=float)).all()
-    found = summary(table, window_tokens=300, confidence=0.95, max_false_discovery_rate=0.05)
+    found = summary(table, SECTION, window_tokens=300)
     assert found["dead"] == 5
     assert found["largest_q_exclusive"] is None
 
