@@ -17,39 +17,31 @@ from pipeline.results import Measured, ResultFile
 
 VERSION: Final = 1
 Kind = Literal[
-    "new",
-    "lost",
-    "moved",
-    "turned",
-    "stronger",
-    "weaker",
-    "mean_shift",
-    "scale_shift",
-    "undecided",
+    "new", "lost", "moved", "turned", "stronger", "weaker", "mean_shift", "scale_shift", "undecided"
 ]
 Count = Annotated[int, Field(ge=0)]
 _CLOSED = with_config(ConfigDict(extra="forbid"))
 """A misspelt field is refused instead of ignored."""
 
 
+def _says(what: str) -> Any:
+    """What a field holds, for the JSON Schema."""
+    return Field(description=what)
+
+
 @_CLOSED
 class Example(TypedDict):
     """A token on which a change acts, with the text before it."""
 
-    token: Annotated[str, Field(description="the token, as it decodes")]
-    before: Annotated[str, Field(description="the text before it")]
-    after: NotRequired[Annotated[str, Field(description="the text after it")]]
-    sequence: NotRequired[
-        Annotated[Count, Field(description="its sequence in data/tokens.zarr, from 0")]
-    ]
-    position: NotRequired[
-        Annotated[Count, Field(description="its position in that sequence, from 0")]
-    ]
-    document: NotRequired[Annotated[Count, Field(description="its document")]]
+    token: Annotated[str, _says("the token, as it decodes")]
+    before: Annotated[str, _says("the text before it")]
+    after: NotRequired[Annotated[str, _says("the text after it")]]
+    sequence: NotRequired[Annotated[Count, _says("its sequence in data/tokens.zarr, from 0")]]
+    position: NotRequired[Annotated[Count, _says("its position in that sequence, from 0")]]
+    document: NotRequired[Annotated[Count, _says("its document")]]
     strength: NotRequired[
         Annotated[
-            FiniteFloat,
-            Field(description="how strongly the change acts there; below 0: the other way round"),
+            FiniteFloat, _says("how strongly the change acts there; below 0: the other way round")
         ]
     ]
 
@@ -58,12 +50,10 @@ class Example(TypedDict):
 class LatentClaim(TypedDict):
     """A crosscoder latent that fires with a change."""
 
-    latent: Annotated[Count, Field(description="its number in the dictionary, from 0")]
-    verdict: Annotated[str, Field(description="whether it is exclusive to a model, and how sure")]
-    correlation: Annotated[float, Field(description="of its activity with that of the change")]
-    cosine: Annotated[
-        float, Field(description="of the difference of its decoders with the change's direction")
-    ]
+    latent: Annotated[Count, _says("its number in the dictionary, from 0")]
+    verdict: Annotated[str, _says("whether it is exclusive to a model, and how sure")]
+    correlation: Annotated[float, _says("of its activity with that of the change")]
+    cosine: Annotated[float, _says("of the difference of its decoders with the change's direction")]
 
 
 @_CLOSED
@@ -85,7 +75,7 @@ class Evidence(TypedDict):
 class CausalWeight(TypedDict):
     """Shares of KL(IT || base), null where they were not measured; see changes.json."""
 
-    says: Annotated[str, Field(description="the same in a sentence, empty where not measured")]
+    says: Annotated[str, _says("the same in a sentence, empty where not measured")]
     made: Measured
     undone: Measured
     made_random: Measured
@@ -95,20 +85,17 @@ class CausalWeight(TypedDict):
 class MeasuredChange(TypedDict):
     """What the run measured of a change."""
 
-    likely_kind: Annotated[str, Field(description="what the figures say, sure or not")]
+    likely_kind: Annotated[str, _says("what the figures say, sure or not")]
     share: Annotated[
-        Measured,
-        Field(description="of sum |h_it - h_base|^2 over held-out rows, with its interval"),
+        Measured, _says("of sum |h_it - h_base|^2 over held-out rows, with its interval")
     ]
     weight: CausalWeight
     evidence: Evidence
     tokens: Annotated[
         list[tuple[str, float]],
-        Field(description="tokens that it acts on most, each with its share of the change"),
+        _says("tokens that it acts on most, each with its share of the change"),
     ]
-    sources: Annotated[
-        list[tuple[str, float]], Field(description="each source of text with the same share")
-    ]
+    sources: Annotated[list[tuple[str, float]], _says("each source of text with the same share")]
     latents: list[LatentClaim]
 
 
@@ -117,7 +104,7 @@ class Claim(TypedDict):
     """One thing that fine-tuning changed; the list is in the order of importance."""
 
     says: Annotated[str, Field(min_length=1, description="what is different, in words")]
-    kind: NotRequired[Annotated[Kind, Field(description="see docs/changes.md; left out: not said")]]
+    kind: NotRequired[Annotated[Kind, _says("see docs/changes.md; left out: not said")]]
     acts_on: NotRequired[
         Annotated[
             list[str], Field(min_length=1, description="the tokens it acts on, as they decode")
@@ -125,17 +112,12 @@ class Claim(TypedDict):
     ]
     direction: NotRequired[
         Annotated[
-            list[FiniteFloat],
-            Field(description="[d_model] of the difference at the hook point; any length"),
+            list[FiniteFloat], _says("[d_model] of the difference at the hook point; any length")
         ]
     ]
-    change: NotRequired[
-        Annotated[Count, Field(description="number by which this run's data/changes knows it")]
-    ]
-    examples: NotRequired[Annotated[list[Example], Field(description="the strongest first")]]
-    promotes: NotRequired[
-        Annotated[list[str], Field(description="tokens that the change makes likelier")]
-    ]
+    change: NotRequired[Annotated[Count, _says("number by which this run's data/changes knows it")]]
+    examples: NotRequired[Annotated[list[Example], _says("the strongest first")]]
+    promotes: NotRequired[Annotated[list[str], _says("tokens that the change makes likelier")]]
     measured: NotRequired[MeasuredChange]
 
 
@@ -143,15 +125,15 @@ class Claim(TypedDict):
 class Accounted(TypedDict):
     """How much of the difference the list accounts for."""
 
-    n_rows: Annotated[int, Field(description="held-out rows that it was measured on")]
-    n_found: Annotated[int, Field(description="directions found, beside the two shifts")]
+    n_rows: Annotated[int, _says("held-out rows that it was measured on")]
+    n_found: Annotated[int, _says("directions found, beside the two shifts")]
     n_listed: int
-    share_listed: Annotated[float, Field(description="of the squares of the difference")]
-    share_not_listed: Annotated[float | None, Field(description="too small or too unsure to list")]
-    share_left: Annotated[float | None, Field(description="in no direction that was found")]
+    share_listed: Annotated[float, _says("of the squares of the difference")]
+    share_not_listed: Annotated[float | None, _says("too small or too unsure to list")]
+    share_left: Annotated[float | None, _says("in no direction that was found")]
     min_share: float
     max_false_discovery_rate: float
-    confidence: Annotated[float, Field(description="of all intervals of the list")]
+    confidence: Annotated[float, _says("of all intervals of the list")]
 
 
 @_CLOSED
@@ -160,11 +142,11 @@ class ExclusiveLatent(TypedDict):
 
     latent: Count
     verdict: str
-    why: Annotated[str, Field(description="the reason of the verdict")]
+    why: Annotated[str, _says("the reason of the verdict")]
     relative_norm: float | None
-    rate: Annotated[float | None, Field(description="share of the tokens it fires on")]
-    examples: Annotated[list[Example], Field(description="its strongest one, where there is text")]
-    promotes: Annotated[list[str], Field(description="by its IT decoder")]
+    rate: Annotated[float | None, _says("share of the tokens it fires on")]
+    examples: Annotated[list[Example], _says("its strongest one, where there is text")]
+    promotes: Annotated[list[str], _says("by its IT decoder")]
 
 
 @_CLOSED
@@ -172,11 +154,9 @@ class Exclusive(TypedDict):
     """What exists in one model alone."""
 
     says: str
-    n_live: Annotated[int, Field(description="latents that fire at all")]
-    verdicts: Annotated[dict[str, int], Field(description="verdict -> live latents that have it")]
-    latents: Annotated[
-        list[ExclusiveLatent], Field(description="those that no test refutes come first")
-    ]
+    n_live: Annotated[int, _says("latents that fire at all")]
+    verdicts: Annotated[dict[str, int], _says("verdict -> live latents that have it")]
+    latents: Annotated[list[ExclusiveLatent], _says("those that no test refutes come first")]
 
 
 @_CLOSED
@@ -184,11 +164,10 @@ class Fit(TypedDict):
     """How well the crosscoder fits."""
 
     l0: Measured
-    fve: Annotated[Measured, Field(description="of the variance of both models' activations")]
-    fve_difference: Annotated[Measured, Field(description="of that of their difference")]
+    fve: Annotated[Measured, _says("of the variance of both models' activations")]
+    fve_difference: Annotated[Measured, _says("of that of their difference")]
     delta_ce: Annotated[
-        dict[str, Measured],
-        Field(description="model -> nats lost when spliced in; empty without models"),
+        dict[str, Measured], _says("model -> nats lost when spliced in; empty without models")
     ]
 
 
@@ -198,12 +177,10 @@ class Rival(TypedDict):
 
     name: str
     l0: Measured
-    explained: Annotated[Measured, Field(description="of the squares of the difference")]
-    beyond_mean: Annotated[Measured, Field(description="of its squares about its mean")]
-    kl_removed_first: Annotated[
-        Measured, Field(description="put into base, on the first tokens of a response")
-    ]
-    kl_removed_later: Annotated[Measured, Field(description="on the later ones")]
+    explained: Annotated[Measured, _says("of the squares of the difference")]
+    beyond_mean: Annotated[Measured, _says("of its squares about its mean")]
+    kl_removed_first: Annotated[Measured, _says("put into base, on the first tokens of a response")]
+    kl_removed_later: Annotated[Measured, _says("on the later ones")]
 
 
 @_CLOSED
@@ -211,32 +188,30 @@ class FirstScreen(TypedDict):
     """What the first screen of the page claims besides the list."""
 
     experiment: str
-    base: Annotated[str, Field(description="what a reader calls the base model")]
+    base: Annotated[str, _says("what a reader calls the base model")]
     it: str
-    layer: Annotated[int | None, Field(description="of the hook point; null without models")]
-    lead: Annotated[str, Field(description="what was found, in a sentence")]
-    behaviour: Annotated[str, Field(description="text IT predicts better or worse; may be empty")]
-    trust: Annotated[str, Field(description="what list and verdicts rest on; may be empty")]
-    models_differ: Annotated[bool, Field(description="whether any held-out row differs")]
-    n_shown: Annotated[int, Field(description="changes on the first screen, of the whole list")]
-    accounted: Annotated[Accounted | None, Field(description="null: no list was made")]
+    layer: Annotated[int | None, _says("of the hook point; null without models")]
+    lead: Annotated[str, _says("what was found, in a sentence")]
+    behaviour: Annotated[str, _says("text IT predicts better or worse; may be empty")]
+    trust: Annotated[str, _says("what list and verdicts rest on; may be empty")]
+    models_differ: Annotated[bool, _says("whether any held-out row differs")]
+    n_shown: Annotated[int, _says("changes on the first screen, of the whole list")]
+    accounted: Annotated[Accounted | None, _says("null: no list was made")]
     exclusive: Exclusive
     fit: Fit
-    failings: Annotated[
-        list[str], Field(description="why the crosscoder is no basis for conclusions")
-    ]
-    cautions: Annotated[list[str], Field(description="how far to trust it, weightiest first")]
+    failings: Annotated[list[str], _says("why the crosscoder is no basis for conclusions")]
+    cautions: Annotated[list[str], _says("how far to trust it, weightiest first")]
     rivals: list[Rival]
-    sentences: Annotated[list[str], Field(description="what the other sections say in one each")]
+    sentences: Annotated[list[str], _says("what the other sections say in one each")]
 
 
 @_CLOSED
 class ClaimsFile(TypedDict):
     """`results/findings.json`, or a list that somebody else wrote."""
 
-    version: Annotated[Literal[1], Field(description="of this form")]
-    changes: Annotated[list[Claim], Field(description="what fine-tuning changed; empty: nothing")]
-    made_by: NotRequired[Annotated[str, Field(description="who or what wrote the file")]]
+    version: Annotated[Literal[1], _says("of this form")]
+    changes: Annotated[list[Claim], _says("what fine-tuning changed; empty: nothing")]
+    made_by: NotRequired[Annotated[str, _says("who or what wrote the file")]]
     first_screen: NotRequired[FirstScreen]
 
 

@@ -37,6 +37,16 @@ class Measured(TypedDict):
 NOT_MEASURED: Measured = {"value": None, "low": None, "high": None}
 
 
+def rounded(figures: Mapping[str, Any]) -> dict[str, Any]:
+    """A few figures to compare runs by, with six decimals."""
+    return {n: round(v, 6) if isinstance(v, float) else v for n, v in figures.items()}
+
+
+def fields_of(kind: type[T], record: Mapping[str, object]) -> T:
+    """Of a record, the fields that the TypedDict `kind` has."""
+    return cast(T, {name: record[name] for name in get_type_hints(kind)})
+
+
 class NotApplicable(TypedDict):
     """What stands in place of a result that this experiment cannot have. applicable: False."""
 

@@ -14,11 +14,13 @@ from pipeline.config.models import ModelName
 from pipeline.distributed import Ranks, world
 from pipeline.labels import OUTLIERS
 from pipeline.runtime import resolve_device, set_threads
-from pipeline.stage import CROSSCODER, HELDOUT_ACTIVATIONS, MODELS, RESULTS, Stage
+from pipeline.stage import CROSSCODER, HELDOUT_ACTIVATIONS, MODELS, RESULTS, TOKENS, Stage
 
 if TYPE_CHECKING:
+    import numpy as np
     import pandas as pd
     import torch
+    from numpy.typing import NDArray
     from transformers import PreTrainedTokenizerFast
 
     from pipeline.analysis.heldout import Window
@@ -73,6 +75,23 @@ class Opened:
 
         with self.reader(HELDOUT_ACTIVATIONS) as reader:
             yield Window(reader, section.n_rows, section.batch_rows, self.ranks)
+
+    @property
+    def heldout_sequences(self) -> range:
+        """Numbers of the held-out sequences in the token store."""
+        counts = self.manifests["tokens"].counts
+        first = counts["n_train_sequences"]
+        return range(first, first + counts["n_heldout_sequences"])
+
+    def sampled_sequences(self, n: int, random: "np.random.Generator") -> "NDArray[np.int64]":
+        """At most `n` held-out sequences, ascending, equally many of each source as far as there
+        are enough."""
+        from pipeline.analysis.splicing import sample_sequences
+
+        held = self.heldout_sequences
+        with self.reader(TOKENS) as tokens:
+            source_QS = tokens.read("source", held.start, held.stop)
+        return held.start + sample_sequences(source_QS[:, -1], n, random)
 
     def latents(self) -> "pd.DataFrame":
         """`results/latents.parquet`: one row per latent."""

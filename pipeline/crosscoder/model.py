@@ -252,6 +252,11 @@ class Crosscoder(nn.Module):
         self.has_threshold = True
         return self
 
+    def decoder_difference(self) -> Tensor:
+        """[L, D] d_it - d_base of a pair of models, in raw units."""
+        raw_LMD = self.W_dec.detach() / self.activation_scale[:, None]
+        return raw_LMD[:, 1] - raw_LMD[:, 0]
+
     @property
     def W_enc(self) -> Tensor:
         """[M, D, L], a view."""

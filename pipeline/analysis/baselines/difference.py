@@ -18,7 +18,7 @@ from pipeline.analysis.causal.result import Patches
 from pipeline.analysis.groups import Cells
 from pipeline.analysis.heldout import MAX_UNITS, Units, Window
 from pipeline.crosscoder import Crosscoder
-from pipeline.results import Measured
+from pipeline.results import Measured, rounded
 
 Floats = NDArray[np.float64]
 
@@ -205,7 +205,4 @@ def headline(table: Mapping[str, ExplainedOn], causal: Patches | None) -> dict[s
         for patch in ("cell_mean", "diff_sae", "full"):
             figures = causal[patch]["tokens"]["response"]
             short[f"kl_removed_{patch}"] = figures["removed"]["value"]
-    return {
-        name: round(value, 6) if isinstance(value, float) else value
-        for name, value in short.items()
-    }
+    return rounded(short)

@@ -110,13 +110,10 @@ def first_positions(opened: Opened) -> PositionMeans | None:
     names = [name for name in config.source_names if form_of(config.sources[name]) == "text"]
     if not config.has_models or not names:
         return None
-    counts, start_id = opened.manifests["tokens"].counts, opened.start_id
-    n_train, n_heldout = counts["n_train_sequences"], counts["n_heldout_sequences"]
+    held, start_id = opened.heldout_sequences, opened.start_id
     step = max(1, opened.config.baselines.batch_rows // config.mix.sequence_length_tokens)
-    splits = ((n_train, n_train + n_heldout), (0, n_train))
-    blocks = [
-        (at, min(at + step, stop)) for start, stop in splits for at in range(start, stop, step)
-    ]
+    splits = (held, range(held.start))
+    blocks = [(at, min(at + step, s.stop)) for s in splits for at in range(s.start, s.stop, step)]
     # Without a start token the first one stands in its place and gives no row.
     n_tokens = section.n_positions + (start_id is None)
     with opened.reader(TOKENS) as tokens:

@@ -15,12 +15,14 @@ Letters: Q sequences, S positions, D d_model, L latents, J latents of a set, P p
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from typing import Any, Self
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from pipeline.analysis.groups import cells_of
 from pipeline.analysis.splicing import (
     HookedModel,
     Predictions,
@@ -30,6 +32,7 @@ from pipeline.analysis.splicing import (
     row_pieces,
 )
 from pipeline.crosscoder import Crosscoder
+from pipeline.labels import TEMPLATE
 
 Floats = NDArray[np.float64]
 
@@ -46,6 +49,22 @@ class Batch:
     group: Tensor
     is_template: Tensor
     cells: Tensor
+
+    @classmethod
+    def of(
+        cls,
+        columns: Mapping[str, NDArray[Any]],
+        group_QS: NDArray[np.integer],
+        device: torch.device,
+    ) -> Self:
+        """Of `token_id`, `source` and `token_class` of the token store."""
+        is_template_QS = columns["token_class"] == TEMPLATE
+        cells_QS = cells_of(columns["source"], columns["token_class"])
+        group, is_template, cells = (
+            torch.from_numpy(values).to(device) for values in (group_QS, is_template_QS, cells_QS)
+        )
+        token_ids = torch.from_numpy(columns["token_id"]).long().to(device)
+        return cls(token_ids, group, is_template, cells)
 
 
 @dataclass(frozen=True)
@@ -128,8 +147,7 @@ class LatentPatches:
         device = crosscoder.W_dec.device
         self._crosscoder = crosscoder
         self._sets = {name: torch.from_numpy(set_J).to(device) for name, set_J in sets.items()}
-        raw = crosscoder.W_dec.detach() / crosscoder.activation_scale[:, None]
-        self._difference_LD = raw[:, 1] - raw[:, 0]
+        self._difference_LD = crosscoder.decoder_difference()
         bias = crosscoder.b_dec.detach() / crosscoder.activation_scale[:, None]
         self._bias_D = bias[1] - bias[0]
 

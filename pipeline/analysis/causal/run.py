@@ -3,11 +3,11 @@
 `causal_pass` takes any maker of replacements; the baselines bring their own.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
-import torch
 
 from pipeline.analysis.bootstrap import Bootstrap
 from pipeline.analysis.causal.patches import (
@@ -20,16 +20,15 @@ from pipeline.analysis.causal.patches import (
     merge,
 )
 from pipeline.analysis.causal.responses import NO_RESPONSE, response_positions
-from pipeline.analysis.causal.sets import DESCRIPTIONS, MATCHED, latent_sets, random_sets
+from pipeline.analysis.causal.sets import DESCRIPTIONS, MATCHED, Ints, latent_sets, random_sets
 from pipeline.analysis.causal.table import UNITS, causal_table, controls
-from pipeline.analysis.groups import cells_of
 from pipeline.analysis.opening import Opened
 from pipeline.errors import ArtifactError
-from pipeline.labels import TEMPLATE
 from pipeline.models.template import read_template
 from pipeline.progress import Progress
 from pipeline.runtime import numpy_generator
 from pipeline.stage import MODELS, TOKENS
+from pipeline.store import StoreReader
 
 
 def measure_sets(opened: Opened) -> dict[str, Any]:
@@ -65,18 +64,33 @@ def measure_sets(opened: Opened) -> dict[str, Any]:
 
 
 def causal_pass(opened: Opened, replacements: Replacements, *, name: str) -> CausalSums:
-    """Every patch on the chat sequences that `causal` of the configuration asks for, in batches,
-    of which every process has its part and gets all sums.
+    """Every patch on the chat sequences that `causal` of the configuration asks for. name: of the
+    progress line and log"""
+    batch_of = partial(chat_batch, opened, read_template(MODELS).openings)
+    return over_sequences(opened, replacements, chat_sequences(opened), batch_of, name=name)
 
-    name: of the progress line and log
-    """
+
+def over_sequences(
+    opened: Opened,
+    replacements: Replacements,
+    chosen: Ints,
+    batch_of: Callable[[StoreReader, Ints], Batch],
+    *,
+    name: str,
+) -> CausalSums:
+    """Every patch on these sequences, in batches, of which every process has its part and gets all
+    sums. batch_of: token store and numbers of sequences in it -> the batch"""
     pair, unpatched = opened.hooked_models(), opened.unpatched
-    chosen, step = chat_sequences(opened), opened.config.causal.batch_sequences
+    step, parts = opened.config.causal.batch_sequences, []
     own = opened.ranks.part(-(-len(chosen) // step))
-    sequences, parts = chosen[own.start * step : own.stop * step], []
+    sequences = chosen[own.start * step : own.stop * step]
     n_tokens = len(sequences) * opened.config.mix.sequence_length_tokens
-    with Progress(name, total=n_tokens, unit="tokens") as progress:
-        for batch in batches(opened, sequences):
+    with (
+        opened.reader(TOKENS) as tokens,
+        Progress(name, total=n_tokens, unit="tokens") as progress,
+    ):
+        for at in range(0, len(sequences), step):
+            batch = batch_of(tokens, sequences[at : at + step])
             parts.append(causal_batch(pair, replacements, batch, unpatched))
             progress.advance(batch.token_ids.numel())
     return merge(opened.ranks.everyones(parts))
@@ -88,48 +102,33 @@ def chat_sources(opened: Opened) -> list[str]:
     return [name for name, form in forms.items() if form == "chat"]
 
 
-def chat_sequences(opened: Opened) -> np.ndarray:
+def chat_sequences(opened: Opened) -> Ints:
     """Numbers, ascending, of at most `causal.n_sequences` held-out sequences of chats."""
-    section, counts = opened.config.causal, opened.manifests["tokens"].counts
-    first, n_heldout = counts["n_train_sequences"], counts["n_heldout_sequences"]
+    section, held = opened.config.causal, opened.heldout_sequences
     with opened.reader(TOKENS) as tokens:
-        source = tokens.read("source", first, first + n_heldout)[:, -1]
+        source = tokens.read("source", held.start, held.stop)[:, -1]
         names = chat_sources(opened)
         codes = [tokens.layout.sources.index(name) for name in names]
-    chats = first + np.flatnonzero(np.isin(source, codes))
+    chats = held.start + np.flatnonzero(np.isin(source, codes))
     if chats.size == 0:
         raise ArtifactError(
-            f"{TOKENS} holds no held-out sequence of chats ({', '.join(names)}), of {n_heldout} "
+            f"{TOKENS} holds no held-out sequence of chats ({', '.join(names)}), of {len(held)} "
             "held-out ones: raise mix.n_heldout_tokens and run `dvc repro`"
         )
     random = numpy_generator(section.seed, "causal", "sequences")
     return np.sort(random.permutation(chats)[: section.n_sequences])
 
 
-def batches(opened: Opened, sequences: np.ndarray) -> Iterator[Batch]:
-    """The sequences in batches, with the group of every token."""
-    section, device = opened.config.causal, opened.device
+def chat_batch(
+    opened: Opened, openings: Sequence[str], tokens: StoreReader, numbers: Ints
+) -> Batch:
+    """Sequences of chats, with the group of every token. openings: of the template"""
     names = ("token_id", "source", "token_class", "document")
-    openings = read_template(MODELS).openings
-    with opened.reader(TOKENS) as tokens:
-        for at in range(0, len(sequences), section.batch_sequences):
-            chosen = sequences[at : at + section.batch_sequences]
-            arrays = {name: tokens.take(name, chosen) for name in names}
-            position = response_positions(
-                arrays["token_id"],
-                arrays["token_class"],
-                arrays["document"],
-                opened.decode,
-                openings,
-            )
-            is_first = position < section.n_first_tokens
-            group = np.where(is_first, GROUPS.index("first"), GROUPS.index("later"))
-            group[position == NO_RESPONSE] = GROUPS.index("outside")
-            yield Batch(
-                token_ids=torch.from_numpy(arrays["token_id"]).long().to(device),
-                group=torch.from_numpy(group).to(device),
-                is_template=torch.from_numpy(arrays["token_class"] == TEMPLATE).to(device),
-                cells=torch.from_numpy(cells_of(arrays["source"], arrays["token_class"])).to(
-                    device
-                ),
-            )
+    columns = {name: tokens.take(name, numbers) for name in names}
+    position = response_positions(
+        columns["token_id"], columns["token_class"], columns["document"], opened.decode, openings
+    )
+    is_first = position < opened.config.causal.n_first_tokens
+    group = np.where(is_first, GROUPS.index("first"), GROUPS.index("later"))
+    group[position == NO_RESPONSE] = GROUPS.index("outside")
+    return Batch.of(columns, group, opened.device)

@@ -12,7 +12,7 @@ from pipeline.analysis.bootstrap import Bootstrap
 from pipeline.analysis.causal.patches import GROUPS, CausalSums
 from pipeline.analysis.causal.result import CausalColumns, CausalFigures, Patches
 from pipeline.columns import Table, table_of
-from pipeline.results import NOT_MEASURED
+from pipeline.results import NOT_MEASURED, rounded
 
 Floats = NDArray[np.float64]
 
@@ -113,7 +113,7 @@ def headline(table: Patches) -> dict[str, float | None]:
     for name, figures in response.items():
         if name not in (NONE, "everything"):
             short[f"removed_{name}"] = figures["removed"]["value"]
-    return {name: None if value is None else round(value, 6) for name, value in short.items()}
+    return rounded(short)
 
 
 def controls(table: Patches) -> dict[str, float | None]:

@@ -22,16 +22,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from pipeline.analysis.bootstrap import Bootstrap
-from pipeline.analysis.causal.patches import GROUPS, Batch, CausalSums, Streams, causal_batch, merge
+from pipeline.analysis.causal.patches import GROUPS, Batch, CausalSums, Streams
 from pipeline.analysis.changes.measure import Changes
-from pipeline.analysis.groups import cells_of
-from pipeline.analysis.splicing import HookedModel, Unpatched, row_pieces, sample_sequences
-from pipeline.config.causal import CausalConfig
+from pipeline.analysis.splicing import row_pieces
 from pipeline.config.changes import ChangesConfig
 from pipeline.crosscoder import Crosscoder
-from pipeline.distributed import Ranks
-from pipeline.labels import TEMPLATE
-from pipeline.progress import Progress
 from pipeline.results import Measured
 from pipeline.store import StoreReader
 
@@ -62,8 +57,7 @@ class ChangePatches:
         self._latents = latents
         drawn = sorted({latent for each in latents.values() for latent in each})
         self._column = {latent: column for column, latent in enumerate(drawn)}
-        raw_LMD = crosscoder.W_dec.detach() / crosscoder.activation_scale[:, None]
-        self._difference_LD = raw_LMD[:, 1] - raw_LMD[:, 0]
+        self._difference_LD = crosscoder.decoder_difference()
 
     def __call__(self, streams: Streams, _batch: Batch) -> Iterator[tuple[str, Tensor]]:
         base, it = (stream.to(self._difference_LD.device) for stream in (streams.base, streams.it))
@@ -98,55 +92,12 @@ def random_latents(
     return [int(latent) for latent in random.permutation(pool)[:n_draws]]
 
 
-def weigh(
-    ranks: Ranks,
-    models: tuple[HookedModel, HookedModel],
-    patches: ChangePatches,
-    batches: Iterator[Batch],
-    *,
-    n_tokens: int,
-    unpatched: Unpatched,
-) -> CausalSums:
-    """The sums of every patch, over the batches of all processes. n_tokens: in all of them, for the
-    progress line"""
-    parts = []
-    with Progress("changes_causal", total=n_tokens // ranks.size, unit="tokens") as progress:
-        for batch in batches:
-            parts.append(causal_batch(models, patches, batch, unpatched))
-            progress.advance(batch.token_ids.numel())
-    return merge(ranks.everyones(parts))
-
-
-def heldout_batches(
-    ranks: Ranks,
-    tokens: StoreReader,
-    first: int,
-    stop: int,
-    section: CausalConfig,
-    random: np.random.Generator,
-    device: torch.device,
-) -> tuple[int, Iterator[Batch]]:
-    """Held-out sequences of every source, equally many as far as there are enough: how many, and
-    this process's batches. Changes may act anywhere, so every predicted token is in one group."""
-    chosen = first + sample_sequences(
-        tokens.read("source", first, stop)[:, -1], section.n_sequences, random
-    )
-
-    def batches() -> Iterator[Batch]:
-        step = section.batch_sequences
-        for number in ranks.part(-(-len(chosen) // step)):
-            part = chosen[number * step : (number + 1) * step]
-            arrays = {n: tokens.take(n, part) for n in ("token_id", "source", "token_class")}
-            token_ids = torch.from_numpy(arrays["token_id"]).long().to(device)
-            cells = torch.from_numpy(cells_of(arrays["source"], arrays["token_class"]))
-            yield Batch(
-                token_ids=token_ids,
-                group=torch.full_like(token_ids, GROUPS.index("outside")),
-                is_template=torch.from_numpy(arrays["token_class"] == TEMPLATE).to(device),
-                cells=cells.to(device),
-            )
-
-    return len(chosen), batches()
+def whole_batch(device: torch.device, tokens: StoreReader, numbers: NDArray[np.int64]) -> Batch:
+    """Sequences of any source. Changes may act anywhere, so every predicted token is in one
+    group."""
+    columns = {name: tokens.take(name, numbers) for name in ("token_id", "source", "token_class")}
+    group_QS = np.full(columns["token_id"].shape, GROUPS.index("outside"))
+    return Batch.of(columns, group_QS, device)
 
 
 def weights(

@@ -17,7 +17,6 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
 
 from pipeline.analysis.changes.measure import Changes
 from pipeline.analysis.heldout import Window
@@ -152,9 +151,10 @@ def rests_on(
         (s[1] / n_rows - (s[0] / n_rows) ** 2).clamp_min(0).sqrt() for s in (of_h, of_f)
     )
     correlation = covariance / torch.outer(deviation_J, deviation_L).clamp_min(1e-30)
+    unit_LD = torch.nn.functional.normalize(crosscoder.decoder_difference(), dim=1)
     return Rests(
         correlation.cpu().numpy(),
-        (changes.direction_JD @ _unit_differences(crosscoder).T).double().cpu().numpy(),
+        (changes.direction_JD @ unit_LD.T).double().cpu().numpy(),
         shown,
         where,
     )
@@ -182,9 +182,3 @@ def token_ids(
     """[B] the token of each row."""
     sequences, of_B = np.unique(sequence_B, return_inverse=True)
     return tokens.take("token_id", sequences.astype(np.int64))[of_B, position_B]
-
-
-def _unit_differences(crosscoder: Crosscoder) -> Tensor:
-    """[L, D] d_it - d_base in raw units, of length 1; 0 where the two are equal."""
-    raw_LMD = crosscoder.W_dec.detach() / crosscoder.activation_scale[:, None]
-    return torch.nn.functional.normalize(raw_LMD[:, 1] - raw_LMD[:, 0], dim=1)

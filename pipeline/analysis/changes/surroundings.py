@@ -6,18 +6,19 @@ Letters: J changes, L latents, D d_model.
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pipeline.analysis.bootstrap import Bootstrap
+from pipeline.analysis.causal.run import over_sequences
 from pipeline.analysis.changes.causal import (
     ChangePatches,
     Weight,
-    heldout_batches,
     random_latents,
-    weigh,
     weights,
+    whole_batch,
 )
 from pipeline.analysis.changes.latents import Rests, Shown, rests_on
 from pipeline.analysis.changes.measure import Changes
@@ -134,8 +135,7 @@ def weigh_first(
     n_active_L: NDArray[np.integer],
 ) -> dict[int, Weight]:
     """Causal weights of the first `n_causal` changes."""
-    config = opened.config
-    section, causal = config.changes, config.causal
+    section, causal = opened.config.changes, opened.config.causal
     random = numpy_generator(section.seed, "changes", "random_latents")
     drawn = {
         change: random_latents(float(n_active_J[change]), n_active_L, causal.n_draws, random)
@@ -143,28 +143,17 @@ def weigh_first(
     }
     if not drawn:
         return {}
-    counts = opened.manifests["tokens"].counts
-    first = counts["n_train_sequences"]
-    with opened.reader(TOKENS) as tokens:
-        n_sequences, batches = heldout_batches(
-            opened.ranks,
-            tokens,
-            first,
-            first + counts["n_heldout_sequences"],
-            causal,
-            numpy_generator(section.seed, "changes", "sequences"),
-            opened.device,
-        )
-        sums = weigh(
-            opened.ranks,
-            opened.hooked_models(),
-            ChangePatches(changes, model, drawn, section),
-            batches,
-            n_tokens=n_sequences * config.mix.sequence_length_tokens,
-            unpatched=opened.unpatched,
-        )
+    random = numpy_generator(section.seed, "changes", "sequences")
+    chosen = opened.sampled_sequences(causal.n_sequences, random)
+    sums = over_sequences(
+        opened,
+        ChangePatches(changes, model, drawn, section),
+        chosen,
+        partial(whole_batch, opened.device),
+        name="changes_causal",
+    )
     bootstrap = Bootstrap(
-        n_sequences,
+        len(chosen),
         n_resamples=causal.n_bootstrap,
         confidence=causal.confidence,
         random=numpy_generator(section.seed, "changes", "bootstrap"),

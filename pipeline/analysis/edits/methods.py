@@ -46,8 +46,7 @@ def latent_lists(
 ) -> dict[str, list[Entry]]:
     """The lists of latents. table: `results/latents.parquet`"""
     f_TL = crosscoder.latents(x_TMD)
-    raw_LMD = crosscoder.W_dec.detach() / crosscoder.activation_scale[:, None]
-    delta_LD = raw_LMD[:, 1] - raw_LMD[:, 0]
+    delta_LD = crosscoder.decoder_difference()
     share_L = latent_costs(crosscoder, f_TL, delta_LD, x_TMD).numpy()
     column = {name: table[name].to_numpy() for name in table.columns}
     exclusive = np.isin(column["norm_bin"], EXCLUSIVE_BINS)

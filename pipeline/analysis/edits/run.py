@@ -129,13 +129,12 @@ def recorded() -> tuple[list[Edit], list[Edit]]:
 
 def heldout_sequences(opened: Opened) -> tuple[NDArray[np.integer], NDArray[np.bool_]]:
     """Token ids [Q, S], and which of them have a row in the store [Q, S]."""
-    counts = opened.manifests["tokens"].counts
-    first = counts["n_train_sequences"]
+    held = opened.heldout_sequences
     with opened.reader(TOKENS) as tokens:
-        token_ids = tokens.read("token_id", first, first + counts["n_heldout_sequences"])
+        token_ids = tokens.read("token_id", held.start, held.stop)
     is_row = np.zeros(token_ids.shape, bool)
     with opened.reader(HELDOUT_ACTIVATIONS) as rows:
-        is_row[rows.read("sequence") - first, rows.read("position")] = True
+        is_row[rows.read("sequence") - held.start, rows.read("position")] = True
     return token_ids, is_row
 
 

@@ -9,7 +9,6 @@ from pipeline.analysis.evaluation.splice import SpliceSums, merge, splice_batch
 from pipeline.analysis.evaluation.table import evaluation
 from pipeline.analysis.groups import cells_of
 from pipeline.analysis.opening import Opened
-from pipeline.analysis.splicing import sample_sequences
 from pipeline.crosscoder import Crosscoder
 from pipeline.progress import Progress
 from pipeline.runtime import numpy_generator
@@ -43,12 +42,9 @@ def over_rows(opened: Opened, crosscoder: Crosscoder) -> HeldoutSums:
 def over_sequences(opened: Opened, crosscoder: Crosscoder, sums: HeldoutSums) -> SpliceSums:
     """Both models on held-out sequences: clean, spliced, zero- and mean-ablated."""
     section, device = opened.config.evaluate, opened.device
-    counts = opened.manifests["tokens"].counts
-    first, n_heldout = counts["n_train_sequences"], counts["n_heldout_sequences"]
+    random = numpy_generator(section.seed, "sequences")
+    chosen = opened.sampled_sequences(section.n_sequences, random)
     with opened.reader(TOKENS) as tokens:
-        source = tokens.read("source", first, first + n_heldout)[:, -1]
-        random = numpy_generator(section.seed, "sequences")
-        chosen = first + sample_sequences(source, section.n_sequences, random)
         arrays = {name: tokens.take(name, chosen) for name in ("token_id", "source", "token_class")}
     token_ids = torch.from_numpy(arrays["token_id"]).long()
     cell_QS = torch.from_numpy(cells_of(arrays["source"], arrays["token_class"]))

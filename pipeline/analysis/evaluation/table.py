@@ -11,7 +11,7 @@ from pipeline.analysis.evaluation.result import Evaluation, Reconstruction, Spli
 from pipeline.analysis.evaluation.rows_pass import SERIES, HeldoutSums
 from pipeline.analysis.evaluation.splice import PATCHES, SpliceSums
 from pipeline.labels import MODELS
-from pipeline.results import Measured, applicable, not_applicable
+from pipeline.results import Measured, applicable, not_applicable, rounded
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -98,10 +98,7 @@ def summary(full: Evaluation) -> dict[str, Any]:
         short[f"delta_ce_{model}"] = figures["delta_ce_spliced"]["value"]
         short[f"ce_recovered_{model}"] = figures["ce_recovered_zero"]["value"]
         short[f"kl_{model}"] = figures["kl_spliced"]["value"]
-    return {
-        name: round(value, 6) if isinstance(value, float) else value
-        for name, value in short.items()
-    }
+    return rounded(short)
 
 
 def reconstruction_table(sums: HeldoutSums, bootstrap: Bootstrap) -> dict[str, Reconstruction]:

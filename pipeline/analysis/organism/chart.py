@@ -4,6 +4,7 @@ import altair as alt
 
 from pipeline.analysis.charts import Palette, Table, interval_figure
 from pipeline.analysis.organism.result import PARTS, Ablation, AblationColumns
+from pipeline.columns import table_of
 from pipeline.results import Measured, descriptions
 
 SERIES = {
@@ -27,7 +28,7 @@ SET_NAMES = {
 def ablation_table(ablation: Ablation, in_twin: Ablation | None = None) -> Table:
     """Effects removed, one row per set, part and series, with the columns of COLUMNS; empty sets
     are left out. in_twin: the same of the twin, where there is one"""
-    table: Table = {name: [] for name in COLUMNS}
+    rows = []
     for name, found in ablation.items():
         if "controls" not in found:
             continue
@@ -39,16 +40,9 @@ def ablation_table(ablation: Ablation, in_twin: Ablation | None = None) -> Table
             if beside and "effect_removed" in beside:
                 drawn["twin"] = beside["effect_removed"][part]
             for series, shown in ({"chosen": found["effect_removed"][part]} | drawn).items():
-                row = {
-                    "set": SET_NAMES[name],
-                    "part": part,
-                    "series": SERIES[series],
-                    "n_latents": found["n_latents"],
-                    **shown,
-                }
-                for column in COLUMNS:
-                    table[column].append(row[column])
-    return table
+                row = {"set": SET_NAMES[name], "part": part, "series": SERIES[series]}
+                rows.append({**row, "n_latents": found["n_latents"], **shown})
+    return table_of(rows, COLUMNS)
 
 
 def organism_figure(table: Table, palette: Palette) -> alt.TopLevelMixin:

@@ -187,16 +187,14 @@ def with_twin(rows: Rows, tokens: StoreReader, twin: HookedModel) -> Rows:
 
 def row_places(opened: Opened, columns: Mapping[str, NDArray[Any]]) -> NDArray[np.int64]:
     """[N] the place of each held-out row's token in its document."""
-    counts = opened.manifests["tokens"].counts
-    first = counts["n_train_sequences"]
+    held = opened.heldout_sequences
     with opened.reader(TOKENS) as tokens:
         token_id_QS, source_QS, document_QS = (
-            tokens.read(name, first, first + counts["n_heldout_sequences"])
-            for name in ("token_id", "source", "document")
+            tokens.read(name, held.start, held.stop) for name in ("token_id", "source", "document")
         )
     starts_QS = opened.unpatched.starts(torch.from_numpy(token_id_QS)).numpy()
     place_QS = places_in_documents(source_QS, document_QS, ~starts_QS)
-    return place_QS[columns["sequence"] - first, columns["position"]]
+    return place_QS[columns["sequence"] - held.start, columns["position"]]
 
 
 def make_prompts(opened: Opened, name: str, source: TriggeredSourceConfig) -> Prompts:

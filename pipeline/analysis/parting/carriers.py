@@ -44,8 +44,7 @@ class Subjects:
         self, rows: ChangeRows, change_of: Mapping[int, int], crosscoder: Crosscoder
     ) -> None:
         self._rows, self._change_of, self._crosscoder = rows, change_of, crosscoder
-        raw_LMD = crosscoder.W_dec.detach() / crosscoder.activation_scale[:, None]
-        self._difference_LD = raw_LMD[:, 1] - raw_LMD[:, 0]
+        self._difference_LD = crosscoder.decoder_difference()
 
     @torch.no_grad()
     def changes(self, scene: Scene, gradient_SD: Tensor) -> Found:

@@ -29,8 +29,8 @@ from pipeline.analysis.parting.result import (
     Source,
     Token,
 )
-from pipeline.analysis.parting.screening import Ints, Screened, screen
-from pipeline.analysis.splicing import HookedModel, Unpatched, sample_sequences
+from pipeline.analysis.parting.screening import Screened, screen
+from pipeline.analysis.splicing import HookedModel, Unpatched
 from pipeline.config.causal import PartingConfig
 from pipeline.progress import Progress
 from pipeline.results import NotApplicable, not_applicable
@@ -112,8 +112,9 @@ def find(opened: Opened) -> "tuple[Parting | NotApplicable, pd.DataFrame]":
         nothing = pd.DataFrame({name: [] for name in COLUMNS})
         return not_applicable("the experiment has no models that could predict"), nothing
     section, models = opened.config.parting, opened.hooked_models()
+    random = numpy_generator(section.seed, "parting", "sequences")
+    sequences = opened.sampled_sequences(section.n_sequences, random)
     with opened.reader(TOKENS) as tokens:
-        sequences = heldout_sequences(opened, tokens, section)
         screened = screen(
             models,
             tokens,
@@ -141,15 +142,6 @@ def find(opened: Opened) -> "tuple[Parting | NotApplicable, pd.DataFrame]":
         "of_latents": agreement([one for token in listed for one in token["latents"]]),
     }
     return result, frame(screened, names)
-
-
-def heldout_sequences(opened: Opened, tokens: StoreReader, section: PartingConfig) -> Ints:
-    """Numbers in the token store of held-out sequences, equally many of each source."""
-    counts = opened.manifests["tokens"].counts
-    first = counts["n_train_sequences"]
-    source_Q = tokens.read("source", first, first + counts["n_heldout_sequences"])[:, -1]
-    random = numpy_generator(section.seed, "parting", "sequences")
-    return first + sample_sequences(source_Q, section.n_sequences, random)
 
 
 def make_bench(

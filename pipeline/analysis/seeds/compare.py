@@ -31,6 +31,7 @@ from pipeline.analysis.seeds.result import (
     Summary,
 )
 from pipeline.analysis.verdicts.table import VERDICTS
+from pipeline.columns import Table, table_of
 from pipeline.labels import MODELS
 from pipeline.results import NOT_MEASURED, Measured, descriptions
 
@@ -271,23 +272,19 @@ def _mean(values: Any) -> float | None:
     return float(np.mean(known)) if known else None
 
 
-def table(pairs: Sequence[Pair]) -> dict[str, list[Any]]:
+def table(pairs: Sequence[Pair]) -> Table:
     """MMCS by pair of runs and verdict, with the columns of COLUMNS; empty verdicts left out."""
-    columns: dict[str, list[Any]] = {name: [] for name in COLUMNS}
-    for pair in pairs:
-        for verdict, found in pair["mmcs"].items():
-            if not found["n_latents"]:
-                continue
-            row = {
-                "run_a": pair["runs"][0],
-                "run_b": pair["runs"][1],
-                "verdict": verdict,
-                "n_latents": found["n_latents"],
-                "mmcs": found["value"],
-                "low": found["low"],
-                "high": found["high"],
-                "mmcs_rotated": found["rotated"],
-            }
-            for name in COLUMNS:
-                columns[name].append(row[name])
-    return columns
+    rows = (
+        {
+            "run_a": pair["runs"][0],
+            "run_b": pair["runs"][1],
+            "verdict": verdict,
+            "mmcs": found["value"],
+            "mmcs_rotated": found["rotated"],
+            **found,
+        }
+        for pair in pairs
+        for verdict, found in pair["mmcs"].items()
+        if found["n_latents"]
+    )
+    return table_of(rows, COLUMNS)

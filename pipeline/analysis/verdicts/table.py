@@ -10,7 +10,7 @@ Letters: L latents, R resamples, G blocks of documents, Y targets (error, recons
 """
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -165,29 +165,17 @@ def summary(
     in_both = table["in_both"].to_numpy()
     called, max_rate = np.isin(norm_bin, EXCLUSIVE_BINS), section.max_false_discovery_rate
     exclusive = np.isin(verdict, EXCLUSIVE_BINS)
-    return {
+    counts = {
         "space": "normalised",
         "window_tokens": window_tokens,
         "confidence": section.confidence,
         "max_false_discovery_rate": max_rate,
-        "shared": int((verdict == "shared").sum()),
-        "stronger": int((verdict == "stronger").sum()),
-        "weaker": int((verdict == "weaker").sum()),
-        "turned": int((verdict == "turned").sum()),
-        "moved": int((verdict == "moved").sum()),
-        "base_only": int((verdict == "base_only").sum()),
-        "it_only": int((verdict == "it_only").sum()),
-        "undecided": int((verdict == "undecided").sum()),
-        "dead": int((verdict == "dead").sum()),
+        **{name: int((verdict == name).sum()) for name in VERDICTS},
         "in_both": int(in_both.sum()),
         "tested": int(np.isfinite(table["q_exclusive"].to_numpy()).sum()),
         "largest_q_exclusive": _largest(table["q_exclusive"].to_numpy()[exclusive]),
         "present_in_other": int((table["q_present"].to_numpy() <= max_rate).sum()),
-        "artefacts": {
-            "complete_shrinkage": int((artefact == "complete_shrinkage").sum()),
-            "latent_decoupling": int((artefact == "latent_decoupling").sum()),
-            "both": int((artefact == "both").sum()),
-        },
+        "artefacts": {name: int((artefact == name).sum()) for name in ARTEFACTS if name},
         "called_exclusive_by_norm": int(called.sum()),
         "of_these_confirmed": int((called & (verdict == norm_bin)).sum()),
         "of_these_refuted": int((called & in_both).sum()),
@@ -195,6 +183,7 @@ def summary(
         "minder_rule": _minder_rule(table, delta),
         "exceptions": _exceptions(table),
     }
+    return cast(VerdictCounts, counts)
 
 
 def _exceptions(table: "pd.DataFrame") -> Exceptions:

@@ -4,10 +4,11 @@ from collections import Counter
 from typing import cast
 
 from pipeline.analysis.changes.result import CHANGES, Change, ChangeList
-from pipeline.claims import Claim, Kind, MeasuredChange
+from pipeline.claims import Claim, Evidence, Kind, MeasuredChange
 from pipeline.report.findings import Findings
 from pipeline.report.format import fixed, number, percent
 from pipeline.report.labels import KIND_NAMES
+from pipeline.results import fields_of
 
 N_PROMOTED = 5
 """Tokens told of what a change promotes."""
@@ -49,17 +50,7 @@ def measured(change: Change) -> MeasuredChange:
             "undone": change["undone"],
             "made_random": change["made_random"],
         },
-        "evidence": {
-            "p_share": change["p_share"],
-            "q_share": change["q_share"],
-            "p_kind": change["p_kind"],
-            "q_kind": change["q_kind"],
-            "cosine": change["cosine"],
-            "strength_ratio": change["strength_ratio"],
-            "n_active": change["n_active"],
-            "rate": change["rate"],
-            "n_effective": change["n_effective"],
-        },
+        "evidence": fields_of(Evidence, change),
         "tokens": change["tokens"],
         "sources": change["sources"],
         "latents": [{**latent} for latent in change["latents"]],

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from pipeline.analysis.baselines.result import BASELINES
-from pipeline.analysis.changes.result import CHANGES, ChangeList
+from pipeline.analysis.changes.result import CHANGES
 from pipeline.analysis.decoders.geometry import EXCLUSIVE_BINS
 from pipeline.analysis.decoders.result import RELATIVE_NORM
 from pipeline.analysis.evaluation.result import EVALUATION, LATENTS
@@ -26,7 +26,7 @@ from pipeline.report.findings import Findings
 from pipeline.report.labels import VERDICT_NAMES
 from pipeline.report.sections.baselines import rivals
 from pipeline.report.sections.verdicts import reason
-from pipeline.results import applicable
+from pipeline.results import applicable, fields_of
 
 N_LATENTS, N_PROMOTED = 8, 3
 """Latents shown that look exclusive, and tokens told of what each promotes."""
@@ -60,7 +60,7 @@ def first_screen(findings: Findings) -> FirstScreen:
         "trust": in_short(findings),
         "models_differ": models_differ(findings),
         "n_shown": config.report.n_changes,
-        "accounted": accounted(changes) if changes else None,
+        "accounted": fields_of(Accounted, changes) if changes else None,
         "exclusive": exclusive(findings),
         "fit": fit(findings),
         "failings": failings(findings),
@@ -78,20 +78,6 @@ def lead(findings: Findings) -> str:
     changes = findings.find(CHANGES)
     found = outcome(changes) if changes else headline(findings)
     return f"{hardly_differ(findings)}{found}"
-
-
-def accounted(result: ChangeList) -> Accounted:
-    return {
-        "n_rows": result["n_rows"],
-        "n_found": result["n_found"],
-        "n_listed": result["n_listed"],
-        "share_listed": result["share_listed"],
-        "share_not_listed": result["share_not_listed"],
-        "share_left": result["share_left"],
-        "min_share": result["min_share"],
-        "max_false_discovery_rate": result["max_false_discovery_rate"],
-        "confidence": result["confidence"],
-    }
 
 
 def exclusive(findings: Findings) -> Exclusive:
