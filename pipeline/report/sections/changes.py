@@ -119,6 +119,7 @@ def overview(result: ChangeList) -> Grid:
             [
                 grid.word(KIND_NAMES.get(change["kind"], change["kind"]), change["kind"]),
                 Cell(percent(change["share"]["value"]), interval(change)),
+                acts_on(change["tokens"]) or grid.word("many tokens"),
                 grid.percent(change["rate"], 2),
                 grid.measured(change["cosine"], 2),
                 grid.measured(change["strength_ratio"], 2),
@@ -126,7 +127,6 @@ def overview(result: ChangeList) -> Grid:
                 grid.measured(change["made"], 3),
                 grid.measured(change["made_random"], 3),
                 grid.measured(change["undone"], 3),
-                acts_on(change["tokens"]) or grid.word("many tokens"),
                 grid.tokens(promotes(change)),
             ],
         )
@@ -135,10 +135,9 @@ def overview(result: ChangeList) -> Grid:
     return Grid(
         f"All changes, {percent(result['confidence'], 0)} intervals over documents",
         [
-            *("rank", "kind", "share of the difference", "acts on", "cosine", "strength ratio"),
-            *("along its direction", "KL removed, made in base", "by random latents"),
-            "KL brought, undone in IT",
-            *("mostly on", "promotes"),
+            *("rank", "kind", "share of the difference", "mostly on", "acts on", "cosine"),
+            *("strength ratio", "along its direction", "KL removed, made in base"),
+            *("by random latents", "KL brought, undone in IT", "promotes"),
         ],
         rows,
     )
