@@ -14,6 +14,7 @@ from pipeline.analysis.bootstrap import Bootstrap
 from pipeline.analysis.edits.result import EditScores, Scored
 from pipeline.columns import Table, table_of
 from pipeline.results import Measured
+from pipeline.validation.scores import Aim, aimed
 
 CHOSEN = "changes"
 RATES = {
@@ -72,15 +73,6 @@ class Limited(TypedDict):
     count: int
     of: int
     high: float
-
-
-class Aim(TypedDict):
-    """What the study aims at, and whether it was reached."""
-
-    target: str
-    aim: float
-    reached: float | None
-    met: bool
 
 
 class EditStudy(TypedDict):
@@ -164,25 +156,20 @@ def aims(
 ) -> list[Aim]:
     """The aims for the chosen list."""
     rates = chosen["rates"]
-    found: list[Aim] = []
-    for name, rate, aim in (
-        ("edits named within 1.5 N entries", "recall_more", 0.95),
-        ("kinds right", "kinds", 0.9),
-    ):
-        value = rates[rate]["value"]
-        met = value is not None and value >= aim
-        found.append({"target": name, "aim": aim, "reached": value, "met": met})
-    most = {"false entries": (rates["false"]["value"], max_false)} | {
-        f"lists of null pairs ({name}) that are not empty": (
-            null["count"] / null["of"],
-            0.0 if name == "same" else max_null_rate,
-        )
-        for name, null in nulls.items()
-    }
-    for name, (value, aim) in most.items():
-        met = value is not None and value <= aim
-        found.append({"target": name, "aim": aim, "reached": value, "met": met})
-    return found
+    return [
+        aimed("edits named within 1.5 N entries", 0.95, rates["recall_more"]["value"]),
+        aimed("kinds right", 0.9, rates["kinds"]["value"]),
+        aimed("false entries", max_false, rates["false"]["value"], at_most=True),
+        *(
+            aimed(
+                f"lists of null pairs ({name}) that are not empty",
+                0.0 if name == "same" else max_null_rate,
+                null["count"] / null["of"],
+                at_most=True,
+            )
+            for name, null in nulls.items()
+        ),
+    ]
 
 
 COLUMNS = ("method", "rate", "value", "low", "high", "count", "of")

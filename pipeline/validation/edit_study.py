@@ -2,7 +2,6 @@
 
 from collections import defaultdict
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from pipeline.analysis.edits.null import null_lists
@@ -17,7 +16,7 @@ from pipeline.runtime import resolve_device, set_threads
 from pipeline.stage import MODELS, RESULTS, TOKENS
 from pipeline.store import StoreReader
 from pipeline.validation.edit_scores import Limited, limited
-from pipeline.validation.experiments import VALIDATION, Experiment
+from pipeline.validation.experiments import VALIDATION, Experiment, run_all
 
 STAGES = "models,mix,dump,shuffle,train,evaluate,latent_scaling,baselines,changes,edits"
 
@@ -48,13 +47,7 @@ def scored(study: EditStudyConfig, done: Callable[[int], None]) -> list[EditScor
     if study.base_model is None:
         base_of(study).run()
     pairs = pairs_of(study)
-    with ThreadPoolExecutor(study.n_workers) as pool:
-        try:
-            for _ in pool.map(Experiment.run, pairs):
-                done(1)
-        except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)  # what has not begun need not begin
-            raise
+    run_all(pairs, study.n_workers, done)
     return [EDITS.read(VALIDATION / pair.name / RESULTS) for pair in pairs]
 
 

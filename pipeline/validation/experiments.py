@@ -1,7 +1,8 @@
 """Which experiments the validation is made of, and the workspace of each."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -45,6 +46,17 @@ class Experiment:
         return json.loads((VALIDATION / self.name / RESULTS / file).read_text())
 
 
+def run_all(experiments: Sequence[Experiment], n_workers: int, done: Callable[[int], None]) -> None:
+    """Run what is not done yet, so many at a time. done: told of each that ends"""
+    with ThreadPoolExecutor(n_workers) as pool:
+        try:
+            for _ in pool.map(Experiment.run, experiments):
+                done(1)
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)  # what has not begun need not begin
+            raise
+
+
 MAKE_ROWS = "models,mix,dump,shuffle"
 JUDGE = "train,evaluate,latent_scaling"
 SCORE = f"{JUDGE},recovery"
@@ -86,11 +98,13 @@ def plan(config: ValidationConfig) -> Plan:
     first = config.seeds[0]
     extra = {name: judged(f"extra_{name}", first, chosen) for name, chosen in config.extra.items()}
     if config.n_agreement_runs > 1:
-        chosen = [*next(_of(config.variants)), f"seeds.n_runs={config.n_agreement_runs}"]
+        variant = config.variants.get("BatchTopK") or next(iter(config.variants.values()))
+        chosen = [*variant, f"seeds.n_runs={config.n_agreement_runs}"]
         stages = f"{SCORE},seed_runs,seeds"
         extra["agreement"] = judged("agreement", first, chosen, stages)
-    nulls = {"planted": _nulls(config, "planted", (*common, *config.null_overrides), None)}
-    paired = [pair_rows for pair_rows, _ in nulls["planted"].values()]
+    nulls = {}
+    planted = (*common, *config.null_overrides)
+    paired, nulls["planted"] = _nulls(config, "planted", planted, None)
     on_activations: dict[str, Experiment] = {}
     if config.activations:
         base = tuple(config.activations)
@@ -104,36 +118,28 @@ def plan(config: ValidationConfig) -> Plan:
             )
             for variant in config.activations_variants
         }
-        nulls["activations"] = _nulls(
-            config, "activations", (*base, "plant=none"), "rows_activations"
+        overrides = (*base, "plant=none")
+        of_activations, nulls["activations"] = _nulls(
+            config, "activations", overrides, "rows_activations"
         )
-        paired += [pair_rows for pair_rows, _ in nulls["activations"].values()]
-    judged_nulls = {
-        origin: {pairing: experiments for pairing, (_, experiments) in pairings.items()}
-        for origin, pairings in nulls.items()
-    }
-    return Plan(rows, paired, variants, extra, judged_nulls, on_activations)
-
-
-def _of(variants: dict[str, list[str]]) -> Iterator[list[str]]:
-    yield variants.get("BatchTopK") or next(iter(variants.values()))
+        paired += of_activations
+    return Plan(rows, paired, variants, extra, nulls, on_activations)
 
 
 def _nulls(
     config: ValidationConfig, origin: str, base: tuple[str, ...], of: str | None
-) -> dict[str, tuple[Experiment, dict[str, Experiment]]]:
-    """Pairing -> the rows so paired, and variant -> the crosscoder judged on them."""
-    found = {}
+) -> tuple[list[Experiment], dict[str, dict[str, Experiment]]]:
+    """The rows of every pairing; and pairing -> variant -> the crosscoder judged on them."""
+    rows, judged = [], {}
     for pairing in config.null_pairings:
         name = f"null_{origin}_{pairing}"
         overrides = (*base, f"dump.pairing={pairing}")
         stages, linked = (MAKE_ROWS, ()) if of is None else ("dump,shuffle", (MODELS, TOKENS))
-        rows = Experiment(name, stages, overrides, of, linked)
-        judged = {
+        rows.append(Experiment(name, stages, overrides, of, linked))
+        judged[pairing] = {
             variant: Experiment(
                 f"{name}_{variant}", JUDGE, (*overrides, *config.variants[variant]), name
             )
             for variant in config.null_variants
         }
-        found[pairing] = (rows, judged)
-    return found
+    return rows, judged

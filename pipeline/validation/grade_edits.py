@@ -18,7 +18,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from pipeline.analysis.changes.lines import Lines, differences
+from pipeline.analysis.changes.lines import differences
 from pipeline.analysis.changes.measure import Changes
 from pipeline.analysis.edits.methods import changes_list
 from pipeline.analysis.edits.run import Known, known
@@ -72,7 +72,7 @@ def heldout(opened: Opened, truth: Known, uses_own: bool) -> Rows:
     pieces, ids_of = Pieces(opened.tokenizer), dict[str, list[int]]()
     for token in range(len(opened.tokenizer)):
         ids_of.setdefault(pieces.single(token), []).append(token)
-    own = Changes(Lines.load(CHANGES).to(opened.device)) if uses_own else None
+    own = Changes.found(opened.device) if uses_own else None
     section = opened.config.changes
     return Rows(truth.x_TMD, token_id, sequence, position, ids_of, own, section)
 

@@ -1,29 +1,21 @@
 """Runs the experiments of the validation and gathers their results."""
 
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 
 from pipeline.config import Config
 from pipeline.progress import Progress
-from pipeline.validation.experiments import Experiment, Json, Plan, plan
+from pipeline.validation.experiments import Experiment, Json, Plan, plan, run_all
 from pipeline.validation.scores import ABOUT, combined, interval, null_counts, targets
 
 
 def validate(config: Config) -> Json:
     """Run what is not done yet, and everything of `results/validation.json`."""
     planned = plan(config.validation)
-    everything = [*planned.rows, *planned.paired, *planned.judged()]
-    with (
-        ThreadPoolExecutor(config.validation.n_workers) as pool,
-        Progress("validation", total=len(everything), unit="experiments") as progress,
-    ):
-        try:
-            for step in (planned.rows, planned.paired, planned.judged()):
-                for _ in pool.map(Experiment.run, step):
-                    progress.advance(1)
-        except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)  # what has not begun need not begin
-            raise
+    steps = (planned.rows, planned.paired, planned.judged())
+    n = sum(map(len, steps))
+    with Progress("validation", total=n, unit="experiments") as progress:
+        for step in steps:
+            run_all(step, config.validation.n_workers, progress.advance)
     return gathered(config, planned)
 
 
@@ -43,7 +35,13 @@ def gathered(config: Config, planned: Plan) -> Json:
         "on_activations": {
             name: _scored([run], confidence) for name, run in planned.on_activations.items()
         },
-        "nulls": _map_nulls(planned, lambda run: null_counts(run.result("latent_scaling.json"))),
+        "nulls": {
+            origin: {
+                pairing: {variant: _null(run) for variant, run in variants.items()}
+                for pairing, variants in pairings.items()
+            }
+            for origin, pairings in planned.nulls.items()
+        },
     }
     if "agreement" in planned.extra:
         validation["seeds"] = planned.extra["agreement"].result("seeds.json")
@@ -51,14 +49,8 @@ def gathered(config: Config, planned: Plan) -> Json:
     return validation | {"targets": targets(validation, max_fdr)}
 
 
-def _map_nulls(planned: Plan, figure: Callable[[Experiment], Json]) -> Json:
-    return {
-        origin: {
-            pairing: {variant: figure(run) for variant, run in variants.items()}
-            for pairing, variants in pairings.items()
-        }
-        for origin, pairings in planned.nulls.items()
-    }
+def _null(run: Experiment) -> Json:
+    return null_counts(run.result("latent_scaling.json"))
 
 
 def _scored(runs: list[Experiment], confidence: float) -> Json:

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from scipy import special
+from typing_extensions import TypedDict
 
 from pipeline.analysis.decoders.geometry import EXCLUSIVE_BINS, IN_BOTH
 from pipeline.columns import Table, table_of
@@ -39,6 +40,15 @@ ABOUT = {
     "n_at_limit of the open ones have a true nu within a quarter of the limit, and "
     "share_flagged_beyond leaves these out; share_unconfirmed counts all that it is not fooled by",
 }
+
+
+class Aim(TypedDict):
+    """What a study aims at, and whether it was reached."""
+
+    target: str
+    aim: float
+    reached: float | None
+    met: bool
 
 
 def interval(values: Sequence[float | None], confidence: float) -> Json:
@@ -150,19 +160,24 @@ def null_counts(scaling: Json) -> Json:
     }
 
 
-def aim_line(row: Mapping[str, Any]) -> str:
+def aim_line(row: Aim) -> str:
     """One aim of a study in a line: met or missed, and what was reached."""
     reached = "nothing" if row["reached"] is None else f"{row['reached']:.3g}"
     return f"{'met ' if row['met'] else 'MISS'} {row['target']}: {reached} (aim {row['aim']:g})"
 
 
-def targets(validation: Mapping[str, Any], max_fdr: float) -> list[Json]:
+def aimed(target: str, aim: float, reached: float | None, *, at_most: bool = False) -> Aim:
+    """Whether a figure reaches its aim, from above or from below."""
+    met = reached is not None and (reached <= aim if at_most else reached >= aim)
+    return {"target": target, "aim": aim, "reached": reached, "met": met}
+
+
+def targets(validation: Mapping[str, Any], max_fdr: float) -> list[Aim]:
     """What the validation aims at, what it reached, and whether that is enough."""
-    rows: list[Json] = []
+    rows: list[Aim] = []
 
     def add(name: str, aim: float, reached: float | None, *, at_most: bool = False) -> None:
-        met = reached is not None and (reached <= aim if at_most else reached >= aim)
-        rows.append({"target": name, "aim": aim, "reached": reached, "met": met})
+        rows.append(aimed(name, aim, reached, at_most=at_most))
 
     for side in EXCLUSIVE_BINS:
         found = validation["variants"].get("BatchTopK", {}).get("verdicts", {}).get(side)

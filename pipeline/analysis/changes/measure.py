@@ -29,6 +29,7 @@ from pipeline.analysis.heldout import as_float, spread_blocks
 from pipeline.config.changes import ChangesConfig
 from pipeline.distributed import ALONE, Ranks
 from pipeline.progress import Progress
+from pipeline.stage import CHANGES
 
 Floats = NDArray[np.float64]
 WITH, AGAINST = 0, 1
@@ -95,6 +96,11 @@ class Changes:
         square_J = (member_JL @ lines.weight_L).clamp_min(1e-30)
         self.strong_J = STRONG * (member_JL @ lines.fourth_L / square_J).sqrt()
         self.along_L = (lines.direction_LD * self.direction_JD[lines.change_L]).sum(dim=1)
+
+    @classmethod
+    def found(cls, device: torch.device) -> "Changes":
+        """What this run has found."""
+        return cls(Lines.load(CHANGES).to(device))
 
     def activity(self, x_BMD: Tensor, section: ChangesConfig) -> Activity:
         f_BL, left_BD = code(self.lines, x_BMD, section)

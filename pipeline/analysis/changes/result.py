@@ -5,6 +5,7 @@ from typing import Annotated
 from typing_extensions import TypedDict
 
 from pipeline.results import Measured, ResultFile, descriptions
+from pipeline.stage import RESULTS
 
 Lens = list[tuple[str, float]]
 """Tokens and their logits, the furthest first."""
@@ -149,3 +150,9 @@ class ChangeList(TypedDict):
 
 
 CHANGES = ResultFile("changes.json", "changes", ChangeList)
+
+
+def listed() -> list[Change]:
+    """The entries of this run; none where no list was made."""
+    result = CHANGES.read_applicable(RESULTS)
+    return result["changes"] if result else []

@@ -4,7 +4,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pipeline.analysis.changes.judge import judge
-from pipeline.analysis.changes.lines import Lines
 from pipeline.analysis.changes.measure import Changes, measure
 from pipeline.analysis.changes.result import ChangeList
 from pipeline.analysis.changes.search import find_lines
@@ -14,7 +13,7 @@ from pipeline.analysis.heldout import spread_rows
 from pipeline.analysis.opening import Opened
 from pipeline.rounds.opening import training_rows
 from pipeline.runtime import generator
-from pipeline.stage import CHANGES, HELDOUT_ACTIVATIONS
+from pipeline.stage import HELDOUT_ACTIVATIONS
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -34,7 +33,7 @@ def find(opened: Opened, folder: Path) -> dict[str, int]:
 def list_changes(opened: Opened) -> "tuple[ChangeList, pd.DataFrame]":
     """The list of what was found, and its table with directions."""
     section = opened.config.changes
-    changes = Changes(Lines.load(CHANGES).to(opened.device))
+    changes = Changes.found(opened.device)
     with opened.reader(HELDOUT_ACTIVATIONS) as reader:
         sums = measure(changes, reader, section, opened.ranks)
     judgement = judge(sums, section)

@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from pipeline.analysis.changes.lines import Lines
+from pipeline.analysis.changes.lines import differences
 from pipeline.analysis.changes.measure import Changes
 from pipeline.analysis.changes.result import CHANGES as LIST
 from pipeline.analysis.edits.alone import control_rows, effect_alone, rows_with
@@ -31,7 +31,7 @@ from pipeline.analysis.opening import Opened
 from pipeline.errors import ArtifactError
 from pipeline.models.edits.edit import Edit, read_edits
 from pipeline.models.load import load_model
-from pipeline.stage import CHANGES, DIFF_SAE, HELDOUT_ACTIVATIONS, MODELS, RESULTS, TOKENS
+from pipeline.stage import DIFF_SAE, HELDOUT_ACTIVATIONS, MODELS, RESULTS, TOKENS
 
 
 @dataclass(frozen=True)
@@ -46,13 +46,9 @@ class Known:
     norms: list[Tensor]
     wanted: list[int]
 
-    @property
-    def difference_TD(self) -> Tensor:
-        return self.x_TMD[:, 1] - self.x_TMD[:, 0]
-
     def scored(self, entries: Sequence[Entry]) -> Scored:
         """The score of one list."""
-        matches = match(entries, self.truths, self.difference_TD)
+        matches = match(entries, self.truths, differences(self.x_TMD))
         listed = controls_listed(entries, matches, self.norms)
         return Scored(
             **score(matches, self.truths, self.wanted, MIN_MARGIN),
@@ -72,7 +68,7 @@ def known(opened: Opened) -> Known:
     edits, controls = recorded()
     token_ids, is_row = heldout_sequences(opened)
     plain_TD, alone = made_alone(opened, token_ids, is_row)
-    square = float((x_TMD[:, 1] - x_TMD[:, 0]).square().sum())
+    square = float(differences(x_TMD).square().sum())
     truths = [
         truth_of(edit.name, alone(edit), plain_TD, square, block_T, section) for edit in edits
     ]
@@ -155,9 +151,9 @@ def made_alone(
 def lists(opened: Opened, x_TMD: Tensor) -> dict[str, list[Entry]]:
     """Method -> its entries."""
     section = opened.config.changes
-    changes = Changes(Lines.load(CHANGES).to(opened.device))
+    changes = Changes.found(opened.device)
     listed = [(entry["change"], entry["kind"]) for entry in LIST.read(RESULTS)["changes"]]
-    mean_D = (x_TMD[:, 1] - x_TMD[:, 0]).mean(dim=0)
+    mean_D = differences(x_TMD).mean(dim=0)
     return {
         **latent_lists(opened.crosscoder(), x_TMD, opened.latents(), section.min_share),
         "diff_sae": diff_sae_list(opened.crosscoder(DIFF_SAE), x_TMD, section.min_share),

@@ -12,10 +12,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from pipeline.analysis.changes.lines import Lines
 from pipeline.analysis.changes.measure import Changes
-from pipeline.analysis.changes.result import CHANGES as LIST
-from pipeline.analysis.changes.result import Change
+from pipeline.analysis.changes.result import Change, listed
 from pipeline.analysis.explain.dialogue import LimitReachedError
 from pipeline.analysis.explain.examples import COLUMNS, Chosen, Ints, choose
 from pipeline.analysis.explain.result import Detection, Explanation, Explanations
@@ -26,7 +24,7 @@ from pipeline.analysis.opening import Opened
 from pipeline.config.explain import ExplainConfig
 from pipeline.progress import Progress
 from pipeline.runtime import numpy_generator
-from pipeline.stage import CHANGES, DATA, HELDOUT_ACTIVATIONS, RESULTS, TOKENS
+from pipeline.stage import DATA, HELDOUT_ACTIVATIONS, TOKENS
 from pipeline.text.pieces import Pieces
 
 T = TypeVar("T")
@@ -52,7 +50,7 @@ def explained(opened: Opened, way: Way) -> Explanations:
     """What `results/explanations.json` holds. EndpointError ends the run; what was answered is kept
     and is not asked again."""
     section = opened.config.explain
-    changes = Changes(Lines.load(CHANGES).to(opened.device))
+    changes = Changes.found(opened.device)
     subjects = [*first_changes(section, changes.n), *first_latents(opened)]
     activity_NJ, columns = activities(opened, changes, subjects)
     cases = [
@@ -186,11 +184,6 @@ def first_changes(section: ExplainConfig, n_lined: int) -> list[Subject]:
         for change in listed()[: section.n_changes]
         if change["change"] < n_lined
     ]
-
-
-def listed() -> list[Change]:
-    result = LIST.read_applicable(RESULTS)
-    return result["changes"] if result else []
 
 
 def promoted(change: Change) -> list[str]:

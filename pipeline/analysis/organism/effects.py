@@ -97,10 +97,6 @@ class Bench:
             "greedy_rate": self.bootstrap.ratio(found.is_greedy, ones),
         }
 
-    def share(self, change_Q: Floats, whole_Q: Floats) -> Measured:
-        """sum of changes / sum of the trigger's own effect, with its interval over prompts."""
-        return self.bootstrap.ratio(change_Q, whole_Q)
-
 
 def tuning_figures(bench: Bench) -> dict[str, dict[str, Behaved]]:
     """Did the tuning take? Model -> prompts -> figures, nothing patched."""
@@ -164,8 +160,8 @@ def _ablate(bench: Bench, clean: Mapping[str, Behaviour], chosen: Chosen) -> Abl
         "untriggered": bench.figures(found["untriggered"]),
         "ordinary": bench.figures(found["ordinary"]),
         "effect_removed": own,
-        "greedy_rate_removed": bench.share(greedy_lost, np.ones_like(greedy_lost)),
-        "ordinary_loss_added_per_token": bench.share(
+        "greedy_rate_removed": bench.bootstrap.ratio(greedy_lost, np.ones_like(greedy_lost)),
+        "ordinary_loss_added_per_token": bench.bootstrap.ratio(
             clean["ordinary"].log_prob - found["ordinary"].log_prob, found["ordinary"].n_tokens
         ),
         "controls": controls,
@@ -179,7 +175,7 @@ def _removed(bench: Bench, clean: Mapping[str, Behaviour], ablated: Sequence[Beh
         of = bench.whole or clean
         whole = log_prob(of["triggered"]) - log_prob(of["untriggered"])
         left = np.mean([log_prob(one) for one in ablated], axis=0)
-        return bench.share(log_prob(clean["triggered"]) - left, whole)
+        return bench.bootstrap.ratio(log_prob(clean["triggered"]) - left, whole)
 
     return both_parts(share)
 
@@ -263,7 +259,7 @@ def _steer(
         def share(log_prob: LogProb) -> Measured:
             of = bench.whole or clean_it
             whole = log_prob(of["triggered"]) - log_prob(of["untriggered"])
-            return bench.share(log_prob(steered) - log_prob(clean), whole)
+            return bench.bootstrap.ratio(log_prob(steered) - log_prob(clean), whole)
 
         return both_parts(share)
 

@@ -13,9 +13,8 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from pipeline.analysis.bootstrap import Bootstrap
-from pipeline.analysis.changes.lines import Lines
 from pipeline.analysis.changes.measure import Changes
-from pipeline.analysis.changes.result import CHANGES as LIST
+from pipeline.analysis.changes.result import listed
 from pipeline.analysis.changes.rows import ChangeRows
 from pipeline.analysis.opening import Opened
 from pipeline.analysis.parting.attribution import Scene
@@ -35,7 +34,7 @@ from pipeline.config.causal import PartingConfig
 from pipeline.progress import Progress
 from pipeline.results import NotApplicable, not_applicable
 from pipeline.runtime import generator, numpy_generator
-from pipeline.stage import CHANGES, RESULTS, TOKENS
+from pipeline.stage import TOKENS
 from pipeline.store import StoreReader
 from pipeline.text.pieces import Pieces
 
@@ -148,14 +147,14 @@ def make_bench(
     opened: Opened, models: tuple[HookedModel, HookedModel], tokens: StoreReader
 ) -> Bench:
     """The listed changes, the crosscoder and the models, to look at tokens with."""
-    config, listed = opened.config, LIST.read_applicable(RESULTS)
-    rows = ChangeRows(Changes(Lines.load(CHANGES).to(opened.device)), config.changes)
+    config = opened.config
+    rows = ChangeRows(Changes.found(opened.device), config.changes)
     random = generator(config.parting.seed, "parting", "direction")
     return Bench(
         models=models,
         subjects=Subjects(
             rows,
-            {entry["rank"]: entry["change"] for entry in listed["changes"]} if listed else {},
+            {entry["rank"]: entry["change"] for entry in listed()},
             opened.crosscoder(),
         ),
         tokens=tokens,

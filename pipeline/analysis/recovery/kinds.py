@@ -50,6 +50,19 @@ class Counts:
     n_true: int
     n_border: int
 
+    @classmethod
+    def of(cls, wanted: Frame, called: Frame, asks: str, gets: str, n_border: int) -> "Counts":
+        """Of the features that are wanted and the latents that are called. asks, gets: the columns
+        of both with what the truth asks for and with the verdict."""
+        return cls(
+            len(wanted),
+            int((wanted["latent"] >= 0).sum()),
+            int((wanted[asks] == wanted[gets]).sum()),
+            len(called),
+            int((called[asks] == called[gets]).sum()),
+            n_border,
+        )
+
     def to_dict(self) -> Rates:
         n_false = self.n_called - self.n_true - self.n_border
         recall = share(self.n_recalled, self.n_features)
@@ -133,11 +146,4 @@ def _counts(kind: str, features: Frame, latents: Frame) -> Counts:
     neither = called["change"] == "border"
     if kind in IN_BACKGROUND:
         neither |= called["change"] == NO_FEATURE
-    return Counts(
-        len(wanted),
-        int((wanted["latent"] >= 0).sum()),
-        int((wanted["by_verdict"] == kind).sum()),
-        len(called),
-        int((called["change"] == kind).sum()),
-        int(neither.sum()),
-    )
+    return Counts.of(wanted, called, "change", "by_verdict", int(neither.sum()))

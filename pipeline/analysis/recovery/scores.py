@@ -181,14 +181,12 @@ def exclusive_scores(features: Frame, latents: Frame, criterion: str) -> dict[st
 def _exclusive(classes: tuple[str, ...], criterion: str, features: Frame, latents: Frame) -> Counts:
     wanted = features[features["truth"].isin(classes)]
     called = latents[latents[f"by_{criterion}"].isin(classes)]
-    return Counts(
-        len(wanted),
-        int((wanted["latent"] >= 0).sum()),
-        int((wanted["truth"] == wanted[f"by_{criterion}"]).sum()),
-        len(called),
-        int((called["truth"] == called[f"by_{criterion}"]).sum()),
-        int((called["truth"] == "border").sum()),
-    )
+    return _by_criterion(wanted, called, criterion)
+
+
+def _by_criterion(wanted: Frame, called: Frame, criterion: str) -> Counts:
+    n_border = int((called["truth"] == "border").sum())
+    return Counts.of(wanted, called, "truth", f"by_{criterion}", n_border)
 
 
 def kind_scores(features: Frame, latents: Frame, criterion: str) -> dict[str, ByFrequency]:
@@ -197,16 +195,7 @@ def kind_scores(features: Frame, latents: Frame, criterion: str) -> dict[str, By
 
     def score(f: Frame, x: Frame) -> Counts:
         called = x[x[f"by_{criterion}"].isin(("shared", *EXCLUSIVE_BINS))]
-        true = int((called["truth"] == called[f"by_{criterion}"]).sum())
-        f = f[f["truth"] != "border"]
-        return Counts(
-            len(f),
-            int((f["latent"] >= 0).sum()),
-            int((f["truth"] == f[f"by_{criterion}"]).sum()),
-            len(called),
-            true,
-            int((called["truth"] == "border").sum()),
-        )
+        return _by_criterion(f[f["truth"] != "border"], called, criterion)
 
     return {
         kind: by_frequency(f, latents[latents["kind"] == kind], score)

@@ -8,9 +8,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from pipeline.analysis.changes.lines import Lines
 from pipeline.analysis.changes.measure import Changes
-from pipeline.analysis.changes.result import CHANGES as LIST
+from pipeline.analysis.changes.result import listed
 from pipeline.analysis.changes.rows import ChangeRows
 from pipeline.analysis.opening import Opened
 from pipeline.analysis.splicing import HookedModel
@@ -24,7 +23,7 @@ from pipeline.models.template import read_template
 from pipeline.progress import Progress
 from pipeline.results import NotApplicable, not_applicable
 from pipeline.runtime import generator
-from pipeline.stage import CHANGES, MODELS, RESULTS
+from pipeline.stage import MODELS, RESULTS
 from pipeline.text.template import Document, Dropped, render_text, up_to_reply
 from pipeline.text.tokens import encode_documents
 
@@ -64,8 +63,7 @@ def steer(opened: Opened) -> Steering | NotApplicable:
 
 def change_rows(opened: Opened) -> ChangeRows:
     """The changes that were found, to read rows by."""
-    changes = Changes(Lines.load(CHANGES).to(opened.device))
-    return ChangeRows(changes, opened.config.changes)
+    return ChangeRows(Changes.found(opened.device), opened.config.changes)
 
 
 def conditions(
@@ -75,8 +73,7 @@ def conditions(
     the first model the subjects are written down."""
     section, found = opened.config.steering, list[Condition]()
     named = list[tuple[str, int]]()
-    listed = LIST.read_applicable(RESULTS)
-    for entry in listed["changes"][: section.n_changes] if listed else []:
+    for entry in listed()[: section.n_changes]:
         number = entry["change"]
         random = generator(section.seed, "steering", "direction", str(number))
         given = change_conditions(
