@@ -85,15 +85,7 @@ class Weights:
 
     def tensors(self) -> dict[str, Tensor]:
         """The tensors that are known, by name."""
-        named = {
-            "W_enc": self.W_enc,
-            "W_dec": self.W_dec,
-            "b_enc": self.b_enc,
-            "b_dec": self.b_dec,
-            "activation_scale": self.activation_scale,
-            "threshold": self.threshold,
-        }
-        return {name: tensor for name, tensor in named.items() if tensor is not None}
+        return {name: value for name, value in vars(self).items() if isinstance(value, Tensor)}
 
     @property
     def shape(self) -> Shape:

@@ -7,8 +7,9 @@ dashboards compressed in packs that the page's script unpacks when a latent is o
 import base64
 import gzip
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any, Final
 
 from pipeline.analysis.changes.result import CHANGES
@@ -70,7 +71,8 @@ def browser_data(findings: Findings, dashboards: Iterable[Record]) -> Browser:
     """Everything the browser needs, the dashboards read once, one pack at a time."""
     shown: dict[str, list[Any]] = {n: [] for n in ("latent", "snippet", "text", "why")}
     packs, excerpts, words = [], {}, in_words(findings, "latent")
-    for pack in _in_packs(dashboards):
+    left = iter(dashboards)
+    while pack := list(islice(left, PACK_LATENTS)):
         for record in pack:
             latent = record["latent"]
             shown["latent"].append(latent)
@@ -158,17 +160,6 @@ def packed(records: list[Record]) -> str:
     """Base64 of the gzipped JSON, the same for the same records."""
     text = json.dumps(records, ensure_ascii=False, separators=(",", ":"))
     return base64.b64encode(gzip.compress(text.encode(), 6, mtime=0)).decode()
-
-
-def _in_packs(dashboards: Iterable[Record]) -> Iterator[list[Record]]:
-    pack: list[Record] = []
-    for record in dashboards:
-        pack.append(record)
-        if len(pack) == PACK_LATENTS:
-            yield pack
-            pack = []
-    if pack:
-        yield pack
 
 
 def _number(value: Any) -> float | int | None:

@@ -6,6 +6,7 @@ the second pass alone, where the producer of the rows has dealt them to buckets 
 
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self
@@ -68,16 +69,15 @@ def shuffle_store(
         cached = scatter_store(
             source, scratch, permutation, plan, cached=cached, report=report, ranks=ranks
         )
-        permute_buckets(
+        Ordering.open(
             scratch,
             work,
             buffer_bytes=buffer_bytes,
             n_threads=n_threads,
             cached=cached,
             release=ranks.size == 1,
-            report=report,
             ranks=ranks,
-        )
+        ).run(report)
     if ranks.is_first:
         remove_buckets(scratch)
     return permutation.n_rows
@@ -99,9 +99,9 @@ def _permute_source(
             f"says {seed}: run `dvc repro dump`, or go back to shuffle.seed={dealt.seed}"
         )
     report(len(ranks.part(dealt.n_rows)))
-    return permute_buckets(
-        source, work, buffer_bytes=buffer_bytes, n_threads=n_threads, report=report, ranks=ranks
-    )
+    return Ordering.open(
+        source, work, buffer_bytes=buffer_bytes, n_threads=n_threads, ranks=ranks
+    ).run(report)
 
 
 def scatter_store(
@@ -143,36 +143,10 @@ def scatter_store(
         return writer.cached
 
 
-def permute_buckets(
-    buckets: Path,
-    work: Path,
-    *,
-    buffer_bytes: int,
-    n_threads: int = 2,
-    cached: bool = False,
-    release: bool = False,
-    report: Report = silent,
-    ranks: Ranks = ALONE,
-) -> int:
-    """Second pass: write finished buckets, each in its random order, as a store at `work`; the
-    rows of it. See `Ordering`."""
-    with Ordering.open(
-        buckets,
-        work,
-        buffer_bytes=buffer_bytes,
-        n_threads=n_threads,
-        cached=cached,
-        release=release,
-        ranks=ranks,
-    ) as ordering:
-        ordering.write(report)
-        return ordering.finish()
-
-
 @dataclass(frozen=True)
 class Ordering:
     """Finished buckets on their way into a store, each in its random order. Each of several
-    processes writes a run of chunks, from the buckets that reach into it. Use as a context manager.
+    processes writes a run of chunks, from the buckets that reach into it.
 
     release: delete bucket files as soon as their rows are on disk in the store, save those with
         rows for two processes
@@ -210,11 +184,11 @@ class Ordering:
         reader.n_released = -(-ordering._first_row // reader.geometry.rows_per_file)
         return ordering
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self.close()
+    def run(self, report: Report = silent) -> int:
+        """Second pass: `write` and `finish`, the store closed at the end; its rows."""
+        with closing(self):
+            self.write(report)
+            return self.finish()
 
     def write(self, report: Report = silent) -> None:
         """Write this process's rows, all but a last, short chunk; no other process is met."""

@@ -5,7 +5,7 @@ The metadata written here is plain Zarr v3, so that any Zarr library opens a sto
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from typing import Any
 
@@ -87,23 +87,7 @@ class StoreLayout:
 
     def to_json(self) -> dict[str, Any]:
         """The layout as plain data, equal for equal layouts and for no others."""
-        plain = {
-            "arrays": [
-                {
-                    "name": spec.name,
-                    "dtype": spec.dtype,
-                    "shape": list(spec.shape),
-                    "dimensions": list(spec.dimensions),
-                    "fill_value": spec.fill_value,
-                    "attributes": dict(spec.attributes),
-                }
-                for spec in self.arrays
-            ],
-            "rows_per_chunk": self.rows_per_chunk,
-            "attributes": dict(self.attributes),
-            "codec": self.codec,
-        }
-        return json.loads(json.dumps(plain))
+        return json.loads(json.dumps(asdict(self)))
 
     @classmethod
     def from_json(cls, plain: Mapping[str, Any]) -> "StoreLayout":

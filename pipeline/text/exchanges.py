@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import islice, pairwise
 from typing import TYPE_CHECKING, Self
 
 import numpy as np
@@ -147,13 +147,9 @@ def planted_documents(
     selection: Selection,
 ) -> Iterator[PlantedDocument]:
     """The tokens of each document of `selection` with the regions of its triggered exchanges."""
-    batch: list[Document] = []
-    for document in documents(spec, name, selection=selection):
-        batch.append(document)
-        if len(batch) == BATCH_DOCUMENTS:
-            yield from _regions(tokenizer, spec, batch)
-            batch = []
-    yield from _regions(tokenizer, spec, batch)
+    found = documents(spec, name, selection=selection)
+    while batch := list(islice(found, BATCH_DOCUMENTS)):
+        yield from _regions(tokenizer, spec, batch)
 
 
 def _regions(

@@ -98,10 +98,7 @@ class Mix:
             n = self.n_sequences[split]
             counts[f"n_{SPLITS[split]}_sequences"] = n
             counts[f"n_{SPLITS[split]}_tokens"] = n * (self.mix.sequence_length_tokens - 1)
-            for name, packer in stream.packers.items():
-                counts |= {
-                    f"{SPLITS[split]}_{name}_{what}": n for what, n in packer.counts().items()
-                }
+            counts |= {f"{SPLITS[split]}_{what}": n for what, n in stream.counts().items()}
         return counts
 
     def _split(self, row: int) -> int:

@@ -154,9 +154,7 @@ def test_rounds_lie_where_the_configuration_says_until_they_are_used_up(
 def make(config: Config, ranks: Ranks, each: Round, folder: Path) -> None:
     with Maker(config, ranks) as maker:
         maker.deal(each, folder / "buckets")
-        with maker.ordering(folder / "buckets", folder / "rows") as ordering:
-            ordering.write()
-            ordering.finish()
+        maker.ordering(folder / "buckets", folder / "rows").run()
 
 
 def test_a_round_is_the_same_to_the_byte_when_it_is_made_again_and_by_two_processes(

@@ -28,7 +28,7 @@ from pipeline.shuffle import scatter as scattering
 from pipeline.shuffle.memory import least_bytes, plan_memory
 from pipeline.shuffle.permutation import Permutation
 from pipeline.shuffle.scatter import BucketWriter
-from pipeline.shuffle.shuffle import permute_buckets, shuffle_store
+from pipeline.shuffle.shuffle import Ordering, shuffle_store
 from pipeline.store import (
     StoreLayout,
     StoreWriter,
@@ -118,7 +118,7 @@ def scatter(folder: Path, source: Path) -> None:
         for start in range(writer.next_row, N_ROWS, 50):
             writer.append(numbered_rows(LAYOUT, start, min(start + 50, N_ROWS)))
         writer.finish()
-    permute_buckets(folder / "buckets", folder / "store", buffer_bytes=2**30)
+    Ordering.open(folder / "buckets", folder / "store", buffer_bytes=2**30).run()
 
 
 def two_pass_bytes() -> int:

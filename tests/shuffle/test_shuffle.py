@@ -17,7 +17,7 @@ from pipeline.shuffle import scatter as scatter_module
 from pipeline.shuffle.memory import least_bytes, plan_memory
 from pipeline.shuffle.permutation import Permutation
 from pipeline.shuffle.scatter import BucketWriter
-from pipeline.shuffle.shuffle import permute_buckets, shuffle_store
+from pipeline.shuffle.shuffle import Ordering, shuffle_store
 from pipeline.store import StoreLayout, StoreReader, StoreWriter, activation_layout, verify_store
 from pipeline.store.codecs import CODECS
 from tests.store.numbered import bytes_below, numbered_rows
@@ -211,7 +211,7 @@ def test_a_producer_that_scatters_gets_the_same_store(
     deal(tmp_path / "buckets", N_ROWS, 77)
     shuffle_store(tmp_path / "buckets", tmp_path / "out", seed=SEED, buffer_bytes=PLENTY)
     assert bytes_below(tmp_path / "out") == expected
-    permute_buckets(tmp_path / "buckets", tmp_path / "again", buffer_bytes=smallest())
+    Ordering.open(tmp_path / "buckets", tmp_path / "again", buffer_bytes=smallest()).run()
     assert bytes_below(tmp_path / "again") == expected
 
 
@@ -220,7 +220,7 @@ def test_a_producer_may_stop_anywhere_and_change_its_memory(
 ) -> None:
     for stop, load_rows in ((700, 90), (701, 300), (1999, 64), (2500, 1000), (N_ROWS, 41)):
         deal(tmp_path / "buckets", stop, 50, load_rows)
-    permute_buckets(tmp_path / "buckets", tmp_path / "out", buffer_bytes=PLENTY)
+    Ordering.open(tmp_path / "buckets", tmp_path / "out", buffer_bytes=PLENTY).run()
     assert bytes_below(tmp_path / "out") == expected
 
 
@@ -237,7 +237,7 @@ def test_a_second_producer_of_the_same_buckets_is_refused(tmp_path: Path) -> Non
 def test_unfinished_buckets_are_refused(tmp_path: Path) -> None:
     deal(tmp_path / "buckets", 2000, 77)
     with pytest.raises(DamagedStoreError, match="unfinished"):
-        permute_buckets(tmp_path / "buckets", tmp_path / "out", buffer_bytes=PLENTY)
+        Ordering.open(tmp_path / "buckets", tmp_path / "out", buffer_bytes=PLENTY).run()
 
 
 def test_buckets_dealt_for_another_seed_are_not_shuffled(tmp_path: Path) -> None:
@@ -267,7 +267,7 @@ def test_a_damaged_bucket_is_refused_with_its_file(
         file.write_bytes(data if damage == "flip" else data[:900])
     buffer_bytes = smallest() if memory == "parts" else PLENTY
     with pytest.raises(DamagedStoreError, match=r"00001\.bin"):
-        permute_buckets(tmp_path / "buckets", tmp_path / "out", buffer_bytes=buffer_bytes)
+        Ordering.open(tmp_path / "buckets", tmp_path / "out", buffer_bytes=buffer_bytes).run()
 
 
 def test_a_damaged_source_is_refused(tmp_path: Path) -> None:
