@@ -384,6 +384,29 @@ def packages() -> dict[str, str]:
     return {name: version(name) for name in PACKAGES}
 
 
+def new_manifest(
+    artifact: str,
+    format_version: int,
+    config: Mapping[str, Any],
+    inputs: Mapping[str, Path],
+    local_files: Mapping[str, str],
+) -> Manifest:
+    """The manifest of what is made of these inputs, as yet without counts, facts and files."""
+    digests = {name: manifest_digest(path) for name, path in inputs.items()} | dict(local_files)
+    return Manifest(
+        artifact=artifact,
+        format_version=format_version,
+        fingerprint=fingerprint_of(artifact, format_version, config, digests),
+        config=dict(config),
+        lineage=lineage_of(inputs.values()) | dict(config),
+        inputs=digests,
+        counts={},
+        facts={},
+        files={},
+        packages=packages(),
+    )
+
+
 @contextmanager
 def build(
     output: Path,
@@ -405,23 +428,9 @@ def build(
     `unfinished` finds it. Raises BusyError where another process builds the same artifact, in this
     folder or, under the same fingerprint, in the bulk.
     """
-    digests = {name: manifest_digest(path) for name, path in inputs.items()}
-    digests |= local_files
-    fingerprint = fingerprint_of(artifact, format_version, config, digests)
-    manifest = Manifest(
-        artifact=artifact,
-        format_version=format_version,
-        fingerprint=fingerprint,
-        config=dict(config),
-        lineage=lineage_of(inputs.values()) | dict(config),
-        inputs=digests,
-        counts={},
-        facts={},
-        files={},
-        packages=packages(),
-    )
+    manifest = new_manifest(artifact, format_version, config, inputs, local_files)
     root = (bulk_dir or output.parent) / WORK_DIR
-    key = f"{output.name}-{fingerprint[:16]}"
+    key = f"{output.name}-{manifest.fingerprint[:16]}"
     with ExitStack() as held:
         held.enter_context(clear_space_errors(root))
         if not is_aside:

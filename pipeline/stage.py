@@ -9,7 +9,7 @@ import os
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -41,48 +41,30 @@ CHANGES = Path("data/changes")
 LISTED = RESULTS / "changes.manifest.json"
 COMPARED = RESULTS / "baselines.manifest.json"
 
-MADE_BY = {
-    MODELS: "models",
-    TOKENS: "mix",
-    ACTIVATIONS: "dump",
-    HELDOUT_ACTIVATIONS: "dump",
-    PLANT: "dump",
-    SHUFFLED: "shuffle",
-    CROSSCODER: "train",
-    DASHBOARDS: "dashboards",
-    LATENT_SCALING: "latent_scaling",
-    EVALUATION: "evaluate",
-    DIFF_SAE: "baselines",
-    CHANGES: "changes",
-    LISTED: "changes",
-    COMPARED: "baselines",
-    SEEDS: "seed_runs",
+ARTIFACTS = {
+    "models": (MODELS, "models"),
+    "tokens": (TOKENS, "mix"),
+    "activations": (ACTIVATIONS, "dump"),
+    "heldout_activations": (HELDOUT_ACTIVATIONS, "dump"),
+    "plant": (PLANT, "dump"),
+    "shuffled": (SHUFFLED, "shuffle"),
+    "crosscoder": (CROSSCODER, "train"),
+    "seeds": (SEEDS, "seed_runs"),
+    "dashboards": (DASHBOARDS, "dashboards"),
+    "latent_scaling": (LATENT_SCALING, "latent_scaling"),
+    "evaluation": (EVALUATION, "evaluate"),
+    "diff_sae": (DIFF_SAE, "baselines"),
+    "changes": (CHANGES, "changes"),
+    "listed": (LISTED, "changes"),
+    "compared": (COMPARED, "baselines"),
 }
-
-
-PATHS = {
-    "models": MODELS,
-    "tokens": TOKENS,
-    "activations": ACTIVATIONS,
-    "heldout_activations": HELDOUT_ACTIVATIONS,
-    "plant": PLANT,
-    "shuffled": SHUFFLED,
-    "crosscoder": CROSSCODER,
-    "seeds": SEEDS,
-    "dashboards": DASHBOARDS,
-    "latent_scaling": LATENT_SCALING,
-    "evaluation": EVALUATION,
-    "diff_sae": DIFF_SAE,
-    "changes": CHANGES,
-    "listed": LISTED,
-    "compared": COMPARED,
-}
-"""Name by which stages know what they read -> where it lies."""
+"""Name by which stages know what they read -> where it lies, and the stage that makes it."""
+MADE_BY = dict(ARTIFACTS.values())
 
 
 def paths_of(*names: str) -> dict[str, Path]:
-    """What a stage reads, by the names of PATHS."""
-    return {name: PATHS[name] for name in names}
+    """What a stage reads, by the names of ARTIFACTS."""
+    return {name: ARTIFACTS[name][0] for name in names}
 
 
 @dataclass(frozen=True)
@@ -199,24 +181,15 @@ class Stage:
                 self.written.append(path)
 
     def _results_manifest(self, config: Config, contents: Mapping[str, bytes]) -> Manifest:
-        own = self.config(config)
-        digests = {name: artifacts.manifest_digest(path) for name, path in self.inputs.items()}
-        digests |= self._local_files(config)
-        lineage: dict[str, Any] = {}
-        for path in self.inputs.values():
-            lineage |= artifacts.read_manifest(path).lineage
-        return Manifest(
-            artifact=self.name,
-            format_version=self.format_version,
-            fingerprint=artifacts.fingerprint_of(self.name, self.format_version, own, digests),
-            config=own,
-            lineage=lineage | own,
-            inputs=digests,
-            counts={},
-            facts={},
-            files={name: artifacts.describe_bytes(data) for name, data in contents.items()},
-            packages=artifacts.packages(),
+        made = artifacts.new_manifest(
+            self.name,
+            self.format_version,
+            self.config(config),
+            self.inputs,
+            self._local_files(config),
         )
+        digests = {name: artifacts.describe_bytes(data) for name, data in contents.items()}
+        return replace(made, files=digests)
 
 
 def check_lineage(

@@ -16,12 +16,7 @@ STAGE = Stage(
     name="relative_norm",
     sections=("relative_norm",),
     inputs={"latent_scaling": LATENT_SCALING},
-    results=(
-        "relative_norm.json",
-        "relative_norm.csv",
-        "relative_norm.png",
-        "relative_norm.svg",
-    ),
+    results=("relative_norm.json", "relative_norm.csv", "relative_norm.png", "relative_norm.svg"),
 )
 
 
