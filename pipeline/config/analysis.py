@@ -1,10 +1,10 @@
 """Typed sections of the analysis stages: names, units and ranges; values live in `conf/`."""
 
-from typing import Annotated, Self
+from typing import Annotated
 
-from pydantic import Field, model_validator
+from pydantic import Field
 
-from pipeline.config.section import Fraction, PositiveInt, Section
+from pipeline.config.section import Fraction, PositiveInt, Section, check
 
 
 class RelativeNormConfig(Section):
@@ -24,14 +24,13 @@ class DecoderCosineConfig(Section):
     shared_high: Fraction
     """A latent is shared where r is below this."""
 
-    @model_validator(mode="after")
-    def _ordered(self) -> Self:
+    @check
+    def _ordered(self) -> None:
         if self.shared_low >= self.shared_high:
             raise ValueError(
                 f"decoder_cosine.shared_low ({self.shared_low}) must be < "
                 f"decoder_cosine.shared_high ({self.shared_high}): lower the one or raise the other"
             )
-        return self
 
 
 class EvaluateConfig(Section):

@@ -3,11 +3,11 @@
 Hold names, types, units and ranges only: every value lives in `conf/`. Imports no torch.
 """
 
-from typing import Annotated, Literal, Self
+from typing import Annotated, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field
 
-from pipeline.config.section import Section
+from pipeline.config.section import Section, check
 from pipeline.labels import MODELS
 
 Count = Annotated[int, Field(gt=0)]
@@ -61,14 +61,13 @@ class DsfConfig(_TrainedCrosscoder):
     sparsity_warmup_fraction: Fraction
     """Share of the steps over which the weight rises linearly from 0."""
 
-    @model_validator(mode="after")
-    def _shared_latents_fit(self) -> Self:
+    @check
+    def _shared_latents_fit(self) -> None:
         if self.n_shared_latents >= self.n_latents:
             raise ValueError(
                 f"crosscoder.n_shared_latents ({self.n_shared_latents}) must be < "
                 f"crosscoder.n_latents ({self.n_latents}): lower it, or choose crosscoder=l1"
             )
-        return self
 
 
 class JumpReluConfig(_TrainedCrosscoder):
@@ -116,8 +115,8 @@ class BatchTopKConfig(_TrainedCrosscoder):
     k_aux: Count | None
     """Dead latents used per row in the auxiliary loss; null is half of d_model."""
 
-    @model_validator(mode="after")
-    def _k_fits(self) -> Self:
+    @check
+    def _k_fits(self) -> None:
         if self.k > self.k_start:
             raise ValueError(
                 f"crosscoder.k_start ({self.k_start}) must be >= crosscoder.k ({self.k}): "
@@ -128,7 +127,6 @@ class BatchTopKConfig(_TrainedCrosscoder):
                 f"crosscoder.k_start ({self.k_start}) must be <= crosscoder.n_latents "
                 f"({self.n_latents}): lower crosscoder.k_start or raise crosscoder.n_latents"
             )
-        return self
 
 
 class PretrainedConfig(Section):
@@ -150,24 +148,22 @@ class PretrainedConfig(Section):
     """Normalisation factor per model where the weights carry none (the reference layout);
     null measures it on this experiment's activations."""
 
-    @model_validator(mode="after")
-    def _one_origin(self) -> Self:
+    @check
+    def _one_origin(self) -> None:
         if (self.path is None) == (self.repo is None):
             raise ValueError(
                 f"crosscoder.path ({self.path}) and crosscoder.repo ({self.repo}): "
                 "give exactly one of the two and set the other to null"
             )
-        return self
 
-    @model_validator(mode="after")
-    def _a_factor_per_model(self) -> Self:
+    @check
+    def _a_factor_per_model(self) -> None:
         factors = self.activation_scale
         if factors is not None and len(factors) != len(MODELS):
             raise ValueError(
                 f"crosscoder.activation_scale ({factors}) has {len(factors)} factors, expected "
                 f"{len(MODELS)}, of {' and '.join(MODELS)}: give both, or null to measure them"
             )
-        return self
 
 
 TrainableConfig = L1Config | DsfConfig | JumpReluConfig | BatchTopKConfig

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, Self
+from typing import Annotated, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field
 
-from pipeline.config.section import Section
+from pipeline.config.section import Section, check
 
 EditForm = Literal[
     "token_added",
@@ -40,23 +40,21 @@ class EditGroup(Section):
     models: Literal["it", "both", "none"]
     """it: the pair differs by the edit. Controls: both models have it, or none has."""
 
-    @model_validator(mode="after")
-    def _cosines(self) -> Self:
+    @check
+    def _cosines(self) -> None:
         if self.form == "token_turned" and not all(-1 <= s < 1 for s in self.strengths):
             raise ValueError(
                 f"strengths of a token_turned group are cosines, found {list(self.strengths)}: "
                 "expected each in [-1, 1)"
             )
-        return self
 
-    @model_validator(mode="after")
-    def _rates_ordered(self) -> Self:
+    @check
+    def _rates_ordered(self) -> None:
         if self.min_rate >= self.max_rate:
             raise ValueError(
                 f"min_rate ({self.min_rate:g}) must be < max_rate ({self.max_rate:g}): "
                 "lower the one or raise the other"
             )
-        return self
 
 
 class EditedModel(Section):

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field
 
 from pipeline.config.edits import EditedModel
-from pipeline.config.section import Section
+from pipeline.config.section import Section, check
 from pipeline.config.text import TemplateChoice
 
 PairName = Literal["base", "it"]
@@ -69,8 +69,8 @@ class TrainingConfig(Section):
     seed: int = Field(ge=0)
     """Decides the initial weights and the order of the training sequences."""
 
-    @model_validator(mode="after")
-    def _check_training(self) -> Self:
+    @check
+    def _check_training(self) -> None:
         total = sum(self.sources.values())
         if abs(total - 1) > SHARE_TOLERANCE:
             raise ValueError(f"sources: shares sum to {total:g}, expected 1: rescale the shares")
@@ -79,7 +79,6 @@ class TrainingConfig(Section):
                 f"micro_batch_sequences ({self.micro_batch_sequences}) must divide "
                 f"batch_sequences ({self.batch_sequences}): change one of them"
             )
-        return self
 
 
 class TokenizerTraining(Section):
@@ -114,8 +113,8 @@ class TrainedModel(TrainingConfig):
     tokenizer: TokenizerTraining
     """The tokenizer trained with it."""
 
-    @model_validator(mode="after")
-    def _check_shape(self) -> Self:
+    @check
+    def _check_shape(self) -> None:
         if self.n_heads % self.n_key_value_heads:
             raise ValueError(
                 f"n_key_value_heads ({self.n_key_value_heads}) must divide n_heads "
@@ -123,7 +122,6 @@ class TrainedModel(TrainingConfig):
             )
         if self.d_head % 2:
             raise ValueError(f"d_head ({self.d_head}) must be even: the rotary embedding halves it")
-        return self
 
 
 class LoraConfig(Section):
@@ -218,8 +216,8 @@ class ModelsConfig(Section):
     heldout: HeldoutConfig
     """Which documents no training here may see, and the losses on them."""
 
-    @model_validator(mode="after")
-    def _check_of(self) -> Self:
+    @check
+    def _check_of(self) -> None:
         for name, spec in (("base", self.base), ("it", self.it)):
             if other_of(spec) == name:
                 raise ValueError(f"{name}.of is {name}: a model cannot be made from itself")
@@ -248,7 +246,6 @@ class ModelsConfig(Section):
                 f"base.kind is {self.base.kind} and it.kind is {self.it.kind}: give both models, "
                 "or none (models=none)"
             )
-        return self
 
     @property
     def given(self) -> bool:
@@ -271,8 +268,8 @@ class HookPointConfig(Section):
     Gemma-2). flex_attention keeps Gemma-2's soft-cap and is compiled at the first pass; for cards.
     """
 
-    @model_validator(mode="after")
-    def _reads_its_own_layer(self) -> Self:
+    @check
+    def _reads_its_own_layer(self) -> None:
         if list(self.layers) != sorted(set(self.layers)):
             raise ValueError(
                 f"hook_point.layers is {list(self.layers)}, expected each layer once, the lowest "
@@ -283,7 +280,6 @@ class HookPointConfig(Section):
                 f"hook_point.layer is {self.layer}, which is not in hook_point.layers "
                 f"{list(self.layers)}: add it there, or set hook_point.layer to one of them"
             )
-        return self
 
     @property
     def all_layers(self) -> tuple[int, ...]:

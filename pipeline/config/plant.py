@@ -5,11 +5,11 @@ of model m. What it is, shared or one model's own, follows from its gains.
 """
 
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, model_validator
 
-from pipeline.config.section import PositiveInt, Section
+from pipeline.config.section import PositiveInt, Section, check
 
 Rate = Annotated[float, Field(gt=0.0, le=1.0)]
 Gain = Annotated[float, Field(ge=0.0, le=10.0)]
@@ -47,8 +47,8 @@ class PlantGroup(Section):
     strength_spread: Annotated[float, Field(ge=0.0, le=2.0)]
     """Standard deviation of the strength's logarithm from one firing to the next."""
 
-    @model_validator(mode="after")
-    def _rates_fit(self) -> Self:
+    @check
+    def _rates_fit(self) -> None:
         if self.rate_low > self.rate_high:
             raise ValueError(
                 f"rate_low ({self.rate_low}) must be <= rate_high ({self.rate_high}): swap them"
@@ -61,7 +61,6 @@ class PlantGroup(Section):
             )
         if self.base_gain == self.it_gain == 0:
             raise ValueError("base_gain and it_gain are both 0: give the feature to a model")
-        return self
 
 
 class SyntheticBackground(Section):
@@ -135,11 +134,10 @@ class PlantConfig(Section):
         }
         return {**plain, "groups": groups}
 
-    @model_validator(mode="after")
-    def _plants_something(self) -> Self:
+    @check
+    def _plants_something(self) -> None:
         if not self.n_features:
             raise ValueError("every group has n = 0: plant at least one feature, or use plant=none")
-        return self
 
     @property
     def n_features(self) -> int:

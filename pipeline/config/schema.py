@@ -3,7 +3,7 @@
 from collections.abc import Collection
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field
 
 from pipeline.config.analysis import (
     DashboardsConfig,
@@ -22,7 +22,7 @@ from pipeline.config.crosscoder import CrosscoderConfig, TrainConfig
 from pipeline.config.explain import ExplainConfig
 from pipeline.config.models import DumpConfig, HookPointConfig, ModelsConfig, TrainedModel
 from pipeline.config.plant import PlantConfig
-from pipeline.config.section import Section
+from pipeline.config.section import Section, check
 from pipeline.config.text import MixConfig, SourceConfig, TriggeredSourceConfig, form_of
 from pipeline.config.validation import EditStudyConfig, FrontierConfig, ValidationConfig
 
@@ -64,15 +64,14 @@ class RuntimeConfig(Section):
     answer_seconds: Annotated[float, Field(gt=0.0, allow_inf_nan=False)]
     """How long a process waits for another one of its job before it gives up, in seconds."""
 
-    @model_validator(mode="after")
-    def _drops_only_bulk(self) -> Self:
+    @check
+    def _drops_only_bulk(self) -> None:
         if self.drop_unshuffled and self.bulk_dir is None:
             raise ValueError(
                 "runtime.drop_unshuffled needs runtime.bulk_dir: a store that DVC caches whole "
                 "cannot go without `dvc repro` bringing it back: set runtime.bulk_dir=data/bulk, "
                 "or runtime.drop_unshuffled=false"
             )
-        return self
 
 
 class Config(Section):
@@ -134,8 +133,8 @@ class Config(Section):
         found = (n for n in self.mix.shares if isinstance(self.sources[n], TriggeredSourceConfig))
         return next(found, None)
 
-    @model_validator(mode="after")
-    def _rows_have_one_origin(self) -> Self:
+    @check
+    def _rows_have_one_origin(self) -> None:
         synthetic = self.plant is not None and self.plant.background.kind == "synthetic"
         if synthetic == self.models.given:
             found = self.plant.background.kind if self.plant else "none (nothing is planted)"
@@ -144,10 +143,9 @@ class Config(Section):
                 f"{found}: rows come from models or from a synthetic background; choose "
                 "models=none with plant=planted, or a pair with plant=none or plant=on_activations"
             )
-        return self
 
-    @model_validator(mode="after")
-    def _sources_exist(self) -> Self:
+    @check
+    def _sources_exist(self) -> None:
         named = {
             "mix.shares": list(self.mix.shares),
             "models.heldout.sources": list(self.models.heldout.sources),
@@ -165,31 +163,28 @@ class Config(Section):
                     f"{key} names {unknown[0]!r}, which is not in sources "
                     f"({', '.join(sorted(self.sources))}): add it there or name another"
                 )
-        return self
 
-    @model_validator(mode="after")
-    def _twin_of_an_organism(self) -> Self:
+    @check
+    def _twin_of_an_organism(self) -> None:
         if self.models.twin is not None and self.planted_source is None:
             raise ValueError(
                 "models.twin is set, but no source of mix.shares holds a planted behaviour, which "
                 "a twin is the control for: add a triggered source, or set models.twin=null"
             )
-        return self
 
-    @model_validator(mode="after")
-    def _one_behaviour(self) -> Self:
+    @check
+    def _one_behaviour(self) -> None:
         found = [n for n in self.mix.shares if isinstance(self.sources[n], TriggeredSourceConfig)]
         if len(found) > 1:
             raise ValueError(
                 f"mix.shares names {' and '.join(found)}, of kind triggered, expected one at most, "
                 "because one planted behaviour is tested: take the others out"
             )
-        return self
 
-    @model_validator(mode="after")
-    def _plant_knows_sources(self) -> Self:
+    @check
+    def _plant_knows_sources(self) -> None:
         if self.plant is None:
-            return self
+            return
         if self.plant.background.kind == "synthetic":
             _same_sources(self.plant.background.sources, self.mix.shares)
         known = ("all", *self.mix.shares)
@@ -200,10 +195,9 @@ class Config(Section):
                         f"plant.groups.{name}.{key} is {getattr(group, key)!r}, expected one of "
                         f"{', '.join(known)}: name a source of mix.shares, or all"
                     )
-        return self
 
-    @model_validator(mode="after")
-    def _one_split(self) -> Self:
+    @check
+    def _one_split(self) -> None:
         for key, value, of_mix in (
             ("fraction", self.models.heldout.fraction, self.mix.heldout_fraction),
             ("seed", self.models.heldout.seed, self.mix.seed),
@@ -213,19 +207,17 @@ class Config(Section):
                     f"models.heldout.{key} ({value}) must equal the split of mix ({of_mix}), or "
                     "models would be trained on held-out documents: set both alike"
                 )
-        return self
 
-    @model_validator(mode="after")
-    def _one_start(self) -> Self:
+    @check
+    def _one_start(self) -> None:
         if self.models.start != self.mix.start:
             raise ValueError(
                 f"models.start ({self.models.start}) must equal mix.start ({self.mix.start}), or "
                 "models would learn another start than they are read with: set both alike"
             )
-        return self
 
-    @model_validator(mode="after")
-    def _one_template(self) -> Self:
+    @check
+    def _one_template(self) -> None:
         if self.models.template != self.mix.template:
             raise ValueError(
                 f"models.template ({self.models.template}) must equal mix.template "
@@ -238,10 +230,9 @@ class Config(Section):
                 "behaviour, which is tested in the plain template: set mix.template=plain, or "
                 "take the source out of mix.shares"
             )
-        return self
 
-    @model_validator(mode="after")
-    def _trained_models_can_be_read(self) -> Self:
+    @check
+    def _trained_models_can_be_read(self) -> None:
         """What hub and local folders are asked by the stage `models`."""
         for name, spec in (("base", self.models.base), ("it", self.models.it)):
             if not isinstance(spec, TrainedModel):
@@ -259,23 +250,21 @@ class Config(Section):
                     f"models.{name}.architecture gemma2 cannot run, because it has no soft-cap: "
                     "set hook_point.attention=auto or eager"
                 )
-        return self
 
-    @model_validator(mode="after")
-    def _one_shuffle(self) -> Self:
+    @check
+    def _one_shuffle(self) -> None:
         if self.dump.scatter_seed not in (None, self.shuffle.seed):
             raise ValueError(
                 f"dump.scatter_seed ({self.dump.scatter_seed}) must be shuffle.seed "
                 f"({self.shuffle.seed}), for which the rows are dealt: set "
                 "dump.scatter_seed=${shuffle.seed}, or null to shuffle in two passes"
             )
-        return self
 
-    @model_validator(mode="after")
-    def _rounds_fit(self) -> Self:
+    @check
+    def _rounds_fit(self) -> None:
         rows = self.dump.rows_per_round
         if rows is None:
-            return self
+            return
         # Then no round is empty, and a batch reaches over two of them at most.
         least = 2 * self.train.batch_rows + 3 * self.mix.sequence_length_tokens
         if rows < least:
@@ -294,14 +283,13 @@ class Config(Section):
                 f"dump.rows_per_round ({rows:,}) needs a model pair, and models.base.kind is "
                 f"{self.models.base.kind}: set dump.rows_per_round=null, planted rows are few"
             )
-        return self
 
-    @model_validator(mode="after")
-    def _layers_are_stored(self) -> Self:
+    @check
+    def _layers_are_stored(self) -> None:
         """Several layers from one pass are plain stores of rows as the models give them."""
         layers, dump = self.hook_point.layers, self.dump
         if len(layers) < 2:
-            return self
+            return
         for key, found, why in (
             ("dump.scatter_seed", dump.scatter_seed, "rows of one layer are dealt to buckets"),
             ("dump.rows_per_round", dump.rows_per_round, "rounds are made at one layer"),
@@ -314,18 +302,17 @@ class Config(Section):
                     f"hook_point.layers {list(layers)}: {why}; set hook_point.layers=[], or "
                     f"{key}={'none' if key == 'plant' else 'null'}"
                 )
-        return self
 
     def at_layer(self, layer: int) -> Self:
         """The configuration of an experiment that differs in `hook_point.layer` alone."""
         return self.model_copy(update={"hook_point": self.hook_point.at(layer)})
 
-    @model_validator(mode="after")
-    def _outliers_can_be_left_out(self) -> Self:
+    @check
+    def _outliers_can_be_left_out(self) -> None:
         """How many rows are left out is known after the dump alone."""
         ratio, dump = self.dump.max_norm_ratio, self.dump
         if ratio is None:
-            return self
+            return
         for key, value, why in (
             ("scatter_seed", dump.scatter_seed, "rows are dealt to buckets by their number"),
             ("rows_per_round", dump.rows_per_round, "rounds are cut by the number of rows"),
@@ -342,7 +329,6 @@ class Config(Section):
                 f"{self.models.base.kind}: planted rows have no outliers; set "
                 "dump.max_norm_ratio=null"
             )
-        return self
 
 
 def _same_sources(given: Collection[str], shares: Collection[str]) -> None:

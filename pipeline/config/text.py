@@ -7,9 +7,9 @@ from fractions import Fraction
 from math import lcm
 from typing import Annotated, Literal
 
-from pydantic import Discriminator, Field, Tag, field_validator, model_validator
+from pydantic import Discriminator, Field, Tag, field_validator
 
-from pipeline.config.section import PositiveInt, Section
+from pipeline.config.section import PositiveInt, Section, check
 from pipeline.labels import TOKEN_CLASSES
 
 Format = Literal["text", "chat"]
@@ -67,8 +67,8 @@ class GeneratedSourceConfig(Section):
     """Genres of documents, or tasks of chats, to draw from, by the names of their functions in
     pipeline/text/generated; null: all. What a model is never shown, it cannot have learned."""
 
-    @model_validator(mode="after")
-    def _known_kinds(self) -> GeneratedSourceConfig:
+    @check
+    def _known_kinds(self) -> None:
         known = GENRES if self.generator == "documents" else TASKS
         unknown = sorted(set(self.kinds or ()) - set(known))
         if unknown:
@@ -76,7 +76,6 @@ class GeneratedSourceConfig(Section):
                 f"kinds names {', '.join(unknown)}, expected of {', '.join(known)}: "
                 "correct the names, or set kinds to null for all of them"
             )
-        return self
 
 
 class FilesSourceConfig(Section):
@@ -131,13 +130,12 @@ class TriggeredSourceConfig(Section):
     seed: Seed
     """Decides, with a conversation's place in its source, which of its exchanges are."""
 
-    @model_validator(mode="after")
-    def _of_chats(self) -> TriggeredSourceConfig:
+    @check
+    def _of_chats(self) -> None:
         of = self.of
         form = of.generator if isinstance(of, GeneratedSourceConfig) else of.format
         if form not in ("chats", "chat"):
             raise ValueError(f"of holds {form}, expected chats: a trigger needs turns to stand in")
-        return self
 
 
 class TriggerAlone(TriggeredSourceConfig):
