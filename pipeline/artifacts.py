@@ -31,6 +31,8 @@ from pipeline.errors import (
 from pipeline.interruption import Interrupted
 from pipeline.signed import check_signed, signed
 
+STORE = ".zarr"
+"""Ending of a store, which keeps account of its own files."""
 MANIFEST = "manifest.json"
 WORK_DIR = ".work"
 CHUNK_DIR = "c"  # Zarr v3 keeps chunks under <array>/c/; the store's own chunk table covers them.
@@ -105,6 +107,19 @@ def read_manifest(path: Path, made_by: str | None = None) -> Manifest:
 def manifest_digest(path: Path) -> str:
     """sha256 of the manifest file of the artifact at `path`."""
     return sha256_file(path if path.suffix == ".json" else path / MANIFEST)
+
+
+def check_whole(path: Path, manifest: Manifest, made_by: str) -> None:
+    """Raise ArtifactError where a file that the manifest lists is gone or has another size. Only a
+    folder can be asked so: of results, whoever reads some need not have them all."""
+    for name, record in manifest.files.items():
+        found = (path / name).stat().st_size if (path / name).is_file() else None
+        if found != record["bytes"]:
+            what = "not found" if found is None else f"of {found:,} bytes"
+            raise ArtifactError(
+                f"{path / name} is {what}, expected the {record['bytes']:,} bytes that its "
+                f"manifest tells: remove {path} and run `dvc repro --force --single-item {made_by}`"
+            )
 
 
 def check_files(path: Path, manifest: Manifest) -> None:
@@ -292,9 +307,12 @@ class Build:
 
     def _is_at(self, place: Path) -> bool:
         try:
-            return read_manifest(place).fingerprint == self.manifest.fingerprint
+            manifest = read_manifest(place)
+            if self.output.suffix != STORE:
+                check_whole(place, manifest, manifest.artifact)
         except ArtifactError:
             return False
+        return manifest.fingerprint == self.manifest.fingerprint
 
     def publish(self, *, counts: Mapping[str, int], facts: Mapping[str, Any]) -> Manifest:
         """Write the manifest last, make everything durable and rename the work into place."""

@@ -68,7 +68,15 @@ def is_lack_of_memory(error: Exception) -> bool:
     """Whether an error of Python, NumPy or PyTorch says that memory could not be had.
 
     PyTorch has a class for it on a GPU, told by its name so that this imports nothing; on the CPU
-    it raises a RuntimeError that says so.
+    it raises a RuntimeError that says so. More than a machine can count is more than it has.
     """
     named = isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError"
-    return named or "can't allocate memory" in str(error)
+    return named or any(words in str(error) for words in NO_MEMORY)
+
+
+NO_MEMORY = (
+    "can't allocate memory",
+    "Storage size calculation overflowed",
+    "Maximum allowed dimension exceeded",
+)
+"""What PyTorch and NumPy say on the CPU where an array would be too large."""

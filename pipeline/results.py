@@ -10,14 +10,18 @@ import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Generic, TypeVar, cast, get_type_hints
+from typing import TYPE_CHECKING, Any, Generic, TypeVar, cast, get_type_hints
 
 from pydantic import TypeAdapter, ValidationError
 from typing_extensions import TypedDict
 
 from pipeline.errors import ArtifactError, MissingArtifactError
 
+if TYPE_CHECKING:
+    import pandas as pd
+
 T = TypeVar("T")
+R = TypeVar("R")
 
 Words = list[str]
 Counts = list[int]
@@ -99,13 +103,22 @@ class ResultFile(Generic[T]):
     def read_applicable(self, folder: Path) -> T | None:
         """The same; None where the stage did not run, or says that it does not apply."""
         path = folder / self.name
-        if not path.exists():
+        if not path.exists() and not (folder / f"{self.stage}.manifest.json").exists():
             return None
         raw = self._raw(path)
         return None if applicable(raw) is None else self._checked(path, raw)
 
+    def frame(self, folder: Path) -> "pd.DataFrame":
+        """A Parquet file as a data frame, whose columns are taken as they are."""
+        import pandas as pd
+
+        return self._in_words(folder / self.name, pd.read_parquet)
+
     def _raw(self, path: Path) -> Any:
-        form, read = READERS[path.suffix]
+        return self._in_words(path, READERS[path.suffix][1])
+
+    def _in_words(self, path: Path, read: Callable[[Path], R]) -> R:
+        form = READERS[path.suffix][0]
         try:
             return read(path)
         except FileNotFoundError as error:

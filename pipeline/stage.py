@@ -4,7 +4,6 @@
 """
 
 import hashlib
-import json
 import os
 import sys
 from collections.abc import Callable, Iterator, Mapping
@@ -106,12 +105,14 @@ class Stage:
     def input(self, config: Config, name: str) -> Manifest:
         """The manifest of an input, checked against the configuration.
 
-        Raises MissingArtifactError, or MismatchError with the key and both values where the input
-        was made under another configuration.
+        Raises MissingArtifactError, MismatchError with the key and both values where the input was
+        made under another configuration, and ArtifactError for a folder of which a part is gone.
         """
         path = self.inputs[name]
         manifest = artifacts.read_manifest(path, MADE_BY[path])
         check_lineage(path, manifest, config, made_by=MADE_BY[path], reader=self.name)
+        if path.suffix == "":
+            artifacts.check_whole(path, manifest, MADE_BY[path])
         return manifest
 
     @contextmanager
@@ -289,7 +290,7 @@ def clear_memory_errors(stage: Stage) -> Iterator[None]:
     """Turn the lack of memory into OutOfMemoryError with the keys to lower."""
     try:
         yield
-    except (MemoryError, RuntimeError) as error:
+    except (MemoryError, RuntimeError, ValueError) as error:
         if isinstance(error, PipelineError) or not is_lack_of_memory(error):
             raise
         wanted = " ".join(str(error).split()) or "no size given"
@@ -315,11 +316,3 @@ def use_runtime(config: Config) -> None:
 def seed_folder(root: Path, run: int) -> Path:
     """Where the crosscoder of seed number `run` (1, 2, ...) lies below `root`."""
     return root / f"run_{run}"
-
-
-def read_results(name: str) -> Any:
-    """A JSON file under `results/`; MissingArtifactError where it is not there."""
-    path = RESULTS / name
-    if not path.exists():
-        raise artifacts.MissingArtifactError(f"{path} not found: run `dvc repro`")
-    return json.loads(path.read_text())

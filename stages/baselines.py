@@ -22,7 +22,7 @@ from pipeline.config import Config
 from pipeline.config.crosscoder import BatchTopKConfig
 from pipeline.results import not_applicable
 from pipeline.runtime import resolve_device, set_threads
-from pipeline.stage import DIFF_SAE, HELDOUT_ACTIVATIONS, Stage, paths_of, read_results, run
+from pipeline.stage import DIFF_SAE, HELDOUT_ACTIVATIONS, RESULTS, Stage, paths_of, run
 
 STAGE = Stage(
     name="baselines",
@@ -42,6 +42,7 @@ def main(config: Config) -> None:
     from pipeline.analysis.baselines.difference import headline
     from pipeline.analysis.baselines.position_lens import position_frame
     from pipeline.analysis.baselines.run import compared, first_positions, mean_rows
+    from pipeline.analysis.evaluation.result import EVALUATION
     from pipeline.analysis.opening import Opened
     from pipeline.columns import parquet_bytes
     from pipeline.training.difference import diff_sae_config
@@ -60,8 +61,8 @@ def main(config: Config) -> None:
             config, dict(zip(STAGE.results, (result, result, table), strict=True))
         )
         return
-    evaluation = read_results("evaluation.json")
-    l0 = evaluation["reconstruction"]["all"]["l0"]["value"]
+    l0 = EVALUATION.read(RESULTS)["reconstruction"]["all"]["l0"]["value"]
+    assert l0 is not None, "held-out rows have a mean of active latents"
     dictionary = diff_sae_config(config.baselines, l0)
     with STAGE.build(config, "diff_sae") as build:
         if not build.complete:

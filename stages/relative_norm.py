@@ -10,7 +10,7 @@ cost    nothing but its start
 """
 
 from pipeline.config import Config
-from pipeline.stage import LATENT_SCALING, Stage, read_results, run
+from pipeline.stage import LATENT_SCALING, RESULTS, Stage, run
 
 STAGE = Stage(
     name="relative_norm",
@@ -29,11 +29,12 @@ def main(config: Config) -> None:
         relative_norm_table,
     )
     from pipeline.analysis.opening import Opened
+    from pipeline.analysis.verdicts.result import VERDICT_COUNTS
     from pipeline.columns import csv_bytes
 
     latents = live_latents(Opened(STAGE, config).latents())
     table = relative_norm_table(latents, config.relative_norm.n_bins)
-    window = read_results("latent_scaling.json")["window_tokens"]
+    window = VERDICT_COUNTS.read(RESULTS)["window_tokens"]
     STAGE.publish_results(
         config,
         {

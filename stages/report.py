@@ -14,8 +14,8 @@ cost    seconds; memory: the page twice
 from dataclasses import replace
 
 from pipeline.config import Config
-from pipeline.results import applies
-from pipeline.stage import DASHBOARDS, MODELS, RESULTS, Stage, paths_of, read_results, run
+from pipeline.results import ResultFile, applies
+from pipeline.stage import DASHBOARDS, MODELS, RESULTS, Stage, paths_of, run
 
 STAGE = Stage(
     name="report",
@@ -61,7 +61,7 @@ def main(config: Config) -> None:
             for file, content in chart.files(name).items():
                 (build.work / file).write_bytes(content)
         build.publish(counts={"n_figures": len(charts)}, facts={})
-    figures = summary({name: read_results(name) for name in SOURCES})
+    figures = summary({n: ResultFile(n, by, dict).read(RESULTS) for n, by in SOURCES.items()})
     page = render(findings, sections, browser)
     known = replace(findings, excerpts=browser.excerpts)
     claims = claims_file(known, sentences(sections))

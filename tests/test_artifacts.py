@@ -3,12 +3,16 @@
 import errno
 import json
 import os
+from collections.abc import Callable
+from contextlib import chdir
 from pathlib import Path
 
 import pytest
 
 from pipeline import artifacts, bulk
+from pipeline.config import compose
 from pipeline.errors import ArtifactError, BusyError, MissingArtifactError, NoSpaceError
+from pipeline.stage import MADE_BY, Stage
 from tests.store.numbered import bytes_below
 
 
@@ -43,6 +47,36 @@ def test_a_published_artifact_has_a_manifest_of_its_files(tmp_path: Path) -> Non
     assert manifest.counts == {"rows": 3}
     assert manifest.files["value.txt"] == artifacts.describe_bytes(b"0")
     assert not list((tmp_path / ".work").glob("toy-*"))
+
+
+@pytest.mark.parametrize(
+    ("damage", "what"),
+    [
+        (lambda file: file.unlink(), "is not found, expected the 1 bytes"),
+        (lambda file: file.write_text("00"), "is of 2 bytes, expected the 1 bytes"),
+    ],
+)
+def test_half_of_an_artifact_is_no_input_and_is_made_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, damage: Callable[[Path], object], what: str
+) -> None:
+    monkeypatch.setitem(MADE_BY, tmp_path / "toy", "play")
+    reader = Stage("read", (), inputs={"toy": tmp_path / "toy"})
+    with chdir(Path(__file__).parents[1]):
+        config = compose(["+experiment=tiny"])
+
+    def read() -> artifacts.Manifest:
+        return reader.input(config, "toy")
+
+    monkeypatch.setattr("pipeline.stage.check_lineage", lambda *_, **__: None)
+    make(tmp_path / "toy")
+    whole = read()
+    damage(tmp_path / "toy/value.txt")
+    with pytest.raises(ArtifactError, match=f"{what} .* `dvc repro --force --single-item play`"):
+        read()
+    with build(tmp_path / "toy") as again:
+        assert not again.complete
+    make(tmp_path / "toy")
+    assert read() == whole
 
 
 @pytest.mark.parametrize("umask", [0o022, 0o077])

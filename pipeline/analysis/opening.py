@@ -13,6 +13,7 @@ from pipeline.config import Config
 from pipeline.config.models import ModelName
 from pipeline.distributed import Ranks, world
 from pipeline.labels import OUTLIERS
+from pipeline.results import ResultFile
 from pipeline.runtime import resolve_device, set_threads
 from pipeline.stage import CROSSCODER, HELDOUT_ACTIVATIONS, MODELS, RESULTS, TOKENS, Stage
 
@@ -95,9 +96,7 @@ class Opened:
 
     def latents(self) -> "pd.DataFrame":
         """`results/latents.parquet`: one row per latent."""
-        import pandas as pd
-
-        return pd.read_parquet(RESULTS / "latents.parquet")
+        return ResultFile("latents.parquet", "latent_scaling", dict).frame(RESULTS)
 
     @cached_property
     def tokenizer(self) -> "PreTrainedTokenizerFast":

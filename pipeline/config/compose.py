@@ -17,7 +17,7 @@ from pipeline.config.overrides import (
     split_overrides,
     uncomposable,
 )
-from pipeline.config.refused import refused, shown
+from pipeline.config.refused import check_sizes, refused, shown
 from pipeline.config.schema import Config
 from pipeline.config.yaml_files import UNREADABLE, check_mappings, read_yaml
 from pipeline.errors import ConfigError, MissingArtifactError
@@ -171,6 +171,7 @@ def _files_of_words() -> list[Path]:
 
 def parse(plain: Any) -> Config:
     """The typed configuration of plain data; ConfigError lists each key that is refused."""
+    check_sizes(plain)
     try:
         return Config.model_validate(plain)
     except ValidationError as error:

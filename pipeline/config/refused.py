@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from pydantic import ValidationError
@@ -41,6 +41,27 @@ def refused(error: ValidationError) -> ConfigError:
     rest = len(lines) - MOST_SHOWN
     more = [f"and {rest} more: mend these first"] if rest > 0 else []
     return ConfigError("\n       ".join([*lines[:MOST_SHOWN], *more]))
+
+
+LARGEST = 10**12
+"""Far more than there is of anything that is counted; what memory or disk is counted in is not."""
+UNBOUNDED = ("seed", "_bytes")
+"""How keys end that may hold any number."""
+
+
+def check_sizes(plain: Any) -> None:
+    """Raise ConfigError for a whole number larger than any machine can follow."""
+    if huge := [*_huge((), plain)]:
+        raise ConfigError("\n       ".join(huge[:MOST_SHOWN]))
+
+
+def _huge(place: tuple[str | int, ...], value: Any) -> Iterator[str]:
+    if isinstance(value, Mapping | list):
+        inside = value.items() if isinstance(value, Mapping) else enumerate(value)
+        for name, each in inside:
+            yield from _huge((*place, name), each)
+    elif isinstance(value, int) and value > LARGEST and not str(place[-1]).endswith(UNBOUNDED):
+        yield f"{'.'.join(map(str, place))} is {value}, expected at most {LARGEST:,}: lower it"
 
 
 def _merged(problems: Sequence[tuple[str, Any]]) -> list[str]:

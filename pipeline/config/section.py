@@ -11,7 +11,8 @@ Fraction = Annotated[float, Field(gt=0.0, lt=1.0)]
 
 
 class Section(BaseModel):
-    """A part of the configuration: no unknown keys, no coercion, no change after parsing.
+    """A part of the configuration: no unknown keys, no coercion, no number that is not finite, no
+    change after parsing.
 
     Values live in `conf/` alone, so a field has no default here. A field's meaning is the text
     under it, which `keys.meaning` reads when somebody asks.
@@ -19,7 +20,9 @@ class Section(BaseModel):
 
     # Every stage pays for what stands here. `defer_build`: one validator is built, of the whole
     # configuration, instead of one for each of fifty sections that nobody parses alone.
-    model_config = ConfigDict(strict=True, frozen=True, extra="forbid", defer_build=True)
+    model_config = ConfigDict(
+        strict=True, frozen=True, extra="forbid", allow_inf_nan=False, defer_build=True
+    )
 
 
 def check(refuse: Callable[[S], None]) -> Any:

@@ -142,7 +142,7 @@ def _wrapped(folder: Path | None, model: PreTrainedModel, config: PeftLora, base
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             return get_peft_model(model, config)  # pyright: ignore[reportReturnType]
-    except (ValueError, KeyError, RuntimeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, RuntimeError, AttributeError) as error:
         where = f"{folder / ADAPTER_FILE}" if folder else "lora.target_modules"
         raise ModelError(
             f"{where} does not fit {base} ({first_line(error)}): name the model that the adapter "

@@ -47,12 +47,13 @@ def read_configuration(folder: Path) -> PreTrainedConfig:
 
     plain = read_config(folder)
     architecture = plain.get("model_type")
-    if "auto_map" in plain and architecture not in CONFIG_MAPPING:
+    is_known = isinstance(architecture, str) and architecture in CONFIG_MAPPING
+    if "auto_map" in plain and not is_known:
         raise ModelError(
             f"model folder {folder} needs code of its own (auto_map in {CONFIG_FILE}), which is "
             "never run here: name a model whose architecture transformers has"
         )
-    if architecture not in CONFIG_MAPPING:
+    if not is_known:
         from transformers import __version__
 
         raise ModelError(
@@ -105,8 +106,10 @@ def read_config(folder: Path) -> dict[str, Any]:
 
 
 def first_line(error: BaseException) -> str:
-    """The first line of an error's message, for a message of our own."""
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+    """The first line of an error's message, and where that only leads to it the next, for a
+    message of our own."""
+    first, *rest = str(error).strip().splitlines() or [type(error).__name__]
+    return f"{first} {rest[0].strip()}" if first.endswith(":") and rest else first
 
 
 @contextmanager

@@ -20,7 +20,7 @@ from pipeline.models.records import ModelRecord
 from pipeline.models.skeleton import position_table, try_loading
 from pipeline.models.start import Start, choose_start, shared_id
 from pipeline.models.template import ChosenTemplate, choose_template
-from pipeline.text.tokens import special_strings
+from pipeline.text.tokens import eos_id, special_strings
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerFast
@@ -174,7 +174,8 @@ def check_tokenizers(
     written = writable(base) | dict(controls)
     if start.token is not None and start.id is not None:
         written[start.token] = start.id
-    if separator == "eos" and base.eos_token is not None:
+    if separator == "eos":
+        eos_id(base)
         remedy = "mix.separator=none"
         written[str(base.eos_token)] = shared_id(str(base.eos_token), base, it, remedy)
     token, largest = max(written.items(), key=lambda item: item[1])

@@ -17,7 +17,13 @@ FIGURES = {
     "changes": ("changes_summary.json", "n_listed"),
 }
 """Name of a metric -> the file below `results/` and the key that it comes from."""
-SOURCES = sorted({file for file, _ in FIGURES.values()})
+SOURCES = {
+    "causal_summary.json": "causal",
+    "changes_summary.json": "changes",
+    "evaluation_summary.json": "evaluate",
+    "latent_scaling.json": "latent_scaling",
+}
+"""These files, and the stage that writes each."""
 DIGITS = 4
 
 

@@ -40,7 +40,13 @@ def expand(patterns: tuple[str, ...], key: str) -> list[Path]:
     for pattern in patterns:
         found = [path for path in matching(pattern) if path.is_file()]
         if not found:
-            raise SourceError(f"{key}: no file at {pattern!r}: correct the path or the glob")
+            folder = next((path for path in matching(pattern) if path.is_dir()), None)
+            if folder is None:
+                raise SourceError(f"{key}: no file at {pattern!r}: correct the path or the glob")
+            raise SourceError(
+                f"{key}: {pattern!r} is a folder, expected files: name those in it, such as "
+                f"{folder}/*.jsonl"
+            )
         files.update(found)
     for path in files:
         _kind(path)

@@ -190,11 +190,18 @@ class Run:
         finite = torch.isfinite(stacked).tolist()
         bad = [name for name, is_finite in zip(values, finite, strict=True) if not is_finite]
         if bad:
+            # Before the first update no learning rate has done anything.
+            remedy = (
+                "lower train.learning_rate (for the dictionary on the difference "
+                "baselines.learning_rate)"
+                if self.step
+                else "lower decoder_init_norm and the coefficients of the crosscoder's section"
+            )
             raise NonFiniteError(
                 f"step {self.step}: {bad[0]} is {float(values[bad[0]])} on rows "
                 f"{batch.start_row} to {batch.stop_row} of epoch {batch.epoch}, expected a finite "
                 f"number; nothing was updated and the last checkpoint ({self.checkpoints.path}) "
-                "stands: lower train.learning_rate, or look at those rows of the store"
+                f"stands: {remedy}, or look at those rows of the store"
             )
 
     def _loss_figures(self, step: Step) -> dict[str, float]:

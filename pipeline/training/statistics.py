@@ -8,6 +8,7 @@ from torch import Tensor
 
 from pipeline.distributed import ALONE, Ranks
 from pipeline.errors import NonFiniteError
+from pipeline.labels import MODELS
 from pipeline.training.stream import Stream
 
 MEDIAN_ROWS = 4096
@@ -51,6 +52,14 @@ def measure_normalisation(stream: Stream, ranks: Ranks = ALONE) -> Normalisation
                 "activations that are not finite: run `dvc repro -f dump`, and look at the "
                 "model's precision (hook_point.dtype)"
             )
+    if bool((norm_sum_M == 0).any()):
+        names = MODELS if len(norm_sum_M) == len(MODELS) else ("the difference",)
+        zero = [name for name, norm in zip(names, norm_sum_M.tolist(), strict=True) if norm == 0]
+        raise NonFiniteError(
+            f"all {n_rows:,} rows that the factors are measured on are 0 in {' and '.join(zero)}, "
+            "expected activations: look at the weights of the models, or name another layer "
+            "(hook_point.layer)"
+        )
     scale_M = d_model**0.5 / (norm_sum_M / n_rows)
     return Normalisation(scale_M.cpu(), (sum_MD / n_rows).cpu(), n_rows)
 

@@ -178,6 +178,21 @@ OVERRIDES = [
         typed=(TINY, "crosscoder=batch_topk", "crosscoder.k_start=999999"),
     ),
     Mistake(
+        "a number without end",
+        ("latent_scaling.twin_rate_ratio is inf", "finite number", "change it in conf/"),
+        typed=(TINY, "latent_scaling.twin_rate_ratio=.inf"),
+    ),
+    Mistake(
+        "no number",
+        ("steering.temperature is nan", "finite number", "change it in conf/"),
+        typed=(TINY, "steering.temperature=nan"),
+    ),
+    Mistake(
+        "more rows than there are of anything",
+        ("mix.rows_per_chunk is 1000000000000000000", "at most 1,000,000,000,000", "lower it"),
+        typed=(TINY, "mix.rows_per_chunk=1000000000000000000"),
+    ),
+    Mistake(
         "one factor for two models",
         ("crosscoder.activation_scale ([0.5])", "1 factors", "expected 2", "null to measure"),
         typed=(

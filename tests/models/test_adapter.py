@@ -184,6 +184,8 @@ def cut_off(folder: Path) -> None:
         (change_config(peft_type="IA3"), "is of method IA3, expected LORA"),
         (change_config(alora_invocation_tokens=[1]), "expected LORA"),
         (change_config(target_modules=["c_attn"]), "does not fit"),
+        (change_config(r="two"), "does not fit"),
+        (change_config(lora_alpha=None), "does not fit"),
         (change_config(r=3), r"is of shape \(2, \d+\), but .* ask for shape \(3, \d+\)"),
         (lose_a_tensor, "is not there"),
         (cut_off, "is cut off or no safetensors file"),

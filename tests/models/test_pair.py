@@ -192,6 +192,16 @@ def test_an_eos_that_is_not_shared_is_refused_where_it_separates(
     check_tokenizers(base, other, BEGIN, "none", {})
 
 
+def test_a_base_without_eos_is_refused_where_it_separates(
+    tokenizer: PreTrainedTokenizerFast,
+) -> None:
+    """Here and not in `mix`, whose tokenizer is a copy that the pipeline made."""
+    bare = PreTrainedTokenizerFast(tokenizer_object=tokenizer.backend_tokenizer, bos_token="<bos>")
+    with pytest.raises(ModelError, match=r"has no eos_token.*or mix\.separator=none"):
+        check(bare, bare)
+    check_tokenizers(bare, bare, BEGIN, "none", {})
+
+
 READING = Reading(layer=1, attention="auto", sequence_length_tokens=32, separator="eos")
 
 

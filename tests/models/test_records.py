@@ -62,6 +62,10 @@ def test_a_changed_local_folder_is_not_current(tmp_path: Path, model_folder: Mak
         (lambda folder: (folder / "config.json").unlink(), "has no config.json"),
         (lambda folder: (folder / "config.json").write_text("{"), "is not JSON"),
         (lambda folder: (folder / "config.json").write_text("{}"), "has model_type None"),
+        (
+            lambda folder: (folder / "config.json").write_text('{"model_type": ["llama"]}'),
+            r"has model_type \['llama'\]",
+        ),
         (lambda folder: (folder / "config.json").write_text("[]"), "holds no JSON object"),
         (lambda folder: (folder / "model.safetensors").unlink(), r"has no model\.safetensors"),
     ],

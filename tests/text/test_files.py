@@ -114,6 +114,11 @@ def test_a_path_that_cannot_be_used_is_an_error(tmp_path: Path, name: str, messa
         files.expand((str(tmp_path / name),), "sources.pile.paths")
 
 
+def test_a_folder_in_place_of_its_files_is_told_as_such(tmp_path: Path) -> None:
+    with pytest.raises(SourceError, match=r"is a folder, expected files: .*/\*\.jsonl"):
+        files.expand((str(tmp_path),), "sources.pile.paths")
+
+
 DAMAGED: list[tuple[str, bytes, str]] = [
     ("a.jsonl", b'{"text": "a"}\n\n{"text: \n', "a.jsonl, line 3 is not JSON"),
     ("a.jsonl", b'\xff\xfe{"text"', "a.jsonl, line 1 is not UTF-8"),

@@ -37,6 +37,14 @@ def test_a_row_that_is_not_finite_is_named():
         measure_normalisation(Stream(MemorySource(rows), 32, 100, seed=0))
 
 
+@pytest.mark.parametrize(("n_models", "name"), [(2, "it"), (1, "the difference")])
+def test_rows_that_are_nothing_but_0_are_named_before_they_divide(n_models: int, name: str):
+    rows = np.ones((100, n_models, 4), dtype=np.float32)
+    rows[:, -1] = 0
+    with pytest.raises(NonFiniteError, match=f"all 100 rows .* are 0 in {name}, expected .*: look"):
+        measure_normalisation(Stream(MemorySource(rows), 32, 100, seed=0))
+
+
 def test_the_geometric_median_ignores_an_outlier():
     square = torch.tensor([[0.0, 0.0], [2.0, 0.0], [0.0, 2.0], [2.0, 2.0], [1.0, 1.0]])
     outlier = torch.tensor([[1.0, 1e6]])

@@ -87,6 +87,8 @@ class Windows:
 
     def see(self, score_TJ: Tensor, row_TJ: Tensor, f_BJ: Tensor, around: Sequences) -> None:
         """Offer rows `row_TJ` of a batch, with their scores, for each latent."""
+        if 0 in self.score_JT.shape:
+            return
         # Nearly no batch has a better row for nearly any latent once a few were seen: only latents
         # whose worst kept score is beaten are gathered, merged and sorted.
         score_JT = score_TJ.T.float().cpu().numpy()

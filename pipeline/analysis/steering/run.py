@@ -21,7 +21,7 @@ from pipeline.errors import ConfigError
 from pipeline.labels import MODELS as NAMES
 from pipeline.models.template import read_template
 from pipeline.progress import Progress
-from pipeline.results import NotApplicable, not_applicable
+from pipeline.results import NotApplicable, ResultFile, not_applicable
 from pipeline.runtime import generator
 from pipeline.stage import MODELS, RESULTS
 from pipeline.text.template import Document, Dropped, render_text, up_to_reply
@@ -101,9 +101,7 @@ def conditions(
 
 def position_rows() -> list[dict[str, Any]]:
     """What `baselines` found at each position of unrelated text; empty where it read none."""
-    import pandas as pd
-
-    return pd.read_parquet(RESULTS / "positions.parquet").to_dict("records")
+    return ResultFile("positions.parquet", "baselines", dict).frame(RESULTS).to_dict("records")
 
 
 def unit(vector_D: Tensor) -> Tensor:

@@ -51,7 +51,9 @@ def token_store(path: Path, n_sequences: int) -> StoreReader:
 class Run:
     """A pass over made-up rows, and the same activations computed at once."""
 
-    def __init__(self, folder: Path, n_rows: int = 400, batch_rows: int = 64) -> None:
+    def __init__(
+        self, folder: Path, n_rows: int = 400, batch_rows: int = 64, n_sampled: int = 12
+    ) -> None:
         rows = torch.randn(n_rows, 2, 5, generator=torch.Generator().manual_seed(1)) * 2
         self.crosscoder = random_crosscoder()
         self.latents = np.array([1, 4, 7, 10])
@@ -64,7 +66,7 @@ class Run:
                 activations,
                 tokens,
                 self.latents,
-                shape=WindowShape(before=3, after=2, n_top=4, n_sampled=12),
+                shape=WindowShape(before=3, after=2, n_top=4, n_sampled=n_sampled),
                 n_rows=n_rows,
                 batch_rows=batch_rows,
                 random=torch.Generator().manual_seed(0),
@@ -76,6 +78,12 @@ class Run:
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
     return Run(tmp_path_factory.mktemp("run"))
+
+
+def test_without_random_examples_the_strongest_are_the_same(run: Run, tmp_path: Path) -> None:
+    alone = Run(tmp_path, n_sampled=0)
+    np.testing.assert_array_equal(alone.kept.top.score_JT, run.kept.top.score_JT)
+    assert alone.kept.sampled.score_JT.size == 0
 
 
 def test_the_strongest_rows_are_those_of_a_full_sort_one_per_document(run: Run) -> None:
