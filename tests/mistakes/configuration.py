@@ -180,7 +180,7 @@ OVERRIDES = [
     Mistake(
         "a number without end",
         ("latent_scaling.twin_rate_ratio is inf", "finite number", "change it in conf/"),
-        typed=(TINY, "latent_scaling.twin_rate_ratio=.inf"),
+        typed=(TINY, "latent_scaling.twin_rate_ratio=inf"),
     ),
     Mistake(
         "no number",
