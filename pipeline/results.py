@@ -103,10 +103,18 @@ class ResultFile(Generic[T]):
     def read_applicable(self, folder: Path) -> T | None:
         """The same; None where the stage did not run, or says that it does not apply."""
         path = folder / self.name
-        if not path.exists() and not (folder / f"{self.stage}.manifest.json").exists():
+        if not path.exists() and not self._was_written(folder):
             return None
         raw = self._raw(path)
         return None if applicable(raw) is None else self._checked(path, raw)
+
+    def _was_written(self, folder: Path) -> bool:
+        """Whether the stage's manifest lists the file, so that one that is not there was lost."""
+        try:
+            manifest = json.loads((folder / f"{self.stage}.manifest.json").read_text())
+            return self.name in manifest["files"]
+        except (FileNotFoundError, ValueError, KeyError, TypeError):
+            return False
 
     def frame(self, folder: Path) -> "pd.DataFrame":
         """A Parquet file as a data frame, whose columns are taken as they are."""

@@ -21,7 +21,9 @@ def test_a_result_that_is_gone_is_not_taken_for_one_of_a_stage_that_did_not_run(
     tmp_path: Path,
 ) -> None:
     assert COUNT.read_applicable(tmp_path) is None
-    (tmp_path / "count.manifest.json").write_text("{}")
+    (tmp_path / "count.manifest.json").write_text('{"files": {"other.json": {}}}')
+    assert COUNT.read_applicable(tmp_path) is None
+    (tmp_path / "count.manifest.json").write_text('{"files": {"count.json": {}}}')
     with pytest.raises(MissingArtifactError, match=r"count\.json not found: run `dvc repro count`"):
         COUNT.read_applicable(tmp_path)
     (tmp_path / "count.json").write_text('{"n": 3}')
