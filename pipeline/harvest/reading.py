@@ -22,7 +22,7 @@ from pipeline.models.configuration import read_configuration, shape_of
 from pipeline.models.load import load_tokenizer, read_model, read_tokenizer
 from pipeline.models.locate import locate_hub, locate_local
 from pipeline.models.pair import check_tokenizers
-from pipeline.models.skeleton import position_table
+from pipeline.models.skeleton import positions_of
 from pipeline.models.start import choose_start
 from pipeline.paths import located
 from pipeline.runtime import resolve_device
@@ -128,8 +128,7 @@ class Pair:
 
     def _check_length(self, n_tokens: int) -> None:
         for model in self.hooked.models:
-            text: Any = model.config.get_text_config()
-            limit = position_table(model, getattr(text, "max_position_embeddings", None))
+            limit = positions_of(model)
             if limit is not None and n_tokens > limit:
                 raise ModelError(
                     f"the text has {n_tokens:,} tokens, but {type(model).__name__} has positions "

@@ -169,6 +169,12 @@ def position_table(model: PreTrainedModel, n_positions: int | None) -> int | Non
     return None
 
 
+def positions_of(model: PreTrainedModel) -> int | None:
+    """`position_table` of a model, by what its own configuration states."""
+    text: Any = model.config.get_text_config()
+    return position_table(model, getattr(text, "max_position_embeddings", None))
+
+
 def _build(config: PreTrainedConfig, attention: str | None) -> PreTrainedModel:
     from transformers import AutoModelForCausalLM
 

@@ -58,6 +58,18 @@ def test_each_family_is_read_cut_and_continued_exactly(folder: Path) -> None:
         assert torch.allclose(torch.stack(told, dim=1), output.logits[:, -2:], atol=1e-5), layer
 
 
+@pytest.mark.parametrize("layer", [0, 1])
+def test_a_text_that_outgrows_a_table_of_positions_is_refused(tmp_path: Path, layer: int) -> None:
+    """What is written counts too, token by token. Rotary positions have no end."""
+    model = load(family_folder(tmp_path / "gpt2", "gpt2", max_position_embeddings=12))
+    reading = Continuation(model, layer)
+    reading.residual(TOKEN_IDS)
+    with pytest.raises(ModelError, match=r"13 tokens, but GPT2LMHeadModel has positions for 12: "):
+        reading.residual(TOKEN_IDS[:, :1])
+    rotary = load(family_folder(tmp_path / "llama", "llama", max_position_embeddings=8))
+    assert Continuation(rotary, layer).residual(TOKEN_IDS).shape == (2, 12, 16)
+
+
 def test_each_family_is_tried_without_reading_its_weights(folder: Path) -> None:
     model = try_loading(folder, None)
     assert {parameter.device.type for parameter in model.parameters()} == {"meta"}

@@ -1,6 +1,7 @@
 """A local Hugging Face folder as a writer: it writes plain text, and its odds are its judgement."""
 
 import json
+import sys
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
@@ -13,6 +14,7 @@ from pipeline.analysis.explain.asking import Messages
 from pipeline.analysis.explain.plain import NO, YES
 from pipeline.analysis.explain.writers import Answer
 from pipeline.errors import ConfigError
+from pipeline.models.skeleton import positions_of
 from pipeline.runtime import resolve_device
 
 ENDS = ("\n", ". ", "! ", "? ")
@@ -72,7 +74,7 @@ class LocalWriter:
         written = self._model.generate(
             ids,
             attention_mask=torch.ones_like(ids),
-            max_new_tokens=max_answer_tokens,
+            max_new_tokens=min(max_answer_tokens, self._room(ids.shape[1])),
             do_sample=False,
             temperature=None,
             top_p=None,
@@ -97,6 +99,12 @@ class LocalWriter:
             found.append(round(value.item(), 5))
             n_tokens += ids.shape[1]
         return Answer(json.dumps(found), True, n_tokens)
+
+    def _room(self, n_tokens: int) -> int:
+        """Tokens that can be written after so many: none is read at a position that the model has
+        no entry for."""
+        limit = positions_of(self._model)
+        return sys.maxsize if limit is None else max(1, limit - n_tokens)
 
     def _encoded(self, messages: Messages, begun: str) -> torch.Tensor:
         """[1, T] of the chat with an answer that is begun."""
