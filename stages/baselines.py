@@ -68,8 +68,8 @@ def main(config: Config) -> None:
         if not build.complete:
             if not is_finished(build.work):
                 train_diff_sae(config, dictionary, build)
-            outcome = read_outcome(build.work)
-            build.publish(counts=outcome.counts, facts=outcome.facts)
+            counts, facts = read_outcome(build.work)
+            build.publish(counts=counts, facts=facts)
     positions = first_positions(opened)
     result = compared(opened, means, opened.crosscoder(DIFF_SAE), positions, k=dictionary.k)
     short = headline(result["explained"], result["causal"].get("patches"))

@@ -46,10 +46,10 @@ def main(config: Config) -> None:
         if not world().is_first:
             return
         if not build.complete:
-            outcome = read_outcome(build.work)
+            counts, facts = read_outcome(build.work)
             rows = STAGE.input(config, "shuffled").facts
             outliers = {OUTLIERS: rows[OUTLIERS]} if OUTLIERS in rows else {}
-            build.publish(counts=outcome.counts, facts=outcome.facts | outliers)
+            build.publish(counts=counts, facts=facts | outliers)
         clear_rounds(config)
     STAGE.publish_results(config, {"training.csv": (CROSSCODER / CURVE).read_bytes()})
 

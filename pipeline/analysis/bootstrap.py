@@ -3,7 +3,7 @@
 Letters: U units (sequences, or runs of them), R resamples, K sums per unit.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Protocol, Self
 
 import numpy as np
@@ -71,3 +71,9 @@ class Bootstrap:
         return self.estimate(
             np.stack([numerator_U, denominator_U], axis=1), lambda s: 1 - s[..., 0] / s[..., 1]
         )
+
+
+def mean_of(values: Iterable[float | None]) -> float | None:
+    """Of those that are defined; None where none is."""
+    known = [value for value in values if value is not None]
+    return float(np.mean(known)) if known else None

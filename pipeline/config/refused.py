@@ -100,8 +100,9 @@ def explain(key: str, problem: Any) -> str:
         found = problem["ctx"].get("tag", "none")
         return f"{key}.kind is {found!r}, expected one of {allowed}: change it in conf/"
     if kind == "string_type" and isinstance(value, int | float):
+        found = "truth value" if isinstance(value, bool) else "number"
         return (
-            f"{key} was read as the {_type_of(value)} {shown(value)}, but it should be text: put "
+            f"{key} was read as the {found} {shown(value)}, but it should be text: put "
             f"it in quotes as you wrote it, {key}='...' (in a shell \"{key}='...'\")"
         )
     expected = EXPECTED.get(kind) or _pattern(problem)
@@ -130,7 +131,3 @@ def shown(value: Any) -> str:
     """A value as YAML has it, cut where it is long."""
     text = json.dumps(value) if value is None or isinstance(value, bool) else repr(value)
     return text if len(text) <= SHOWN_CHARACTERS else f"{text[:SHOWN_CHARACTERS]}..."
-
-
-def _type_of(value: float) -> str:
-    return "truth value" if isinstance(value, bool) else "number"

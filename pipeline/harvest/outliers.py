@@ -90,9 +90,6 @@ def measure_limits(
     for batch in harvest(tokens, sequences, pair, batch_sequences):
         for norms, k in zip(norms_K, range(len(pair.layers)), strict=True):
             norms.append(row_norms(batch.bits(k)))
-    return [_limits(np.concatenate(norms), ratio) for norms in norms_K]
-
-
-def _limits(norm_RM: NDArray[np.float32], ratio: float) -> NormLimits:
-    median_M = np.median(norm_RM.astype(np.float64), axis=0)
-    return NormLimits(ratio, tuple(median_M.tolist()), len(norm_RM))
+    norm_KRM = np.array([np.concatenate(norms) for norms in norms_K], np.float64)
+    median_KM = np.median(norm_KRM, axis=1).tolist()
+    return [NormLimits(ratio, tuple(median_M), norm_KRM.shape[1]) for median_M in median_KM]

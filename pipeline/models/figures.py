@@ -34,10 +34,13 @@ def pair_figures(shop: Workshop, found: Mapping[ModelName, Model]) -> PairFigure
         "start": {"token": start.token, "id": start.id, "why": start.why},
         "warnings": [model.warning for model in found.values() if model.warning],
     }
-    if not any(_made_here(shop, name) for name in MODELS):
+    if not any(isinstance(shop.spec(name), TrainedModel | TunedModel) for name in MODELS):
         return figures
     sequences = _heldout(shop, found)
-    after = {name: _losses(shop, _finished(shop, found, name), sequences) for name in MODELS}
+    after = {
+        name: _losses(shop, read_for_fitting(found[name], shop.device), sequences)
+        for name in MODELS
+    }
     for name in MODELS:
         figures[name]["heldout_loss_nats"] = after[name]
         match shop.spec(name):
@@ -63,14 +66,6 @@ def shape_figures(record: ModelRecord) -> ModelFigures:
         "vocab_size": record.vocab_size,
         "n_bytes": record.n_bytes,
     }
-
-
-def _made_here(shop: Workshop, name: ModelName) -> bool:
-    return isinstance(shop.spec(name), TrainedModel | TunedModel)
-
-
-def _finished(shop: Workshop, found: Mapping[ModelName, Model], name: ModelName) -> PreTrainedModel:
-    return read_for_fitting(found[name], shop.device)
 
 
 def _heldout(shop: Workshop, found: Mapping[ModelName, Model]) -> dict[str, Sequences]:

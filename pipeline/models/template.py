@@ -79,7 +79,8 @@ def choose_template(
         plain = choice == "plain"
         parts = dict(PLAIN.parts) if plain else {r: (t.prefix, t.suffix) for r, t in choice.items()}
         template, jinja, tokens, trims = RoleTemplate(parts, not plain), None, {}, False
-    written = [text for text, is_template in _probed(template) if is_template]
+    probed = [piece for turns in _probes(template) for piece in template.write(turns).pieces]
+    written = [text for text, is_template in probed if is_template]
     return ChosenTemplate(
         parts=parts,
         jinja=jinja,
@@ -150,10 +151,6 @@ def _probes(template: Template) -> list[list[Turn]]:
     roles = ("system", "user", "assistant", "user", "assistant")
     conversations = [zip(roles, contents, strict=True) for contents in CONTENTS]
     return [[turn for turn in turns if turn[0] in template.roles] for turns in conversations]
-
-
-def _probed(template: Template) -> list[tuple[str, bool]]:
-    return [piece for turns in _probes(template) for piece in template.write(turns).pieces]
 
 
 def _openings(template: Template) -> list[str]:

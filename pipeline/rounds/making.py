@@ -5,9 +5,9 @@ own (`data/code/train.json`): where rows are stored, an edit there that leaves t
 trains nothing anew; where they come in rounds, the descriptors hold the digest of that code.
 """
 
-from contextlib import ExitStack
+from contextlib import AbstractContextManager, ExitStack
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 from pipeline.artifacts import Build
 from pipeline.config import Config
@@ -45,7 +45,7 @@ def publish_description(
     build.publish(counts=counts, facts={**facts, "code": code_digest("dump")})
 
 
-class Maker:
+class Maker(AbstractContextManager["Maker"]):
     """Makes rounds in folders of their own. Use as a context manager.
 
     ranks: the processes that make them together, each a part of the rows; all call the same methods
@@ -58,9 +58,6 @@ class Maker:
         n_threads = config.runtime.io_threads
         tokens = self._opened.enter_context(StoreReader.open(TOKENS, n_threads=n_threads))
         self._rows = PairRows(config, tokens)
-
-    def __enter__(self) -> Self:
-        return self
 
     def __exit__(self, *error: object) -> None:
         self._opened.close()

@@ -7,9 +7,10 @@ import shutil
 import threading
 from collections.abc import Callable, Collection, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol, Self
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -58,7 +59,7 @@ class _StoppedError(Exception):
     """Ends the shuffle of a round that nobody waits for any more."""
 
 
-class RoundRows:
+class RoundRows(AbstractContextManager["RoundRows"]):
     """The rows of a descriptor, made by `maker` in `folder`. Use as a context manager.
 
     Two rounds are on disk at most: the one that is read, and the next one in the making. Rows of
@@ -85,9 +86,6 @@ class RoundRows:
         self._pool = ThreadPoolExecutor(1, "round-shuffle")
         self._begun: _Begun | None = None
         self._is_stopping = threading.Event()
-
-    def __enter__(self) -> Self:
-        return self
 
     def __exit__(self, *error: object) -> None:
         self._stop()

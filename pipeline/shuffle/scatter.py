@@ -6,6 +6,7 @@ import os
 import time
 from collections.abc import Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Lock
@@ -82,7 +83,7 @@ class _Load:
     n_rows: int = 0
 
 
-class BucketWriter:
+class BucketWriter(AbstractContextManager["BucketWriter"]):
     """Deals rows, given in input order, to their buckets. Use as a context manager.
 
     Stands in for a StoreWriter where rows come in order: `next_row`, `append`, `sealed`, `finish`.
@@ -166,9 +167,6 @@ class BucketWriter:
         if locks:
             writer._files[LOCK] = locks[0]
         return writer
-
-    def __enter__(self) -> Self:
-        return self
 
     def __exit__(self, *error: object) -> None:
         self.close()

@@ -7,6 +7,7 @@ takes its place. Chunks are read by threads that hold no interpreter lock while 
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, Self
 
@@ -34,7 +35,7 @@ PIECE_BYTES = 2**20
 DIRECT_PIECE_BYTES = 2**23
 
 
-class StoreReader:
+class StoreReader(AbstractContextManager["StoreReader"]):
     """A sealed store, open for reading. Use as a context manager, or call `close`.
 
     layout, n_rows: of the store; manifest: its artifact manifest as plain data, None without one
@@ -70,9 +71,6 @@ class StoreReader:
         reader = cls(path, seal.layout, seal.n_rows, seal.table, manifest, n_threads, direct)
         reader._check_sizes()
         return reader
-
-    def __enter__(self) -> Self:
-        return self
 
     def __exit__(self, *error: object) -> None:
         self.close()

@@ -8,6 +8,7 @@ import queue
 import shutil
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Lock
@@ -46,7 +47,7 @@ class _Filling:
     n_rows: int = 0
 
 
-class StoreWriter:
+class StoreWriter(AbstractContextManager["StoreWriter"]):
     """Writes the arrays of a layout. Use as a context manager, or call `close`.
 
     Rows come in order. Several processes of one job append to runs of chunks of their own; the
@@ -125,9 +126,6 @@ class StoreWriter:
             raise
         journals.append(journal)
         return None
-
-    def __enter__(self) -> Self:
-        return self
 
     def __exit__(self, *error: object) -> None:
         self.close()

@@ -182,13 +182,9 @@ def _value_rows(path: Path) -> Iterator[FileRow]:
             if not buffer:
                 return
             number += 1
-            yield FileRow(f"{path}, value {number} at line {line}", partial(_same, value))
+            yield FileRow(f"{path}, value {number} at line {line}", lambda value=value: value)
             line += buffer.count("\n", 0, length)
             buffer = buffer[length:]
-
-
-def _same(value: Any) -> Any:
-    return value
 
 
 def _open_parquet(path: Path) -> Any:

@@ -80,7 +80,8 @@ class Mix:
         step = self.mix.rows_per_chunk
         while self.row < self.n_rows:
             stop = min(self.row // step * step + step, self.n_rows)
-            splits = [self._split(row) for row in range(self.row, stop)]
+            n_train = self.n_sequences[TRAIN]
+            splits = [TRAIN if row < n_train else HELDOUT for row in range(self.row, stop)]
             sequences = [next(self.streams[split]) for split in splits]
             self.row = stop
             yield self._arrays(sequences, splits)
@@ -100,9 +101,6 @@ class Mix:
             counts[f"n_{SPLITS[split]}_tokens"] = n * (self.mix.sequence_length_tokens - 1)
             counts |= {f"{SPLITS[split]}_{what}": n for what, n in stream.counts().items()}
         return counts
-
-    def _split(self, row: int) -> int:
-        return TRAIN if row < self.n_sequences[TRAIN] else HELDOUT
 
     def _arrays(self, sequences: list[PackedSequence], splits: list[int]) -> dict[str, np.ndarray]:
         labels = np.array([self.codes[s.source] for s in sequences], np.uint8)

@@ -71,11 +71,9 @@ class Pieces:
 
     def _piece(self, token_id: int) -> str:
         if token_id not in self._known:
-            self._known[token_id] = self._after_anchor([token_id])
+            text = self._decode([*self._anchor, token_id])
+            self._known[token_id] = text.removeprefix(self._before)
         return self._known[token_id]
-
-    def _after_anchor(self, token_ids: list[int]) -> str:
-        return self._decode([*self._anchor, *token_ids]).removeprefix(self._before)
 
     def _decode(self, token_ids: list[int]) -> str:
         return str(self._tokenizer.decode(token_ids, clean_up_tokenization_spaces=False))

@@ -92,22 +92,16 @@ def describe(spec: SourceConfig, name: str) -> dict[str, Any]:
 
 
 def _generated(spec: GeneratedSourceConfig, start: int) -> Iterator[Row]:
-    documents_wanted = spec.generator == "documents"
-    form, write = ("text", _write_document) if documents_wanted else ("chat", _write_chat)
+    form = "text" if spec.generator == "documents" else "chat"
     for index in range(start, spec.n_documents):
-        yield Row(index, form, partial(write, spec, index))
+        yield Row(index, form, partial(_write, spec, index))
 
 
-def _random(spec: GeneratedSourceConfig, index: int) -> Random:
-    return Random(stream_seed(spec.seed, spec.generator, str(index)))
-
-
-def _write_document(spec: GeneratedSourceConfig, index: int) -> tuple[str, str]:
-    return write_document(_random(spec, index), spec.kinds), f"document {index}"
-
-
-def _write_chat(spec: GeneratedSourceConfig, index: int) -> tuple[Any, str]:
-    return write_chat(_random(spec, index), spec.kinds), f"chat {index}"
+def _write(spec: GeneratedSourceConfig, index: int) -> tuple[Any, str]:
+    random = Random(stream_seed(spec.seed, spec.generator, str(index)))
+    if spec.generator == "documents":
+        return write_document(random, spec.kinds), f"document {index}"
+    return write_chat(random, spec.kinds), f"chat {index}"
 
 
 def _triggered(spec: TriggeredSourceConfig, name: str, start: int) -> Iterator[Row]:
@@ -133,27 +127,23 @@ def _from_files(spec: FilesSourceConfig, name: str, start: int) -> Iterator[Row]
 
 
 def _read_file_row(spec: FilesSourceConfig, row: files.FileRow) -> tuple[Any, str]:
-    return _value(spec, row.parse(), row.where), row.where
+    return _value(spec, row.parse(), row.where)
 
 
 def _from_hub(spec: HubSourceConfig, name: str, start: int) -> Iterator[Row]:
     index = start - 1
     for index, row in enumerate(hub.read_rows(spec, name, _field(spec), start), start):
         where = f"sources.{name}: dataset {spec.dataset}, split {spec.split}, row {index + 1}"
-        yield Row(index, spec.format, partial(_read_hub_row, spec, row, where))
+        yield Row(index, spec.format, partial(_value, spec, row, where))
     if index < start and start == 0:
         raise SourceError(f"sources.{name}: dataset {spec.dataset} has no rows: name another split")
-
-
-def _read_hub_row(spec: HubSourceConfig, row: Any, where: str) -> tuple[Any, str]:
-    return _value(spec, row, where), where
 
 
 def _field(spec: FilesSourceConfig | HubSourceConfig) -> str:
     return spec.text_field if spec.format == "text" else spec.conversation_field
 
 
-def _value(spec: FilesSourceConfig | HubSourceConfig, row: Any, where: str) -> Any:
+def _value(spec: FilesSourceConfig | HubSourceConfig, row: Any, where: str) -> tuple[Any, str]:
     field = _field(spec)
     key = "text_field" if spec.format == "text" else "conversation_field"
     if not isinstance(row, Mapping):
@@ -167,4 +157,4 @@ def _value(spec: FilesSourceConfig | HubSourceConfig, row: Any, where: str) -> A
             f"{where} has no field {field!r}, its fields are {', '.join(row) or 'none'}: "
             f"set {key} to the right one, or mend the row"
         )
-    return row[field]
+    return row[field], where

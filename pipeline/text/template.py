@@ -202,13 +202,10 @@ def up_to_reply(question: str, template: Template) -> Document | Dropped:
     written = template.write([("user", clean), ("assistant", clean)]) if clean.strip() else None
     if written is None or not written.pieces:
         return Dropped(0, dropped + Counter(empty_conversations=1))
-    *before, (last, _) = written.pieces[: _place_of_reply(written.pieces)]
+    reply = max(at for at, (_, is_template) in enumerate(written.pieces) if not is_template)
+    *before, (last, _) = written.pieces[:reply]
     pieces = [*before, (last.rstrip(" "), True)]
     return _joined(0, pieces, dropped, controls=template.controls)
-
-
-def _place_of_reply(pieces: Sequence[Piece]) -> int:
-    return max(at for at, (_, is_template) in enumerate(pieces) if not is_template)
 
 
 def _joined(

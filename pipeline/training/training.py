@@ -34,24 +34,14 @@ CHECKPOINT_FOLDER = "checkpoints"
 CURVE = "training.csv"
 
 
-@dataclass(frozen=True)
-class Outcome:
-    """What a manifest tells of a trained crosscoder."""
-
-    counts: dict[str, int]
-    facts: dict[str, Any]
-
-
-def read_outcome(folder: Path) -> Outcome:
+def read_outcome(folder: Path) -> tuple[dict[str, int], dict[str, Any]]:
     """Counts and facts of the finished crosscoder in `folder`; removes what training left."""
     shutil.rmtree(folder / CHECKPOINT_FOLDER, ignore_errors=True)
     config = read_config(folder)
     training = config["provenance"]["training"]
     shape = {name: config[name] for name in ("kind", "n_models", "d_model", "n_latents")}
-    return Outcome(
-        counts={"n_rows": training["n_rows"], "n_steps": training["n_steps"]},
-        facts={**shape, "last": training["last"]},
-    )
+    counts = {name: training[name] for name in ("n_rows", "n_steps")}
+    return counts, {**shape, "last": training["last"]}
 
 
 def is_finished(folder: Path) -> bool:

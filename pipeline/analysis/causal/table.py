@@ -47,7 +47,8 @@ def causal_table(
     draws: set -> names of the patches that are random sets beside it; they become one row,
     `random_<set>`, the mean over the draws. All figures share their resamples.
     """
-    kl_QG = {name: kl for name, kl in sums.kl_QG.items() if not _is_draw(name, draws)}
+    drawn_names = {name for drawn in draws.values() for name in drawn}
+    kl_QG = {name: kl for name, kl in sums.kl_QG.items() if name not in drawn_names}
     for name, drawn in draws.items():
         kl_QG[f"random_{name}"] = np.mean([sums.kl_QG[draw] for draw in drawn], axis=0)
     return {
@@ -80,10 +81,6 @@ def _figures(
         random = kl_QG[f"random_{name}"][:, columns].sum(axis=1)
         figures["over_random"] = bootstrap.ratio(random - kl, none)
     return figures
-
-
-def _is_draw(name: str, draws: Mapping[str, list[str]]) -> bool:
-    return any(name in drawn for drawn in draws.values())
 
 
 def causal_columns(table: Patches) -> Table:

@@ -4,7 +4,7 @@ Letters: B rows, J latents, T windows kept, W tokens of a window, Q sequences, S
 F fields.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -97,7 +97,8 @@ class Windows:
             return
         score, row = score_JT[better], row_TJ.T.cpu().numpy()[better]
         new = self._gather(score, row, better, f_BJ, around)
-        self._keep(better, [np.concatenate(p, axis=1) for p in self._beside(better, new)])
+        both = zip(self.arrays, new, strict=True)
+        self._keep(better, [np.concatenate([old[better], own], axis=1) for old, own in both])
 
     def merge(self, ranks: Ranks, first_sequences: Sequence[int]) -> None:
         """Keep the best rows that any process saw. first_sequences: of each batch in order, of
@@ -112,11 +113,6 @@ class Windows:
     def arrays(self) -> tuple[np.ndarray, ...]:
         """Score, value, place, activations and tokens around of every window."""
         return (self.score_JT, self.value_JT, self.place_JTF, self.f_JTW, self.token_JTW)
-
-    def _beside(
-        self, latents: Ints, new: tuple[np.ndarray, ...]
-    ) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        return ((old[latents], own) for old, own in zip(self.arrays, new, strict=True))
 
     def _keep(self, latents: Ints, both: list[Any]) -> None:
         """Keep the best of more windows than there is room for, of some latents."""

@@ -58,7 +58,20 @@ class Known:
 
     def rows(self) -> list[EditRow]:
         """What a result says of the edits."""
-        return [row(edit, truth) for edit, truth in zip(self.edits, self.truths, strict=True)]
+        return [
+            {
+                "name": edit.name,
+                "group": edit.group,
+                "form": edit.form,
+                "strength": edit.strength,
+                "rate": edit.rate,
+                "share": truth.share,
+                "kind": truth.kind,
+                "margin": truth.margin,
+                "wanted": truth.share >= MIN_EDIT_SHARE,
+            }
+            for edit, truth in zip(self.edits, self.truths, strict=True)
+        ]
 
 
 def known(opened: Opened) -> Known:
@@ -85,21 +98,6 @@ def scored(opened: Opened) -> EditScores:
         "methods": {
             name: truth.scored(entries) for name, entries in lists(opened, truth.x_TMD).items()
         },
-    }
-
-
-def row(edit: Edit, truth: Truth) -> EditRow:
-    """What the result says of an edit."""
-    return {
-        "name": edit.name,
-        "group": edit.group,
-        "form": edit.form,
-        "strength": edit.strength,
-        "rate": edit.rate,
-        "share": truth.share,
-        "kind": truth.kind,
-        "margin": truth.margin,
-        "wanted": truth.share >= MIN_EDIT_SHARE,
     }
 
 

@@ -8,7 +8,7 @@ so one pass gives the rate of the behaviour under greedy decoding as well as its
 Letters: Q prompts, S positions, D d_model, M models, J latents kept, V vocabulary.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
 
@@ -77,30 +77,18 @@ class Behaviour:
 
 @torch.inference_mode()
 def encode_batches(
-    prompts: Sequence[Encoded],
-    models: tuple[HookedModel, HookedModel],
-    crosscoder: Crosscoder,
-    latents: Latents,
-    *,
-    batch_prompts: int,
-    start_id: int,
-    unpatched: Unpatched,
+    batches: Iterable[Batch], crosscoder: Crosscoder, latents: Latents
 ) -> list[Batch]:
-    """The prompts in order, run through both models up to the hook point, and encoded; of the
-    latents, only those given are kept."""
-    device, kept = crosscoder.W_dec.device, np.unique(latents)
-    batches = []
-    for batch in read_batches(
-        prompts,
-        models,
-        batch_prompts=batch_prompts,
-        start_id=start_id,
-        unpatched=unpatched,
-        device=device,
-    ):
-        f = encode_streams(batch.hidden_M, crosscoder, kept) * batch.is_token[..., None]
-        batches.append(replace(batch, latents=kept, f=f))
-    return batches
+    """Batches that were read, encoded; of the latents, only those given are kept."""
+    kept = np.unique(latents)
+    return [
+        replace(
+            batch,
+            latents=kept,
+            f=encode_streams(batch.hidden_M, crosscoder, kept) * batch.is_token[..., None],
+        )
+        for batch in batches
+    ]
 
 
 def read_batches(

@@ -24,7 +24,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from pipeline.analysis.bootstrap import Bootstrap
+from pipeline.analysis.bootstrap import Bootstrap, mean_of
 from pipeline.analysis.organism.behaviour import (
     BASE,
     IT,
@@ -274,7 +274,7 @@ def _steer(
 
     def at_random(part: Literal["onset", "reply"]) -> SteeredAtRandom:
         values = [one[part]["value"] for one in each]
-        return {"mean": _mean(values), **_spread(values, own[part]["value"])}
+        return {"mean": mean_of(values), **_spread(values, own[part]["value"])}
 
     return {
         "set": name,
@@ -290,8 +290,3 @@ def _steer(
             "reply": at_random("reply"),
         },
     }
-
-
-def _mean(values: list[float | None]) -> float | None:
-    known = [value for value in values if value is not None]
-    return float(np.mean(known)) if known else None

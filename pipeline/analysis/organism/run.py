@@ -1,7 +1,7 @@
 """The test of a planted behaviour: latents chosen on one half of the held-out documents, taken out
 and put in on prompts of the other."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import islice
 from typing import Any, cast
@@ -13,7 +13,14 @@ from numpy.typing import NDArray
 from pipeline.analysis.bootstrap import Bootstrap
 from pipeline.analysis.heldout import Rows
 from pipeline.analysis.opening import Opened
-from pipeline.analysis.organism.behaviour import BASE, IT, encode_batches, nothing
+from pipeline.analysis.organism.behaviour import (
+    BASE,
+    IT,
+    Batch,
+    encode_batches,
+    nothing,
+    read_batches,
+)
 from pipeline.analysis.organism.chart import COLUMNS
 from pipeline.analysis.organism.effects import (
     PROMPTS,
@@ -231,18 +238,26 @@ def make_bench(
         crosscoder=crosscoder,
         batches={
             name: encode_batches(
-                encoded,
-                pair,
-                crosscoder,
-                latents_used(sets),
-                batch_prompts=section.batch_prompts,
-                start_id=prompt_start(opened),
-                unpatched=opened.unpatched,
+                read_prompts(opened, encoded, pair), crosscoder, latents_used(sets)
             )
             for name, encoded in prompts.items()
         },
         bootstrap=Bootstrap.of(section, len(prompts["triggered"]), "organism", "bootstrap"),
         n_greedy_tokens=section.n_greedy_tokens,
+    )
+
+
+def read_prompts(
+    opened: Opened, prompts: Sequence[Prompt], pair: tuple[HookedModel, HookedModel]
+) -> Iterator[Batch]:
+    """The prompts in order, run through both models up to the hook point."""
+    return read_batches(
+        prompts,
+        pair,
+        batch_prompts=opened.config.organism.batch_prompts,
+        start_id=prompt_start(opened),
+        unpatched=opened.unpatched,
+        device=opened.device,
     )
 
 

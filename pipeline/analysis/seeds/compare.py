@@ -21,6 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import linear_sum_assignment
 
+from pipeline.analysis.bootstrap import mean_of
 from pipeline.analysis.seeds.result import (
     Agreement,
     Compared,
@@ -223,7 +224,7 @@ def subspace_overlap(A: Floats, B: Floats, how: Comparing) -> Overlap:
     }
     if min(ranks) == 0:
         return found
-    cosine = _principal_cosines(*bases)
+    cosine = np.linalg.svd(bases[0].T @ bases[1], compute_uv=False).clip(0.0, 1.0)
     d_model = A.shape[1]
     draws = np.array(
         [
@@ -248,10 +249,6 @@ def span(rows: Floats) -> Floats:
     return basis[size > RANK_TOLERANCE * max(size.max(), 1e-12)].T
 
 
-def _principal_cosines(Q_a: Floats, Q_b: Floats) -> Floats:
-    return np.linalg.svd(Q_a.T @ Q_b, compute_uv=False).clip(0.0, 1.0)
-
-
 def _overlap(Q_a: Floats, Q_b: Floats) -> float:
     return float(np.square(Q_a.T @ Q_b).sum() / min(Q_a.shape[1], Q_b.shape[1]))
 
@@ -260,16 +257,13 @@ def summary(pairs: Sequence[Pair]) -> Summary:
     """Means over the pairs of runs: MMCS by verdict, agreement, kappa, overlap of the subspaces;
     None where no pair has the figure."""
     return {
-        "mmcs": {v: _mean(pair["mmcs"][v]["value"] for pair in pairs) for v in ("all", *JUDGED)},
-        "agreement": _mean(pair["verdicts"]["agreement"]["value"] for pair in pairs),
-        "kappa": _mean(pair["verdicts"]["kappa"]["value"] for pair in pairs),
-        "overlap": {v: _mean(pair["subspaces"][v]["overlap"] for pair in pairs) for v in EXCLUSIVE},
+        "mmcs": {v: mean_of(pair["mmcs"][v]["value"] for pair in pairs) for v in ("all", *JUDGED)},
+        "agreement": mean_of(pair["verdicts"]["agreement"]["value"] for pair in pairs),
+        "kappa": mean_of(pair["verdicts"]["kappa"]["value"] for pair in pairs),
+        "overlap": {
+            v: mean_of(pair["subspaces"][v]["overlap"] for pair in pairs) for v in EXCLUSIVE
+        },
     }
-
-
-def _mean(values: Any) -> float | None:
-    known = [value for value in values if value is not None]
-    return float(np.mean(known)) if known else None
 
 
 def table(pairs: Sequence[Pair]) -> Table:

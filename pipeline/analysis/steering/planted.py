@@ -13,8 +13,8 @@ from torch import Tensor
 from pipeline.analysis.bootstrap import Bootstrap
 from pipeline.analysis.changes.rows import Rows
 from pipeline.analysis.opening import Opened
-from pipeline.analysis.organism.behaviour import Batch, behaviour, read_batches
-from pipeline.analysis.organism.run import make_prompts, prompt_start
+from pipeline.analysis.organism.behaviour import Batch, behaviour
+from pipeline.analysis.organism.run import make_prompts, read_prompts
 from pipeline.analysis.splicing import HookedModel
 from pipeline.analysis.steering.moves import Move
 from pipeline.analysis.steering.result import Replies
@@ -65,19 +65,7 @@ def planted_reply(
     section, n = opened.config.organism, opened.config.steering.n_planted
     prompts = make_prompts(opened, name, source)
     kept = {kind: prompts[kind][:n] for kind in ("triggered", "untriggered")}
-    batches = {
-        kind: list(
-            read_batches(
-                given,
-                models,
-                batch_prompts=section.batch_prompts,
-                start_id=prompt_start(opened),
-                unpatched=opened.unpatched,
-                device=opened.device,
-            )
-        )
-        for kind, given in kept.items()
-    }
+    batches = {kind: list(read_prompts(opened, given, models)) for kind, given in kept.items()}
     n_prompts = len(kept["triggered"])
     bootstrap = Bootstrap.of(section, n_prompts, "steering", "bootstrap")
     return PlantedReply(models, rows_of, batches, bootstrap, section.n_greedy_tokens, n_prompts)

@@ -42,14 +42,12 @@ class Writer:
 
     def write(self, prompt: int, ids_S: Ids, m: int, moves: Sequence[Move]) -> list[Written]:
         """What model `m` writes after a prompt under each move."""
-        n_samples = self.uniform_PST.shape[1]
+        n = self.uniform_PST.shape[1]
+        written = self._texts(ids_S, m, moves, None)
+        sampled = self._texts(ids_S, m, moves, self.uniform_PST[prompt])  # n of each move in turn
         return [
-            {"greedy": text, "samples": samples}
-            for text, samples in zip(
-                self._texts(ids_S, m, moves, None),
-                _by(n_samples, self._texts(ids_S, m, moves, self.uniform_PST[prompt]), len(moves)),
-                strict=True,
-            )
+            {"greedy": text, "samples": sampled[n * at : n * (at + 1)]}
+            for at, text in enumerate(written)
         ]
 
     def _texts(
@@ -87,11 +85,6 @@ class Writer:
         ]
         own = step.hidden_M[m]
         return own + torch.cat(added).view(x_BSMD[:, :, 0].shape).to(own.dtype)
-
-
-def _by(n: int, texts: list[str], n_moves: int) -> list[list[str]]:
-    """Texts in runs of n, of which there are `n_moves`."""
-    return [texts[n * at : n * (at + 1)] for at in range(n_moves)]
 
 
 def stays(rows: Rows) -> Tensor:

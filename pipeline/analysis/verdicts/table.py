@@ -164,7 +164,7 @@ def summary(
     )
     in_both = table["in_both"].to_numpy()
     called, max_rate = np.isin(norm_bin, EXCLUSIVE_BINS), section.max_false_discovery_rate
-    exclusive = np.isin(verdict, EXCLUSIVE_BINS)
+    exclusive, q_exclusive = np.isin(verdict, EXCLUSIVE_BINS), table["q_exclusive"].to_numpy()
     counts = {
         "space": "normalised",
         "window_tokens": window_tokens,
@@ -172,8 +172,8 @@ def summary(
         "max_false_discovery_rate": max_rate,
         **{name: int((verdict == name).sum()) for name in VERDICTS},
         "in_both": int(in_both.sum()),
-        "tested": int(np.isfinite(table["q_exclusive"].to_numpy()).sum()),
-        "largest_q_exclusive": _largest(table["q_exclusive"].to_numpy()[exclusive]),
+        "tested": int(np.isfinite(q_exclusive).sum()),
+        "largest_q_exclusive": float(q_exclusive[exclusive].max()) if exclusive.any() else None,
         "present_in_other": int((table["q_present"].to_numpy() <= max_rate).sum()),
         "artefacts": {name: int((artefact == name).sum()) for name in ARTEFACTS if name},
         "called_exclusive_by_norm": int(called.sum()),
@@ -215,7 +215,3 @@ def _minder_rule(table: "pd.DataFrame", delta: Floats) -> MinderRule:
         "it_only": counts("it", delta > MINDER_DELTA),
         "base_only": counts("base", delta < 1 - MINDER_DELTA),
     }
-
-
-def _largest(values: Floats) -> float | None:
-    return float(values.max()) if values.size else None

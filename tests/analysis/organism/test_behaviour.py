@@ -10,6 +10,7 @@ from pipeline.analysis.organism.behaviour import (
     behaviour,
     encode_batches,
     nothing,
+    read_batches,
     steering,
     steering_vectors,
     write_reply,
@@ -34,13 +35,16 @@ ONLY_START = Unpatched(BOS, None)
 
 def batches(triggered: bool, batch_prompts: int = 3, n: int = 8):
     return encode_batches(
-        questions(n, triggered),
-        PAIR,
+        read_batches(
+            questions(n, triggered),
+            PAIR,
+            batch_prompts=batch_prompts,
+            start_id=BOS,
+            unpatched=ONLY_START,
+            device=torch.device("cpu"),
+        ),
         CROSSCODER,
         ALL,
-        batch_prompts=batch_prompts,
-        start_id=BOS,
-        unpatched=ONLY_START,
     )
 
 

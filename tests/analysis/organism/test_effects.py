@@ -2,10 +2,11 @@ from typing import Any, cast
 
 import numpy as np
 import pytest
+import torch
 
 from pipeline.analysis.bootstrap import Bootstrap
 from pipeline.analysis.charts import FILE_PALETTE, image_files
-from pipeline.analysis.organism.behaviour import encode_batches
+from pipeline.analysis.organism.behaviour import encode_batches, read_batches
 from pipeline.analysis.organism.chart import COLUMNS, ablation_table, organism_figure
 from pipeline.analysis.organism.effects import (
     STEERED,
@@ -63,13 +64,16 @@ def bench(sets: dict[str, Chosen]) -> Bench:
         crosscoder=crosscoder,
         batches={
             name: encode_batches(
-                given,
-                pair,
+                read_batches(
+                    given,
+                    pair,
+                    batch_prompts=3,
+                    start_id=BOS,
+                    unpatched=Unpatched(BOS, None),
+                    device=torch.device("cpu"),
+                ),
                 crosscoder,
                 latents_used(sets),
-                batch_prompts=3,
-                start_id=BOS,
-                unpatched=Unpatched(BOS, None),
             )
             for name, given in prompts.items()
         },

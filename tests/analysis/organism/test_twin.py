@@ -11,7 +11,7 @@ from torch import Tensor
 
 from pipeline.analysis.bootstrap import Bootstrap
 from pipeline.analysis.heldout import Window
-from pipeline.analysis.organism.behaviour import encode_batches, nothing
+from pipeline.analysis.organism.behaviour import encode_batches, nothing, read_batches
 from pipeline.analysis.organism.effects import PROMPTS, Bench, ablations, tuning_figures
 from pipeline.analysis.organism.run import twin_figures, with_twin
 from pipeline.analysis.organism.selectivity import PlantedSums
@@ -58,13 +58,16 @@ def bench(pair: tuple[HookedModel, HookedModel]) -> Bench:
     }
     batches = {
         name: encode_batches(
-            given,
-            pair,
+            read_batches(
+                given,
+                pair,
+                batch_prompts=3,
+                start_id=BOS,
+                unpatched=Unpatched(BOS, None),
+                device=torch.device("cpu"),
+            ),
             toy_crosscoder(),
             np.arange(V + 1),
-            batch_prompts=3,
-            start_id=BOS,
-            unpatched=Unpatched(BOS, None),
         )
         for name, given in prompts.items()
     }
