@@ -8,12 +8,13 @@ GATED = ("google/gemma", "meta-llama/")
 
 
 def in_hub_cache(repo: str, revision: str | None) -> Path | None:
-    """A repository in the local hub cache; None where nothing of it has been downloaded."""
+    """A repository in the local hub cache; None where nothing of it has been downloaded, as of one
+    whose name the hub does not allow."""
     from huggingface_hub import errors, snapshot_download
 
     try:
         return Path(snapshot_download(repo, revision=revision, local_files_only=True))
-    except errors.LocalEntryNotFoundError:
+    except (errors.LocalEntryNotFoundError, errors.HFValidationError):
         return None
 
 

@@ -18,6 +18,7 @@ def test_only_a_revision_that_was_downloaded_is_in_the_cache(
     (tmp_path / "models--ada--pair" / "refs" / "main").write_text("a" * 40)
     assert in_hub_cache("ada/pair", "main") == in_hub_cache("ada/pair", None) == snapshot
     assert in_hub_cache("ada/pair", "other") is None
+    assert in_hub_cache("-a..b/x", None) is None, "a name that no repository can have"
 
 
 def test_a_gated_repository_asks_for_its_terms_first_unless_somebody_is_logged_in(

@@ -138,7 +138,7 @@ class PretrainedConfig(Section):
     """Latents that the weights must have; null takes any number."""
     path: str | None
     """Folder of the weights, or null when `repo` is given."""
-    repo: str | None
+    repo: Annotated[str, Field(pattern=r"^[\w.-]+(/[\w.-]+)?$")] | None
     """Hub repository of the weights, or null when `path` is given."""
     revision: str | None
     """Commit, tag or branch of `repo`; null is its default branch."""

@@ -122,6 +122,11 @@ class PlantConfig(Section):
         if not isinstance(plain, Mapping) or not isinstance(plain.get("groups"), Mapping):
             return plain
         common = plain.get("feature") or {}
+        if not isinstance(common, Mapping):
+            raise ValueError(
+                f"plant.feature is {common!r:.60}, but it should be keys with values, such as "
+                "{strength: 1.0}: change it in conf/ or in the overrides"
+            )
         unknown = sorted(set(common) - set(PlantGroup.model_fields))
         if unknown:
             raise ValueError(

@@ -193,6 +193,16 @@ OVERRIDES = [
         typed=(TINY, "mix.rows_per_chunk=1000000000000000000"),
     ),
     Mistake(
+        "a repository with a path in it",
+        ("crosscoder.repo is 'a/b/c'", "NAME or OWNER/NAME"),
+        typed=(TINY, "crosscoder=pretrained", "crosscoder.repo=a/b/c"),
+    ),
+    Mistake(
+        "a number in place of what planted features share",
+        ("plant.feature is 1", "keys with values"),
+        typed=("+experiment=planted", "plant.feature=1"),
+    ),
+    Mistake(
         "one factor for two models",
         ("crosscoder.activation_scale ([0.5])", "1 factors", "expected 2", "null to measure"),
         typed=(
