@@ -29,7 +29,7 @@ def main(typed: list[str]) -> None:  # noqa: ARG001
     config = yaml.load(COMPOSED.read_text(), Loader=yaml.CSafeLoader)
     if config["crosscoder"].get("kind") == "pretrained":
         from pipeline.config import load_config
-        from pipeline.planning.finished import check_finished
+        from pipeline.training.finished import check_finished
 
         check_finished(load_config([]))
     for section in SECTIONS:

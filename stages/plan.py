@@ -34,13 +34,13 @@ def main(config: Config) -> None:
     from pipeline.analysis.explain.asked import explain_line
     from pipeline.models.here import refused_models
     from pipeline.models.pair import reading_of
-    from pipeline.planning.finished import n_latents_of
+    from pipeline.models.size import sizes_of
     from pipeline.planning.measure import rates_here
     from pipeline.planning.missing import missing_for
     from pipeline.planning.rates import look_at_machine, on_a_card
-    from pipeline.planning.sizes import sizes_of
     from pipeline.planning.tables import plan_table, ways_table
     from pipeline.planning.terms import estimate
+    from pipeline.training.finished import n_latents_of
 
     device, bulk = resolve_device(config.runtime.device).type, config.runtime.bulk_dir
     disk = in_main_tree(bulk) if bulk else TOKENS

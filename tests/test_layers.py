@@ -54,7 +54,7 @@ PART_IMPORTS = {
     "plant": set(),
     "rounds": {"harvest", "models", "plant", "shuffle"},
     "crosscoder": set(),
-    "training": {"crosscoder"},
+    "training": {"crosscoder", "models"},
     "analysis": {"crosscoder", "models", "plant", "rounds", "text"},
     "report": {"analysis", "models", "training"},
     "planning": {"analysis", "crosscoder", "models", "shuffle", "text", "training"},

@@ -6,7 +6,11 @@ from collections.abc import Sized
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from pipeline.config import Config
+from pipeline.errors import ModelError
+from pipeline.labels import MODELS
 from pipeline.models.configuration import shape_of
+from pipeline.models.here import configuration_of
 from pipeline.models.hook import blocks
 from pipeline.models.skeleton import skeleton
 
@@ -72,3 +76,15 @@ def _idle_parameters(stack: nn.Module, n_chosen: int | None) -> float:
             n_experts = len(module) if isinstance(module, Sized) else parameters[0].shape[0]
             idle += max(0.0, 1 - n_chosen / n_experts) * sum(p.numel() for p in parameters)
     return idle
+
+
+def sizes_of(config: Config) -> list[ModelSize] | None:
+    """Sizes of both models; None where one is unknown. Rows that come from no model have a width
+    and cost no pass of any block."""
+    if config.plant is not None and config.plant.background.kind == "synthetic":
+        return [ModelSize(config.plant.background.d_model, 0, 0, 0, 0, 0)] * len(MODELS)
+    try:
+        found = [configuration_of(config.models, name) for name in MODELS]
+        return [size_from(each) for each in found if each is not None] if all(found) else None
+    except ModelError:
+        return None

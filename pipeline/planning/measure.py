@@ -37,10 +37,9 @@ from pipeline.models.continuation import Continuation
 from pipeline.models.here import configuration_of
 from pipeline.models.hook import residual
 from pipeline.models.load import DTYPES
-from pipeline.models.size import size_from
+from pipeline.models.size import size_from, sizes_of
 from pipeline.models.skeleton import truncated
 from pipeline.planning.rates import TEXT_SECONDS, Machine, Rates
-from pipeline.planning.sizes import sizes_of
 from pipeline.run_records import machine as machine_name
 from pipeline.runtime import resolve_device, set_threads
 from pipeline.training.optimiser import Adam

@@ -8,11 +8,11 @@ from pipeline.errors import ArtifactError, SourceError
 from pipeline.hub_cache import how_to_get
 from pipeline.models.here import absent_models, refused_models
 from pipeline.models.pair import reading_of
-from pipeline.planning.finished import check_finished, place_of
 from pipeline.planning.rates import Machine
 from pipeline.planning.tables import peak_disk, total
 from pipeline.planning.terms import Costs
 from pipeline.text.sources import describe
+from pipeline.training.finished import check_finished, place_of
 
 DAY_SECONDS = 86_400
 DVC_BYTES_PER_SECOND = 370e6  # hashing, per core; measured with DVC 3.67

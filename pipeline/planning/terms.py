@@ -16,12 +16,11 @@ from pipeline.config import Config
 from pipeline.config.models import HubModel, TrainedModel, TunedModel, TwinModel
 from pipeline.labels import MODELS
 from pipeline.models.here import configuration_of
-from pipeline.models.size import size_from
-from pipeline.planning.finished import n_latents_of
+from pipeline.models.size import size_from, sizes_of
 from pipeline.planning.rates import Rates, Work
-from pipeline.planning.sizes import sizes_of
 from pipeline.shuffle.geometry import MAX_FILES
 from pipeline.shuffle.permutation import Permutation
+from pipeline.training.finished import n_latents_of
 
 BYTES = {"bfloat16": 2, "float32": 4}
 ROW_TAG_BYTES = 4 * 4 + 2  # token id, position, document, sequence; source, class

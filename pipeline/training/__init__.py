@@ -8,6 +8,7 @@ their scale first (`statistics`), moves the weights (`optimiser`, `schedule`), r
 (`trackers`) and keeps the run resumable to the bit (`checkpoint`).
 
 Key types: Training (a job: which crosscoder, which rows, which folder), Run (one job on its way),
-Stream (the batches of all epochs), Checkpoint. `pretrained` takes over a finished crosscoder,
-`difference` presents a store as rows of the difference of the models, `seeds` repeats a training.
+Stream (the batches of all epochs), Checkpoint. `finished` tells whether a finished crosscoder fits,
+before anything is made, and `pretrained` takes it over; `difference` presents a store as rows of
+the difference of the models, `seeds` repeats a training.
 """

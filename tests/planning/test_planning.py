@@ -13,12 +13,11 @@ from huggingface_hub.errors import LocalEntryNotFoundError
 
 from pipeline.config import Config, compose
 from pipeline.distributed import Ranks
+from pipeline.models.size import sizes_of
 from pipeline.planning import measure
-from pipeline.planning.finished import n_latents_of
 from pipeline.planning.measure import active_share, rates_here
 from pipeline.planning.missing import missing_for
 from pipeline.planning.rates import Machine, Rates, on_a_card, step_seconds
-from pipeline.planning.sizes import sizes_of
 from pipeline.planning.tables import (
     format_bytes,
     in_rounds_of,
@@ -33,6 +32,7 @@ from pipeline.shuffle.geometry import Geometry
 from pipeline.shuffle.permutation import Permutation
 from pipeline.store import StoreLayout
 from pipeline.text.tokens import train_tokenizer
+from pipeline.training.finished import n_latents_of
 from stages import plan
 from tests.models.families import family_folder
 
