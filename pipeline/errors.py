@@ -78,5 +78,6 @@ NO_MEMORY = (
     "can't allocate memory",
     "Storage size calculation overflowed",
     "Maximum allowed dimension exceeded",
+    "array is too big",
 )
 """What PyTorch and NumPy say on the CPU where an array would be too large."""

@@ -27,7 +27,17 @@ def in_numpy() -> None:
     np.empty(2**60, np.uint8)
 
 
-@pytest.mark.parametrize("fail", [on_the_card, in_torch, in_numpy])
+def beyond_counting_in_torch() -> None:
+    torch.empty((2**40, 2**40))
+
+
+def beyond_counting_in_numpy() -> None:
+    np.empty((2**40, 2**40))
+
+
+@pytest.mark.parametrize(
+    "fail", [on_the_card, in_torch, in_numpy, beyond_counting_in_torch, beyond_counting_in_numpy]
+)
 def test_a_lack_of_memory_is_one_line_with_the_key_to_lower(fail) -> None:
     with pytest.raises(OutOfMemoryError) as told, clear_memory_errors(STAGE):
         fail()
@@ -36,9 +46,10 @@ def test_a_lack_of_memory_is_one_line_with_the_key_to_lower(fail) -> None:
     assert "\n" not in str(told.value)
 
 
-def test_another_error_is_passed_on_as_it_is() -> None:
-    with pytest.raises(RuntimeError, match=r"^shapes$"), clear_memory_errors(STAGE):
-        raise RuntimeError("shapes")
+@pytest.mark.parametrize("error", [RuntimeError, ValueError])
+def test_another_error_is_passed_on_as_it_is(error: type[Exception]) -> None:
+    with pytest.raises(error, match=r"^shapes$"), clear_memory_errors(STAGE):
+        raise error("shapes")
 
 
 def test_a_stage_tells_its_device_where_it_computes_on_one(

@@ -218,6 +218,17 @@ def test_a_row_that_is_not_finite_stops_before_the_update(tmp_path: Path):
     assert training.start().step == 7
 
 
+def test_before_the_first_update_no_learning_rate_is_blamed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    run = make_training(tmp_path).start()
+    monkeypatch.setattr(run.optimiser, "gradient_norm", lambda: torch.tensor(torch.inf))
+    message = r"step 0: gradient norm is inf .*: lower decoder_init_norm and the coefficients"
+    with pytest.raises(NonFiniteError, match=message):
+        run.train(silent)
+    assert run.step == 0
+
+
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_gradient_that_is_not_finite_stops_before_the_update(
     tmp_path: Path, kind: str, monkeypatch: pytest.MonkeyPatch

@@ -54,6 +54,17 @@ def test_a_model_of_random_weights_writes_a_sentence_and_judges(folder: Path) ->
     )
 
 
+def test_a_writer_with_a_table_of_positions_stops_at_its_end(tmp_path: Path, folder: Path) -> None:
+    """Rotary positions have no end; an embedding of each has, and beyond it an IndexError."""
+    shutil.copytree(folder, tmp_path / "gpt2")
+    messages = explain_messages(["a <<stone>>"], [])
+    n_read = LocalWriter(folder, "cpu").ask(messages, 1).n_tokens - 1
+    size = {"vocab_size": len(AutoTokenizer.from_pretrained(folder))}
+    family_folder(tmp_path / "gpt2", "gpt2", max_position_embeddings=n_read + 3, **size)
+    answer = LocalWriter(tmp_path / "gpt2", "cpu").ask(messages, 50)
+    assert n_read < answer.n_tokens <= n_read + 3
+
+
 def test_odds_are_of_all_ways_to_begin_a_yes_against_a_no(folder: Path) -> None:
     requests = [judge_messages("it is wet", f"by the <<{word}>>") for word in ("river", "stone")]
     answer = LocalWriter(folder, "cpu").odds(requests)
